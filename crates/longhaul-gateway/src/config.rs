@@ -1,0 +1,313 @@
+//! What the gateway is told to do. Every value here is in range: `longhaul/config` parses text into it.
+//!
+//! Durations and sizes carry their defaults in `Default`; the reference page and the JSON schema
+//! are generated from the text's mirror, which takes its defaults from here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode};
+use ipnet::IpNet;
+pub use longhaul_policy::balance::Strategy;
+pub use longhaul_policy::health::HealthPolicy;
+pub use longhaul_policy::route::RoutePattern;
+
+/// Everything one gateway needs to run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where clients arrive. At least one.
+    pub listeners: Vec<Listener>,
+    /// Where the admin API listens; `None` turns it off.
+    pub admin: Option<SocketAddr>,
+    /// Relay threads, each with its own accept queue. Default: the number of cores.
+    pub workers: usize,
+    /// Limits that hold for the whole process.
+    pub limits: Limits,
+    /// Deadlines of the HTTP side.
+    pub timeouts: Timeouts,
+    /// Paths of the health endpoints on the public port.
+    pub health_paths: HealthPaths,
+    /// Peers whose `Forwarded` and `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The groups of replicas that routes name by index.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// HTTP and WebSocket routes.
+    pub routes: Vec<Route>,
+    /// Raw TCP routes.
+    pub tcp_routes: Vec<TcpRoute>,
+    /// Signs affinity cookies. Random at each start unless configured.
+    pub affinity_key: [u8; 32],
+}
+
+/// One address that clients connect to.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Routes refer to a listener by this name.
+    pub name: String,
+    /// Address to bind; port 0 takes a free one.
+    pub address: SocketAddr,
+}
+
+/// Bounds of the whole process.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Client connections open at once; beyond it the listener stops accepting.
+    pub connections_max: usize,
+    /// Bytes of one request head (start line and fields). Beyond it: 431, or 414 for the target.
+    pub head_bytes_max: usize,
+    /// Header fields of one request. Beyond it: 431.
+    pub header_fields_max: usize,
+    /// Engine.IO session ids remembered per upstream, oldest out first.
+    pub affinity_entries_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 100_000,
+            head_bytes_max: 16 * 1024,
+            header_fields_max: 100,
+            affinity_entries_max: 100_000,
+        }
+    }
+}
+
+/// Deadlines of the HTTP side, each total and not per read.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// From the first byte of a request to the end of its head. Then: 408.
+    pub head: Duration,
+    /// Between two requests on one client connection. Then it is closed.
+    pub keep_alive: Duration,
+    /// Between two pieces of a request body or of a response body the client must read. Then: aborted.
+    pub body_stall: Duration,
+    /// How long bytes of one kind may take to tell raw TCP from HTTP where a listener serves both.
+    pub detect: Duration,
+    /// From SIGTERM to the end of the process; WebSockets are closed spread over the first 80 % of it.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(60),
+            body_stall: Duration::from_secs(60),
+            detect: Duration::from_millis(200),
+            drain: Duration::from_secs(25),
+        }
+    }
+}
+
+/// Paths the gateway itself answers on the public port; an empty string turns one off.
+#[derive(Debug, Clone)]
+pub struct HealthPaths {
+    /// 200 while the process turns.
+    pub live: String,
+    /// 200 while new work is welcome.
+    pub ready: String,
+    /// 200 once every start-up step is done.
+    pub startup: String,
+}
+
+impl Default for HealthPaths {
+    fn default() -> Self {
+        Self {
+            live: "/health/live".into(),
+            ready: "/health/ready".into(),
+            startup: "/health/startup".into(),
+        }
+    }
+}
+
+/// A group of replicas that serve the same thing.
+#[derive(Debug, Clone)]
+pub struct UpstreamConfig {
+    /// Unique name, for logs, metrics and routes.
+    pub name: String,
+    /// Where its replicas come from.
+    pub sources: Vec<ReplicaSource>,
+    /// How a replica is chosen among those that may take work.
+    pub strategy: Strategy,
+    /// What the hash of `consistent_hash` is taken from.
+    pub hash_on: HashOn,
+    /// Which clients go back to the replica they had.
+    pub affinity: Affinity,
+    /// When a replica counts as up, down or ejected.
+    pub health: HealthPolicy,
+    /// Active probes; `None` trusts connects alone.
+    pub probe: Option<Probe>,
+    /// From the pick to a validated answer, all retries included. Default: 5 s.
+    pub connect_deadline: Duration,
+    /// One TCP connect to one replica. Default: 2 s.
+    pub connect_attempt: Duration,
+    /// From the request's end to the response head. Default: 60 s. Then: 504.
+    pub response_head: Duration,
+    /// Idle HTTP connections kept per worker and replica. Default: 32.
+    pub idle_connections_max: usize,
+    /// How long an idle HTTP connection to a replica is kept. Default: 30 s.
+    pub idle_connection: Duration,
+}
+
+/// Where replicas come from.
+#[derive(Debug, Clone)]
+pub enum ReplicaSource {
+    /// A fixed address.
+    Static {
+        /// Host (a name is looked up like `Dns`) and port.
+        address: SocketAddr,
+        /// Share of new work relative to the others. 1 by default.
+        weight: u32,
+    },
+    /// A and AAAA records, looked up again when their TTL runs out.
+    Dns {
+        /// Name to look up.
+        name: String,
+        /// Port of every replica.
+        port: u16,
+        /// Share of each address.
+        weight: u32,
+    },
+    /// SRV records, which carry port and weight.
+    Srv {
+        /// Full record name, as in `_ws._tcp.chat.example`.
+        name: String,
+    },
+}
+
+/// What consistent hashing hashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashOn {
+    /// The client's address (behind trusted proxies, the forwarded one).
+    Address,
+    /// A request header.
+    Header(HeaderName),
+    /// A query parameter.
+    Query(String),
+    /// A cookie of the application.
+    Cookie(String),
+    /// Path and query.
+    Target,
+}
+
+/// Which clients go back to the replica they had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Affinity {
+    /// Engine.IO sessions follow their `sid`, learnt from the handshake answer; browsers that speak
+    /// Engine.IO also get a signed cookie, so that their uploads follow. Nothing else is pinned.
+    Auto,
+    /// Every request is free to go anywhere.
+    None,
+    /// A signed cookie of the gateway's own.
+    Cookie {
+        /// Its name. Default: `longhaul_replica`.
+        name: String,
+    },
+    /// The replica is the hash of this: same value, same replica.
+    Hash(HashOn),
+}
+
+/// How a replica is asked whether it is well.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// Time between two probes of one replica, ±20 % jitter. Default: 5 s.
+    pub interval: Duration,
+    /// Total deadline of one probe. Default: 2 s.
+    pub timeout: Duration,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone)]
+pub enum ProbeKind {
+    /// A TCP connect.
+    Tcp,
+    /// GET of a path.
+    Http {
+        /// Path and query.
+        path: String,
+        /// Host header; the replica's address by default.
+        host: Option<String>,
+        /// Status to expect; `None` takes any 2xx or 3xx.
+        status: Option<StatusCode>,
+    },
+    /// A WebSocket upgrade of a path, closed with 1000 at once.
+    WebSocket {
+        /// Path and query.
+        path: String,
+        /// Host header; the replica's address by default.
+        host: Option<String>,
+    },
+}
+
+/// One HTTP and WebSocket route. The most specific pattern wins.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Unique name, for logs and metrics.
+    pub name: String,
+    /// Which requests it takes.
+    pub pattern: RoutePattern,
+    /// Listeners it serves, by index; empty means all.
+    pub listeners: Vec<usize>,
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+    /// Whether the client's `Host` is passed on (the default) or replaced by the replica's address.
+    pub preserve_host: bool,
+    /// How its WebSockets are kept.
+    pub websocket: WebSocketPolicy,
+}
+
+/// How WebSockets of one route are kept.
+#[derive(Debug, Clone)]
+pub struct WebSocketPolicy {
+    /// A leg that sent or received nothing for so long gets a ping. `None`: no pings. Default: 25 s.
+    pub ping: Option<Duration>,
+    /// Pings in a row that may stay unanswered before a leg is dead. Default: 2.
+    pub pings_missed_max: u32,
+    /// Ends a WebSocket over which no message passed for so long (1001). Default: none.
+    pub idle: Option<Duration>,
+    /// Ends a WebSocket of this age (1001), ±10 % jitter. Default: none.
+    pub lifetime: Option<Duration>,
+    /// How long the second leg may go on after the first ended or a close frame passed. Default: 10 s.
+    pub linger: Duration,
+    /// How long a leg may refuse bytes that wait for it. Default: 60 s.
+    pub write_stall: Duration,
+    /// Bytes that may wait for a slow leg, per direction. Default: 64 KiB.
+    pub buffer_bytes_max: usize,
+}
+
+impl Default for WebSocketPolicy {
+    fn default() -> Self {
+        Self {
+            ping: Some(Duration::from_secs(25)),
+            pings_missed_max: 2,
+            idle: None,
+            lifetime: None,
+            linger: Duration::from_secs(10),
+            write_stall: Duration::from_secs(60),
+            buffer_bytes_max: 64 * 1024,
+        }
+    }
+}
+
+/// One raw TCP route.
+#[derive(Debug, Clone)]
+pub struct TcpRoute {
+    /// Unique name, for logs and metrics.
+    pub name: String,
+    /// The listener it serves, by index.
+    pub listener: usize,
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+    /// The server speaks first: a client silent for `timeouts.detect` is connected without a byte.
+    pub server_first: bool,
+    /// Ends a connection without a byte either way for so long. Default: none.
+    pub idle: Option<Duration>,
+    /// How long the second direction may go on after the first ended. Default: 10 s without a byte.
+    pub linger: Duration,
+}
+
+/// A client as admission, affinity and logs see it: behind trusted proxies, the forwarded address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddress(pub IpAddr);

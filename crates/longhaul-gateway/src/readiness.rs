@@ -1,0 +1,110 @@
+//! Whether this process has started, may take new work, or is on its way out; and why not.
+//!
+//! Steps gate start-up once; holds gate new work for as long as their guard lives; draining never
+//! ends. The HTTP service answers 503 while a step or a hold is open; health endpoints read it all.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Shared by everything that can be unready. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    gates: Mutex<Vec<Gate>>,
+    /// Mirrors `gates.is_empty()`, so that a request costs one load.
+    is_gated: AtomicBool,
+    is_draining: AtomicBool,
+}
+
+/// One reason not to take work, as health endpoints show it.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    id: u64,
+    /// What it waits for, in words: "first answer of the app".
+    pub name: String,
+    /// True for start-up steps, false for later holds.
+    pub is_startup: bool,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// An open start-up step or hold; dropping it closes it.
+#[derive(Debug)]
+pub struct GateGuard {
+    id: u64,
+    readiness: Readiness,
+}
+
+impl Readiness {
+    /// Opens a start-up step: `/health/startup` and `/health/ready` say 503 until the guard drops.
+    pub fn startup_step(&self, name: impl Into<String>) -> GateGuard {
+        self.open(name.into(), true)
+    }
+
+    /// Opens a hold: requests get 503 with `Retry-After` and this reason until the guard drops.
+    pub fn hold(&self, name: impl Into<String>) -> GateGuard {
+        self.open(name.into(), false)
+    }
+
+    /// Says that the process ends: no new work from here on.
+    pub fn start_draining(&self) {
+        self.0.is_draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the process is on its way out.
+    pub fn is_draining(&self) -> bool {
+        self.0.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Whether new work is welcome. One or two loads; no lock.
+    pub fn is_ready(&self) -> bool {
+        !self.is_draining() && !self.0.is_gated.load(Ordering::Acquire)
+    }
+
+    /// What is being waited for, oldest first.
+    pub fn gates(&self) -> Vec<Gate> {
+        self.lock().clone()
+    }
+
+    fn open(&self, name: String, is_startup: bool) -> GateGuard {
+        let mut gates = self.lock();
+        let id = gates.last().map_or(0, |gate| gate.id + 1);
+        gates.push(Gate { id, name, is_startup, since: Instant::now() });
+        self.0.is_gated.store(true, Ordering::Release);
+        GateGuard { id, readiness: self.clone() }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Gate>> {
+        self.0.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for GateGuard {
+    fn drop(&mut self) {
+        let mut gates = self.readiness.lock();
+        gates.retain(|gate| gate.id != self.id);
+        self.readiness.0.is_gated.store(!gates.is_empty(), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_welcome_once_every_gate_closed() {
+        let readiness = Readiness::default();
+        let step = readiness.startup_step("listeners");
+        let hold = readiness.hold("the app restarts");
+        assert!(!readiness.is_ready());
+        drop(step);
+        assert_eq!(readiness.gates()[0].name, "the app restarts");
+        drop(hold);
+        assert!(readiness.is_ready());
+        readiness.start_draining();
+        assert!(!readiness.is_ready());
+    }
+}

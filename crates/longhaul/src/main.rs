@@ -1,0 +1,2 @@
+//! Longhaul starts.
+fn main() {}
