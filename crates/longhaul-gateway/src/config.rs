@@ -149,6 +149,26 @@ pub struct UpstreamConfig {
     pub idle_connection: Duration,
 }
 
+impl UpstreamConfig {
+    /// An upstream with these replicas and the default of everything else.
+    pub fn new(name: impl Into<String>, sources: Vec<ReplicaSource>) -> Self {
+        Self {
+            name: name.into(),
+            sources,
+            strategy: Strategy::default(),
+            hash_on: HashOn::Address,
+            affinity: Affinity::Auto,
+            health: HealthPolicy::default(),
+            probe: None,
+            connect_deadline: Duration::from_secs(5),
+            connect_attempt: Duration::from_secs(2),
+            response_head: Duration::from_secs(60),
+            idle_connections_max: 32,
+            idle_connection: Duration::from_secs(30),
+        }
+    }
+}
+
 /// Where replicas come from.
 #[derive(Debug, Clone)]
 pub enum ReplicaSource {
@@ -216,6 +236,13 @@ pub struct Probe {
     pub interval: Duration,
     /// Total deadline of one probe. Default: 2 s.
     pub timeout: Duration,
+}
+
+impl Probe {
+    /// A probe of this kind at the default pace.
+    pub fn new(kind: ProbeKind) -> Self {
+        Self { kind, interval: Duration::from_secs(5), timeout: Duration::from_secs(2) }
+    }
 }
 
 /// What a probe asks.
@@ -306,6 +333,20 @@ pub struct TcpRoute {
     pub idle: Option<Duration>,
     /// How long the second direction may go on after the first ended. Default: 10 s without a byte.
     pub linger: Duration,
+}
+
+impl TcpRoute {
+    /// A route of this listener to this upstream, with the default of everything else.
+    pub fn new(name: impl Into<String>, listener: usize, upstream: usize) -> Self {
+        Self {
+            name: name.into(),
+            listener,
+            upstream,
+            server_first: false,
+            idle: None,
+            linger: Duration::from_secs(10),
+        }
+    }
 }
 
 /// A client as admission, affinity and logs see it: behind trusted proxies, the forwarded address.
