@@ -1,0 +1,73 @@
+//! The answers to probes: one word for machines, the reasons for people.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use longhaul_gateway::readiness::Readiness;
+use serde::Serialize;
+
+/// What a probe asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Does the process turn? A no would have it restarted, so waiting for something is a yes.
+    Live,
+    /// Is new work welcome?
+    Ready,
+    /// Is every start-up step done?
+    Startup,
+}
+
+/// The body of every health answer.
+#[derive(Debug, Serialize)]
+struct Health {
+    /// `ok` with 200, `unavailable` with 503.
+    status: &'static str,
+    /// True once the process is on its way out.
+    draining: bool,
+    /// What holds new work back, oldest first.
+    waiting_for: Vec<Waiting>,
+}
+
+#[derive(Debug, Serialize)]
+struct Waiting {
+    /// In words: "first answer of the app".
+    name: String,
+    /// `startup`, or `hold` for what came up later.
+    kind: &'static str,
+    /// How long it has been waited for, in seconds.
+    for_s: f64,
+}
+
+/// Answers one probe from the state of this moment.
+pub(crate) fn answer(question: Question, readiness: &Readiness) -> Response {
+    let draining = readiness.is_draining();
+    let gates = readiness.gates();
+    let is_ok = match question {
+        Question::Live => true,
+        Question::Ready => !draining && gates.is_empty(),
+        Question::Startup => !gates.iter().any(|gate| gate.is_startup),
+    };
+    let waiting_for = gates
+        .into_iter()
+        .map(|gate| Waiting {
+            name: gate.name,
+            kind: if gate.is_startup { "startup" } else { "hold" },
+            for_s: seconds(gate.since.elapsed()),
+        })
+        .collect();
+    if is_ok {
+        return Json(Health { status: "ok", draining, waiting_for }).into_response();
+    }
+    let body = Json(Health { status: "unavailable", draining, waiting_for });
+    let mut response = (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+    // A probe asks again by itself; this is for people's scripts.
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Milliseconds are as fine as a reader needs.
+pub(crate) fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e3).round() / 1e3
+}
