@@ -1,0 +1,100 @@
+//! Why a session ended. Each session ends with exactly one cause: it gives the close code, the log
+//! line and the counter.
+
+use std::fmt;
+
+use super::Side;
+use crate::websocket::{CloseCode, FrameFault};
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A peer sent a close frame first. `code` is `None` when the frame carried none (1005).
+    Closed {
+        /// Who sent it.
+        by: Side,
+        /// The code it carried.
+        code: Option<CloseCode>,
+    },
+    /// A leg's connection ended without a close frame (1006 to the application).
+    Gone(Side),
+    /// A leg answered no ping.
+    Silent(Side),
+    /// A leg took no byte for longer than the write stall.
+    Stalled(Side),
+    /// A leg sent what cannot be followed as frames.
+    Fault(Side, FrameFault),
+    /// The replica was found dead by its probes.
+    ReplicaLost,
+    /// No message passed for longer than the route allows.
+    Idle,
+    /// The session reached the age the route allows.
+    Lifetime,
+    /// The gateway goes away.
+    Drained,
+}
+
+impl Cause {
+    /// The close code the gateway sends to the client, when it is the gateway that closes.
+    pub fn client_code(self) -> CloseCode {
+        match self {
+            Self::Closed { code, .. } => code.unwrap_or(CloseCode::NORMAL),
+            Self::Gone(_) | Self::Silent(_) | Self::Stalled(_) => CloseCode::SERVICE_RESTART,
+            Self::ReplicaLost | Self::Drained => CloseCode::SERVICE_RESTART,
+            Self::Fault(Side::Client, _) => CloseCode::PROTOCOL_ERROR,
+            Self::Fault(Side::Backend, _) => CloseCode::BAD_GATEWAY,
+            Self::Idle | Self::Lifetime => CloseCode::GOING_AWAY,
+        }
+    }
+
+    /// A name from a closed set, for metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed { by: Side::Client, .. } => "client_closed",
+            Self::Closed { by: Side::Backend, .. } => "replica_closed",
+            Self::Gone(Side::Client) => "client_gone",
+            Self::Gone(Side::Backend) => "replica_gone",
+            Self::Silent(Side::Client) => "client_silent",
+            Self::Silent(Side::Backend) => "replica_silent",
+            Self::Stalled(Side::Client) => "client_stalled",
+            Self::Stalled(Side::Backend) => "replica_stalled",
+            Self::Fault(Side::Client, _) => "client_fault",
+            Self::Fault(Side::Backend, _) => "replica_fault",
+            Self::ReplicaLost => "replica_lost",
+            Self::Idle => "idle_limit",
+            Self::Lifetime => "lifetime_limit",
+            Self::Drained => "drained",
+        }
+    }
+
+    /// Who ended it: `client`, `replica` or `gateway`.
+    pub fn closer(self) -> &'static str {
+        match self {
+            Self::Closed { by: side, .. }
+            | Self::Gone(side)
+            | Self::Silent(side)
+            | Self::Stalled(side)
+            | Self::Fault(side, _) => side.name(),
+            Self::ReplicaLost => Side::Backend.name(),
+            Self::Idle | Self::Lifetime | Self::Drained => "gateway",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed { by, code: Some(code) } => write!(f, "{by} closed {code}"),
+            Self::Closed { by, code: None } => write!(f, "{by} closed without a code"),
+            Self::Gone(side) => write!(f, "{side} ended its connection without a close frame"),
+            Self::Silent(side) => write!(f, "{side} answered no ping"),
+            Self::Stalled(side) => write!(f, "{side} stopped reading"),
+            Self::Fault(side, fault) => write!(f, "{side} broke the protocol: {fault}"),
+            Self::ReplicaLost => f.write_str("replica failed its probes"),
+            Self::Idle => f.write_str("idle limit of the route"),
+            Self::Lifetime => f.write_str("lifetime limit of the route"),
+            Self::Drained => f.write_str("gateway drains"),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Close codes (RFC 6455 §7.4 and the IANA registry).
+
+use std::fmt;
+
+/// A close code as it stands on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CloseCode(pub u16);
+
+impl CloseCode {
+    /// The purpose was fulfilled.
+    pub const NORMAL: Self = Self(1000);
+    /// The endpoint goes away: a limit was reached or a page was left.
+    pub const GOING_AWAY: Self = Self(1001);
+    /// The peer broke the protocol.
+    pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// The service restarts; clients come back after a random delay.
+    pub const SERVICE_RESTART: Self = Self(1012);
+    /// The server behind the gateway misbehaved.
+    pub const BAD_GATEWAY: Self = Self(1014);
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,10 @@
+//! WebSocket on the wire (RFC 6455): frames are followed, never held.
+
+pub mod close_code;
+pub mod frame;
+pub mod mask;
+pub mod scanner;
+
+pub use close_code::CloseCode;
+pub use frame::{ControlFrame, FrameFault, Header, Opcode};
+pub use scanner::{Found, Role, Scanner};
