@@ -1,0 +1,39 @@
+// Starts the system's Chromium for one story. Never downloads a browser.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+const FLAGS = [
+  "--no-sandbox", // Tests run as root in containers; the pages are our own.
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--disable-dev-shm-usage", // Containers give /dev/shm 64 MiB.
+];
+
+/** Runs `story(context)` in a fresh profile; `cookies: false` makes the browser refuse them all. */
+export async function withBrowser({ cookies = true }, story) {
+  const profile = mkdtempSync(join(tmpdir(), "longhaul-chromium-"));
+  if (!cookies) {
+    const preferences = { profile: { default_content_setting_values: { cookies: 2 } } };
+    mkdirSync(join(profile, "Default"));
+    writeFileSync(join(profile, "Default", "Preferences"), JSON.stringify(preferences));
+  }
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    headless: true,
+    args: FLAGS,
+    viewport: { width: 1000, height: 760 },
+  });
+  context.setDefaultTimeout(30_000);
+  try {
+    return await story(context);
+  } finally {
+    await context.close();
+    rmSync(profile, { recursive: true, force: true });
+  }
+}
