@@ -1,8 +1,9 @@
 //! Longhaul speaks: bytes and sessions as state machines. No socket, task, clock, file or
 //! randomness of its own; whoever drives a machine brings those.
 //!
-//! [`websocket`] follows frames, [`session`] joins two legs, `http1` screens requests before a
+//! [`websocket`] follows frames, [`session`] joins two legs, [`http1`] screens requests before a
 //! parser sees them, `detect` names a protocol by its first bytes.
 
+pub mod http1;
 pub mod session;
 pub mod websocket;

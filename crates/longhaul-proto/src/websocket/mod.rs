@@ -2,6 +2,7 @@
 
 pub mod close_code;
 pub mod frame;
+pub mod handshake;
 pub mod mask;
 pub mod scanner;
 

@@ -1,0 +1,18 @@
+//! HTTP/1.1 requests, judged before a parser sees them (RFC 9112).
+//!
+//! The gateway leaves HTTP to a library whose parser forgives what a gateway must not: where two
+//! parsers disagree about the end of a request, one client's bytes become another's request.
+//! [`Screen`] follows heads and bodies byte by byte and lets only that pass which every parser
+//! reads alike. It rewrites nothing.
+//!
+//! Start at [`Screen::feed`].
+
+mod chunked;
+mod field;
+mod head;
+mod screen;
+mod target;
+mod violation;
+
+pub use screen::{Limits, Screen, Step};
+pub use violation::Violation;
