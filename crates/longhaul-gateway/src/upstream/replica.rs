@@ -1,0 +1,179 @@
+//! One backend instance: what it holds now, and how it stands.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use longhaul_policy::affinity::cookie::Tag;
+use longhaul_policy::balance::{Candidate, stable_hash};
+use longhaul_policy::health::{Standing, State};
+
+use super::ward::Ward;
+use super::{Work, lock};
+
+/// One backend instance. Its counters outlive re-resolution: same address, same `Replica`.
+pub struct Replica {
+    address: SocketAddr,
+    id: u64,
+    tag: Tag,
+    weight: AtomicU32,
+    websockets: AtomicUsize,
+    requests: AtomicUsize,
+    streams: AtomicUsize,
+    /// A copy of what the ward knows, so that picking asks no lock that all replicas share.
+    standing: Mutex<Standing>,
+    /// Failures at work since the last success, or more: lets successes skip the ward.
+    failures_seen: AtomicU32,
+    /// How often it has gone down by its probes.
+    losses: AtomicU64,
+    ward: Arc<Ward>,
+}
+
+impl Replica {
+    pub(super) fn new(
+        address: SocketAddr,
+        weight: u32,
+        tag: Tag,
+        ward: Arc<Ward>,
+        standing: Standing,
+    ) -> Self {
+        Self {
+            address,
+            id: stable_hash(address.to_string().as_bytes()),
+            tag,
+            weight: AtomicU32::new(weight),
+            websockets: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            standing: Mutex::new(standing),
+            failures_seen: AtomicU32::new(0),
+            losses: AtomicU64::new(0),
+            ward,
+        }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// WebSockets it holds through this gateway.
+    pub fn open_websockets(&self) -> usize {
+        self.websockets.load(Ordering::Relaxed)
+    }
+
+    /// HTTP requests it is answering through this gateway.
+    pub fn open_requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Everything it holds through this gateway.
+    pub fn open_work(&self) -> usize {
+        self.open_websockets() + self.open_requests() + self.streams.load(Ordering::Relaxed)
+    }
+
+    /// How it stands.
+    pub fn state(&self, now: Instant) -> State {
+        lock(&self.standing).state(self.ward.policy(), now)
+    }
+
+    /// Counts one piece of work until the guard is dropped.
+    pub fn hold(self: &Arc<Self>, work: Work) -> Held {
+        self.counter(work).fetch_add(1, Ordering::Relaxed);
+        let losses = self.losses.load(Ordering::Acquire);
+        Held { replica: Arc::clone(self), work, losses }
+    }
+
+    /// Passive health: a connect or handshake went well.
+    pub fn note_success(&self, _now: Instant) {
+        if self.failures_seen.swap(0, Ordering::Relaxed) > 0 {
+            self.ward.note_success(self);
+        }
+    }
+
+    /// Passive health: a connect or handshake failed. One too many in a row ejects the replica, if
+    /// the others can do without it.
+    pub fn note_failure(&self, now: Instant) {
+        self.failures_seen.fetch_add(1, Ordering::Relaxed);
+        self.ward.note_failure(self, now);
+    }
+
+    /// Active health: a probe passed or failed.
+    pub(crate) fn note_probe(&self, outcome: Result<(), String>, now: Instant) {
+        self.ward.note_probe(self, outcome, now);
+    }
+
+    pub(super) fn candidate(&self, now: Instant) -> Candidate {
+        Candidate {
+            id: self.id,
+            open: self.open_work(),
+            weight: self.weight.load(Ordering::Relaxed),
+            share: lock(&self.standing).share(self.ward.policy(), now),
+        }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn tag(&self) -> &Tag {
+        &self.tag
+    }
+
+    pub(super) fn set_weight(&self, weight: u32) {
+        self.weight.store(weight, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_standing(&self, standing: Standing) {
+        *lock(&self.standing) = standing;
+    }
+
+    pub(super) fn count_loss(&self) {
+        self.losses.fetch_add(1, Ordering::Release);
+    }
+
+    fn counter(&self, work: Work) -> &AtomicUsize {
+        match work {
+            Work::WebSocket => &self.websockets,
+            Work::Request => &self.requests,
+            Work::Tcp => &self.streams,
+        }
+    }
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// One piece of work a replica holds; dropping it ends the count.
+#[derive(Debug)]
+pub struct Held {
+    replica: Arc<Replica>,
+    work: Work,
+    losses: u64,
+}
+
+impl Held {
+    /// Who holds it.
+    pub fn replica(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+
+    /// Whether the replica went down by its probes since this was taken, which ends the work.
+    ///
+    /// Ask once after registering with whoever `Upstream::on_lost` tells: what was told just before
+    /// is not missed then.
+    pub fn is_lost(&self) -> bool {
+        self.replica.losses.load(Ordering::Acquire) != self.losses
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.replica.counter(self.work).fetch_sub(1, Ordering::Relaxed);
+    }
+}
