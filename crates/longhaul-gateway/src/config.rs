@@ -37,6 +37,9 @@ pub struct Config {
     pub tcp_routes: Vec<TcpRoute>,
     /// Signs affinity cookies. Random at each start unless configured.
     pub affinity_key: [u8; 32],
+    /// DNS servers that look replicas up; empty takes those of the system. The hosts file counts
+    /// before either.
+    pub dns_servers: Vec<SocketAddr>,
 }
 
 /// One address that clients connect to.
