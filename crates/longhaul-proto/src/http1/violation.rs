@@ -49,6 +49,9 @@ pub enum Violation {
     /// The head did not arrive in time.
     #[error("the request head took too long to arrive")]
     HeadTimeout,
+    /// The body stopped arriving.
+    #[error("the request body stopped arriving")]
+    BodyTimeout,
     /// A line that ends with LF alone.
     #[error("lines must end with CR LF, not with LF alone")]
     BareLf,
@@ -116,7 +119,7 @@ impl Violation {
     pub fn status(self) -> u16 {
         match self {
             Self::Connect | Self::Trace => 405,
-            Self::HeadTimeout => 408,
+            Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::TargetTooLong => 414,
             Self::Handshake(fault) => fault.status(),
             Self::HeadTooLong | Self::TooManyFields | Self::TrailersTooLong => 431,
@@ -170,7 +173,7 @@ impl Violation {
             Self::Target | Self::Fragment => "RFC 9112 §3.2",
             Self::TargetTooLong => "RFC 9110 §15.5.15",
             Self::HeadTooLong | Self::TooManyFields => "RFC 6585 §5",
-            Self::HeadTimeout => "RFC 9110 §15.5.9",
+            Self::HeadTimeout | Self::BodyTimeout => "RFC 9110 §15.5.9",
             Self::BareLf | Self::BareCr | Self::LeadingWhitespace => "RFC 9112 §2.2",
             Self::SpaceBeforeColon => "RFC 9112 §5.1",
             Self::FieldName => "RFC 9110 §5.1",

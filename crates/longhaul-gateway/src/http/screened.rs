@@ -1,0 +1,492 @@
+//! A client's stream that shows the HTTP library clean requests only, in time or not at all.
+//!
+//! [`Screened`] sits between the socket and hyper. What a client sends passes a
+//! [`longhaul_proto::http1::Screen`] first; hyper never sees a byte that two parsers could read
+//! in two ways. A refused head must still be answered, and behind the answers to the requests
+//! before it, so hyper is given a request in its place that no client can send; the service knows
+//! it by [`ScreenHandle::take_refusal`].
+//!
+//! The stream also keeps the deadlines that only the bytes can tell: head, idle connection,
+//! stalled body, stalled response. Start at [`Screened::new`].
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+use bytes::{Buf as _, BytesMut};
+use longhaul_proto::http1::{self, Screen, Step, Violation};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use crate::config::{Limits, Timeouts};
+
+/// Given to hyper in place of a refused head. The screen refuses TRACE from any client, so nobody
+/// can send it; `close` makes hyper end the connection behind the answer.
+const STAND_IN: &[u8] = b"TRACE / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
+
+/// Bytes kept of what a client sends behind an upgrade before it is answered; a full socket buffer
+/// of a hurried client. Beyond it, plus one read, the client waits.
+const HELD_BYTES_MAX: usize = 64 * 1024;
+
+/// How long, and for how many bytes, a connection that ends early is still read. Closed at once,
+/// the kernel would answer the client's next bytes with a reset, which can overtake the answer and
+/// destroy it (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// A client's stream whose bytes are screened on the way in.
+#[derive(Debug)]
+pub(crate) struct Screened<S> {
+    io: S,
+    screen: Screen,
+    deadlines: Deadlines,
+    shared: Arc<Shared>,
+    /// Read by detection before this stream began, not screened yet.
+    prefix: BytesMut,
+    /// Screened, but not yet taken by hyper: a head that came in pieces, or the stand-in.
+    clean: BytesMut,
+    /// Behind an upgrade that is not answered yet.
+    held: BytesMut,
+    end: Option<End>,
+    /// What is waited for, and since when.
+    waiting: Option<(Wait, Instant)>,
+    write_stalled_since: Option<Instant>,
+    lingering: Option<Linger>,
+    /// One timer for all deadlines, made when the first wait begins. It may ring early: a deadline
+    /// that moves on leaves it where it is.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// What the service sees of a [`Screened`] stream. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct ScreenHandle {
+    shared: Arc<Shared>,
+}
+
+/// Held while a request is answered, until its last byte was given to hyper: its connection is not
+/// idle.
+#[derive(Debug)]
+#[must_use = "the connection counts as idle once this is dropped"]
+pub(crate) struct Exchange {
+    shared: Arc<Shared>,
+}
+
+/// A head that was refused, to be answered with `Connection: close`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// What is wrong with it: status, public reason, section.
+    pub(crate) violation: Violation,
+    /// False for a HEAD request, whose answer must not have a body.
+    pub(crate) wants_body: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Deadlines {
+    head: Duration,
+    keep_alive: Duration,
+    body_stall: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    exchanges: AtomicUsize,
+    /// The connection's task, to be told that it became idle.
+    idle: AtomicWaker,
+    refusal: Mutex<Option<Refusal>>,
+}
+
+/// Why there is nothing more to read.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// The client ended, or was idle for too long.
+    Eof,
+    /// The stand-in was the last request.
+    Refused,
+    /// The body that was being read is bad.
+    Broken(Violation),
+}
+
+/// What the stream waits for while nothing arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    FirstByte,
+    NextRequest,
+    RestOfHead,
+    Body,
+    /// The service: nothing of this stream's is late.
+    Answer,
+}
+
+#[derive(Debug)]
+struct Linger {
+    until: Instant,
+    bytes_left: usize,
+}
+
+impl<S> Screened<S> {
+    /// Screens what `io` brings, behind the bytes that detection took from it.
+    pub(crate) fn new(
+        io: S,
+        prefix: BytesMut,
+        limits: &Limits,
+        timeouts: &Timeouts,
+    ) -> (Self, ScreenHandle) {
+        let limits = http1::Limits {
+            head_bytes_max: limits.head_bytes_max,
+            fields_max: limits.header_fields_max,
+        };
+        let deadlines = Deadlines {
+            head: timeouts.head,
+            keep_alive: timeouts.keep_alive,
+            body_stall: timeouts.body_stall,
+        };
+        let shared = Arc::new(Shared::default());
+        let stream = Self {
+            io,
+            screen: Screen::new(limits),
+            deadlines,
+            shared: Arc::clone(&shared),
+            prefix,
+            clean: BytesMut::new(),
+            held: BytesMut::new(),
+            end: None,
+            waiting: Some((Wait::FirstByte, Instant::now())),
+            write_stalled_since: None,
+            lingering: None,
+            alarm: None,
+        };
+        (stream, ScreenHandle { shared })
+    }
+
+    /// Gives the socket back after an upgrade, with what was read behind the request. hyper's own
+    /// buffer is empty then: it was shown nothing beyond the head.
+    pub(crate) fn into_parts(mut self) -> (S, BytesMut) {
+        self.held.unsplit(self.prefix);
+        (self.io, self.held)
+    }
+
+    /// The socket underneath, for its addresses and options.
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.io
+    }
+
+    /// Screens fresh bytes. Those that pass and stay in place are a prefix of them, whose length
+    /// this returns; whatever else passes is in `clean`, behind it.
+    fn admit(&mut self, fresh: &[u8]) -> usize {
+        let mut at = 0;
+        let mut in_place = 0;
+        if matches!(self.waiting, Some((Wait::Body | Wait::NextRequest, _))) {
+            self.waiting = None;
+        }
+        while at < fresh.len() {
+            let rest = &fresh[at..];
+            let passed = match self.screen.feed(rest) {
+                Step::Kept => break,
+                Step::Head { kept, len } => {
+                    self.waiting = None;
+                    self.clean.extend_from_slice(&kept);
+                    len
+                }
+                Step::Body { len } => len,
+                Step::Held => {
+                    self.held.extend_from_slice(rest);
+                    break;
+                }
+                Step::Refused(violation) => {
+                    self.refuse(violation);
+                    break;
+                }
+            };
+            at += passed;
+            if self.clean.is_empty() {
+                in_place = at;
+            } else {
+                self.clean.extend_from_slice(&rest[..passed]);
+            }
+        }
+        in_place
+    }
+
+    fn refuse(&mut self, violation: Violation) {
+        if self.screen.was_refused_in_body() || self.screen.is_in_body() {
+            self.end = Some(End::Broken(violation));
+            return;
+        }
+        let wants_body = !self.screen.is_head_request();
+        *self.shared.refusal() = Some(Refusal { violation, wants_body });
+        self.clean.extend_from_slice(STAND_IN);
+        self.end = Some(End::Refused);
+    }
+
+    fn wait(&self) -> Wait {
+        if self.screen.is_in_body() {
+            Wait::Body
+        } else if !self.screen.is_between_requests() {
+            Wait::RestOfHead
+        } else if self.shared.exchanges.load(Ordering::Acquire) > 0 {
+            Wait::Answer
+        } else if matches!(self.waiting, Some((Wait::FirstByte, _))) {
+            Wait::FirstByte
+        } else {
+            Wait::NextRequest
+        }
+    }
+
+    /// Nothing has arrived: ends the stream, or some request of it, when that has lasted too long.
+    /// Ready when there is something to tell hyper.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Registered before the look at `exchanges`, so that the end of the last one is not missed.
+        self.shared.idle.register(cx.waker());
+        let wait = self.wait();
+        let since = match self.waiting {
+            Some((earlier, since)) if earlier == wait => since,
+            _ => Instant::now(),
+        };
+        self.waiting = Some((wait, since));
+        let allowed = match wait {
+            Wait::FirstByte | Wait::RestOfHead => self.deadlines.head,
+            Wait::NextRequest => self.deadlines.keep_alive,
+            Wait::Body => self.deadlines.body_stall,
+            Wait::Answer => return Poll::Pending,
+        };
+        ready!(self.poll_alarm(cx, since + allowed));
+        match wait {
+            Wait::RestOfHead => self.refuse(Violation::HeadTimeout),
+            Wait::Body => self.refuse(Violation::BodyTimeout),
+            Wait::FirstByte | Wait::NextRequest | Wait::Answer => self.end = Some(End::Eof),
+        }
+        Poll::Ready(())
+    }
+
+    /// Ready once `at` has come.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if alarm.deadline() > at {
+            alarm.as_mut().reset(at);
+        }
+        loop {
+            ready!(alarm.as_mut().poll(cx));
+            if Instant::now() >= at {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(at);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Screened<S> {
+    /// Reads on behind an upgrade, to notice a client that leaves before it is answered.
+    fn poll_held(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = scratch.filled().len();
+        while self.held.len() < HELD_BYTES_MAX {
+            ready!(Pin::new(&mut self.io).poll_read(cx, scratch))?;
+            let fresh = &scratch.filled()[before..];
+            if fresh.is_empty() {
+                self.end = Some(End::Eof);
+                return Poll::Ready(Ok(()));
+            }
+            self.held.extend_from_slice(fresh);
+            scratch.set_filled(before);
+        }
+        // Whoever answers the upgrade drives the stream from then on; no waker is needed.
+        Poll::Pending
+    }
+
+    /// Reads and drops what a client still sends, so that it sees the answer and not a reset.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 4096];
+        loop {
+            let linger = self.lingering.get_or_insert_with(|| Linger {
+                until: Instant::now() + LINGER,
+                bytes_left: LINGER_BYTES_MAX,
+            });
+            let mut buf = ReadBuf::new(&mut scratch);
+            let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, &mut buf) else {
+                let until = linger.until;
+                return self.poll_alarm(cx, until);
+            };
+            let len = buf.filled().len();
+            if read.is_err() || len == 0 || len > linger.bytes_left {
+                return Poll::Ready(());
+            }
+            linger.bytes_left -= len;
+        }
+    }
+
+    fn has_unread_bytes(&self) -> bool {
+        match self.end {
+            Some(End::Eof) => false,
+            Some(End::Refused | End::Broken(_)) => true,
+            None => !self.screen.is_between_requests(),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        loop {
+            if !this.clean.is_empty() {
+                let len = this.clean.len().min(buf.remaining());
+                buf.put_slice(&this.clean[..len]);
+                this.clean.advance(len);
+                return Poll::Ready(Ok(()));
+            }
+            // An idle connection holds no buffer.
+            this.clean = BytesMut::new();
+            match this.end {
+                Some(End::Eof) => return Poll::Ready(Ok(())),
+                // hyper ends the connection once it has answered; end of file would end it before.
+                Some(End::Refused) => return Poll::Pending,
+                Some(End::Broken(violation)) => return Poll::Ready(Err(broken(violation))),
+                None if this.screen.is_held() => return this.poll_held(cx, buf),
+                None => {}
+            }
+            if this.prefix.is_empty() {
+                match Pin::new(&mut this.io).poll_read(cx, buf) {
+                    Poll::Ready(Ok(())) if buf.filled().len() == before => {
+                        this.end = Some(End::Eof);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        ready!(this.poll_deadline(cx));
+                        continue;
+                    }
+                }
+            } else {
+                let len = this.prefix.len().min(buf.remaining());
+                buf.put_slice(&this.prefix.split_to(len));
+            }
+            let passed = this.admit(&buf.filled()[before..]);
+            buf.set_filled(before + passed);
+            if passed > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Screened<S> {
+    /// Passes on what a write came to, unless the client has refused bytes for too long.
+    fn watch_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.write_stalled_since = None;
+            return written;
+        }
+        let since = *self.write_stalled_since.get_or_insert_with(Instant::now);
+        ready!(self.poll_alarm(cx, since + self.deadlines.body_stall));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading")))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Screened<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.watch_write(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        this.watch_write(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.lingering.is_none() {
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+        }
+        if this.has_unread_bytes() {
+            ready!(this.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl ScreenHandle {
+    /// The refusal that this request stands in for. No request of a client's is ever taken for one.
+    pub(crate) fn take_refusal<B>(&self, request: &http::Request<B>) -> Option<Refusal> {
+        if request.method() != http::Method::TRACE {
+            return None;
+        }
+        self.shared.refusal().take()
+    }
+
+    /// Says that a request is being answered. Keep what this returns in the response's body: the
+    /// idle time of the connection begins when it is dropped.
+    pub(crate) fn begin_exchange(&self) -> Exchange {
+        self.shared.exchanges.fetch_add(1, Ordering::AcqRel);
+        Exchange { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.shared.exchanges.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.idle.wake();
+        }
+    }
+}
+
+impl Shared {
+    fn refusal(&self) -> std::sync::MutexGuard<'_, Option<Refusal>> {
+        // A plain value is whole whoever panicked while holding it.
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The violation that made a body end, if `error` or what caused it carries one.
+pub(crate) fn violation_of(error: &(dyn std::error::Error + 'static)) -> Option<Violation> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+        if let Some(violation) = inner.and_then(|inner| inner.downcast_ref::<Violation>()) {
+            return Some(*violation);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn broken(violation: Violation) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, violation)
+}
+
+#[cfg(test)]
+mod tests;
