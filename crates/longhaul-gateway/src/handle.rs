@@ -2,17 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::readiness::Readiness;
-use crate::upstream::Upstream;
+use crate::shared::Shared;
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    pub(crate) readiness: Readiness,
-    pub(crate) upstreams: Arc<Vec<Arc<Upstream>>>,
-    pub(crate) listeners: Arc<Vec<SocketAddr>>,
+    shared: Arc<Shared>,
+    listeners: Arc<[SocketAddr]>,
 }
 
 /// The gateway at one moment.
@@ -55,13 +55,31 @@ pub struct ReplicaSnapshot {
 }
 
 impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>, listeners: Vec<SocketAddr>) -> Self {
+        Self { shared, listeners: listeners.into() }
+    }
+
     /// Whether work is welcome, and why not.
     pub fn readiness(&self) -> &Readiness {
-        &self.readiness
+        &self.shared.readiness
     }
 
     /// Addresses that are bound, in the order of the config.
     pub fn listeners(&self) -> &[SocketAddr] {
         &self.listeners
+    }
+
+    /// The gateway as it is now. Walks over every replica: for people and scrapers, not per request.
+    pub fn snapshot(&self) -> Snapshot {
+        let shared = &self.shared;
+        let now = Instant::now();
+        Snapshot {
+            listeners: self.listeners.to_vec(),
+            upstreams: shared.upstreams.iter().map(|upstream| upstream.snapshot(now)).collect(),
+            websockets_open: shared.registry.len(),
+            websockets_total: shared.telemetry.websockets_total.load(Ordering::Relaxed),
+            connections_open: shared.connections_open(),
+            uptime: now - shared.started_at,
+        }
     }
 }

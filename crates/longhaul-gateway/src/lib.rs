@@ -3,10 +3,23 @@
 //! Start at [`Gateway::start`]. A [`Handle`] shows it and commands it from outside.
 
 pub mod config;
-mod gateway;
 pub mod handle;
 pub mod readiness;
 pub mod upstream;
+
+mod connection;
+mod dial;
+mod drain;
+mod gateway;
+mod http;
+mod listen;
+mod passthrough;
+mod registry;
+mod relay;
+mod shared;
+mod telemetry;
+mod upgrade;
+mod worker;
 
 pub use config::Config;
 pub use gateway::{Gateway, StartError};

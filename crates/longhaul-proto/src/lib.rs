@@ -4,6 +4,7 @@
 //! [`websocket`] follows frames, [`session`] joins two legs, [`http1`] screens requests before a
 //! parser sees them, `detect` names a protocol by its first bytes.
 
+pub mod detect;
 pub mod http1;
 pub mod session;
 pub mod websocket;

@@ -1,0 +1,93 @@
+//! Reaches a replica: picks one, connects, tries the next, all within one deadline.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::http::answer::Refusal;
+use crate::upstream::{NoReplica, Replica, Upstream};
+
+/// One attempt to have one piece of work taken by some replica of an upstream.
+#[derive(Debug)]
+pub(crate) struct Dial<'a> {
+    pub(crate) upstream: &'a Arc<Upstream>,
+    head: Option<&'a Parts>,
+    client: IpAddr,
+    deadline: Instant,
+    tried: Vec<SocketAddr>,
+    /// What the last connect failed with, for when no replica is left.
+    failure: Option<Refusal>,
+}
+
+impl<'a> Dial<'a> {
+    /// Starts the clock of the upstream's connect deadline. `head` is `None` for raw TCP.
+    pub(crate) fn new(
+        upstream: &'a Arc<Upstream>,
+        head: Option<&'a Parts>,
+        client: IpAddr,
+    ) -> Self {
+        Self {
+            upstream,
+            head,
+            client,
+            deadline: Instant::now() + upstream.config().connect_deadline,
+            tried: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// The next replica that was not tried yet.
+    ///
+    /// # Errors
+    /// Why there is none: what the last connect failed with, or that the upstream is empty.
+    pub(crate) fn pick(&mut self) -> Result<Arc<Replica>, Refusal> {
+        if self.remaining().is_zero() {
+            return Err(self.failure.take().unwrap_or(Refusal::ConnectTimeout));
+        }
+        match self.upstream.pick(self.head, self.client, &self.tried, Instant::now()) {
+            Ok(replica) => {
+                self.tried.push(replica.address());
+                Ok(replica)
+            }
+            Err(NoReplica::Empty { .. }) => Err(Refusal::NoReplica),
+            Err(NoReplica::Exhausted { .. }) => {
+                Err(self.failure.take().unwrap_or(Refusal::Unreachable))
+            }
+        }
+    }
+
+    /// Connects to `replica`; `None` means: pick the next.
+    pub(crate) async fn connect(&mut self, replica: &Arc<Replica>) -> Option<TcpStream> {
+        let attempt = self.upstream.config().connect_attempt.min(self.remaining());
+        let upstream = self.upstream.name();
+        let address = replica.address();
+        match timeout(attempt, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Small messages must not wait for the acknowledgement of earlier ones. A socket
+                // that refuses the option is already broken and will say so when used.
+                let _ = stream.set_nodelay(true);
+                return Some(stream);
+            }
+            Ok(Err(error)) => {
+                debug!(upstream, replica = %address, %error, "connect failed");
+                self.failure = Some(Refusal::Unreachable);
+            }
+            Err(_) => {
+                debug!(upstream, replica = %address, ?attempt, "connect timed out");
+                self.failure = Some(Refusal::ConnectTimeout);
+            }
+        }
+        replica.note_failure(Instant::now());
+        None
+    }
+
+    /// What is left of the deadline.
+    pub(crate) fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}

@@ -1,0 +1,48 @@
+//! Lets a gateway go in good order: told, spread over time, and with an end that holds.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep, sleep_until};
+use tracing::{info, warn};
+
+use crate::relay::control::Order;
+use crate::shared::Shared;
+
+/// Part of the drain time over which WebSockets are told; the rest is theirs for leaving.
+const SPREAD: f64 = 0.8;
+/// How often it is looked whether everyone has left.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Tells every WebSocket to leave, spread over the drain time, and waits until all work is gone or
+/// the time is over.
+pub(crate) async fn drain(shared: &Shared) {
+    let time = shared.config.timeouts.drain;
+    let deadline = tokio::time::Instant::now() + time;
+    shared.readiness.start_draining();
+    let mut controls = shared.registry.all();
+    // Whoever connected together should not be told together: their reconnects would come as one.
+    fastrand::shuffle(&mut controls);
+    info!(websockets = controls.len(), drain_s = time.as_secs_f64(), "draining");
+
+    let started = Instant::now();
+    let step = time.mul_f64(SPREAD) / u32::try_from(controls.len().max(1)).unwrap_or(u32::MAX);
+    let tell = async {
+        for (place, control) in controls.into_iter().enumerate() {
+            let at = step.mul_f64(place as f64 + fastrand::f64());
+            sleep_until((started + at).into()).await;
+            control.order(Order::Drain);
+        }
+    };
+    let everyone_left = async {
+        while shared.registry.len() > 0 || shared.requests_open.load(Ordering::Relaxed) > 0 {
+            sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = async { tokio::join!(tell, everyone_left); } => info!("drained"),
+        () = sleep_until(deadline) => {
+            warn!(websockets = shared.registry.len(), "drain time is over; ending the rest");
+        }
+    }
+}

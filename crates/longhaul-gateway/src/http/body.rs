@@ -1,0 +1,231 @@
+//! Bodies on their way through: never collected, watched only for their end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::expect::Gate;
+use super::pool::Lease;
+use super::screened::Exchange;
+use crate::upstream::{Held, Replica, Upstream};
+
+/// Body of an answer to a client.
+#[derive(Debug)]
+pub(crate) struct Body {
+    content: Content,
+    /// Keeps the connection from counting as idle until the answer is out.
+    exchange: Option<Exchange>,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// The gateway's own words, or nothing.
+    Whole(Option<Bytes>),
+    /// A replica's answer.
+    Forwarded(Box<Forwarded>),
+}
+
+impl Body {
+    /// No body at all.
+    pub(crate) fn empty() -> Self {
+        Self { content: Content::Whole(None), exchange: None }
+    }
+
+    /// The gateway's own words.
+    pub(crate) fn text(text: String) -> Self {
+        Self { content: Content::Whole(Some(text.into())), exchange: None }
+    }
+
+    /// Lets the exchange end with the body.
+    pub(crate) fn hold(&mut self, exchange: Exchange) {
+        self.exchange = Some(exchange);
+    }
+}
+
+/// A replica's answer on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    inner: Incoming,
+    /// Gives the connection back once the body has ended.
+    lease: Option<Lease>,
+    /// Counts the request as open until the body is gone.
+    _held: Held,
+    learner: Option<Learner>,
+}
+
+/// Shows the start of an Engine.IO handshake answer to affinity.
+#[derive(Debug)]
+pub(crate) struct Learner {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) replica: Arc<Replica>,
+}
+
+impl Forwarded {
+    pub(crate) fn new(inner: Incoming, lease: Lease, held: Held, learner: Option<Learner>) -> Self {
+        let mut body = Self { inner, lease: Some(lease), _held: held, learner };
+        if body.inner.is_end_stream() {
+            body.release();
+        }
+        body
+    }
+
+    fn release(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.release();
+        }
+    }
+}
+
+impl From<Forwarded> for Body {
+    fn from(body: Forwarded) -> Self {
+        Self { content: Content::Forwarded(Box::new(body)), exchange: None }
+    }
+}
+
+impl HttpBody for Forwarded {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        loop {
+            let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)?) else {
+                self.release();
+                return Poll::Ready(None);
+            };
+            // Trailers are dropped: nothing downstream may take them for headers (RFC 9110 §6.5.1).
+            let Ok(data) = frame.into_data() else { continue };
+            if let Some(Learner { upstream, replica }) = self.learner.take() {
+                upstream.learn(&data, &replica, Instant::now());
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.get_mut().content {
+            Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Forwarded(body) => Pin::new(body.as_mut()).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_none(),
+            Content::Forwarded(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Content::Forwarded(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A client's request body on its way to a replica.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// `None` for a request without a body.
+    inner: Option<Incoming>,
+    progress: Arc<Progress>,
+    gate: Option<Arc<Gate>>,
+}
+
+/// How an upload goes, read by whoever waits for the answer to it.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    has_moved: AtomicBool,
+    is_broken: AtomicBool,
+}
+
+impl Progress {
+    /// Whether a piece passed since the last call.
+    pub(crate) fn take_moved(&self) -> bool {
+        self.has_moved.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the client broke off or broke the framing.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Relaxed)
+    }
+}
+
+impl Upload {
+    pub(crate) fn new(inner: Incoming, progress: Arc<Progress>, gate: Option<Arc<Gate>>) -> Self {
+        Self { inner: Some(inner), progress, gate }
+    }
+
+    /// The body of a request that has none.
+    pub(crate) fn empty() -> Self {
+        Self { inner: None, progress: Arc::default(), gate: None }
+    }
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(gate) = &self.gate {
+            ready!(gate.poll_open(cx));
+            self.gate = None;
+        }
+        loop {
+            let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+            match ready!(Pin::new(inner).poll_frame(cx)) {
+                None => {
+                    self.progress.has_moved.store(true, Ordering::Relaxed);
+                    return Poll::Ready(None);
+                }
+                Some(Err(error)) => {
+                    self.progress.is_broken.store(true, Ordering::Relaxed);
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    self.progress.has_moved.store(true, Ordering::Relaxed);
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}

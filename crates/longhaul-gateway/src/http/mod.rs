@@ -1,0 +1,45 @@
+//! HTTP/1.1 toward clients: a strict screen in front of the library, and the service behind it.
+
+pub(crate) mod answer;
+pub(crate) mod body;
+pub(crate) mod exchange;
+mod expect;
+mod forward;
+mod health;
+pub(crate) mod pool;
+pub(crate) mod screened;
+mod service;
+pub(crate) mod visit;
+
+use bytes::BytesMut;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use screened::Screened;
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use crate::connection::Connection;
+
+/// Serves one client connection until it ends or becomes a WebSocket. `prefix` was read from it
+/// already.
+pub(crate) async fn serve(stream: TcpStream, prefix: BytesMut, connection: Connection) {
+    let config = &connection.worker.shared.config;
+    let (screened, screen) = Screened::new(stream, prefix, &config.limits, &config.timeouts);
+    let peer = connection.peer;
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // The screen has its own, told apart from the wait between two requests.
+        .header_read_timeout(None)
+        .preserve_header_case(true)
+        .max_headers(config.limits.header_fields_max)
+        .serve_connection(
+            TokioIo::new(screened),
+            service_fn(|request| service::answer(&connection, &screen, request)),
+        )
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        debug!(%peer, %error, "client connection ended");
+    }
+}

@@ -1,0 +1,149 @@
+//! Decides who answers a request: a rule, a health endpoint, a replica, or nobody.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use longhaul_policy::redact;
+use tracing::{debug, warn};
+
+use super::answer::Refusal;
+use super::body::Body;
+use super::screened::{self, ScreenHandle};
+use super::visit::{self, Visit};
+use super::{forward, health};
+use crate::connection::Connection;
+use crate::shared::Shared;
+use crate::upgrade;
+
+/// Answers one request. The answer is always one: what fails becomes an answer of the gateway's own.
+pub(crate) async fn answer(
+    connection: &Connection,
+    screen: &ScreenHandle,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let shared = &connection.worker.shared;
+    let _open = OpenRequest::new(&shared.requests_open);
+    let exchange = screen.begin_exchange();
+    let mut answer = match screen.take_refusal(&request) {
+        Some(refused) => refuse(connection, refused),
+        None => dispatch(connection, request).await,
+    };
+    answer.body_mut().hold(exchange);
+    Ok(answer)
+}
+
+/// Answers what the screen let nobody else see.
+fn refuse(connection: &Connection, refused: screened::Refusal) -> Response<Body> {
+    let violation = refused.violation;
+    debug!(peer = %connection.peer, reason = %violation, "request refused");
+    let mut answer = Refusal::Violation(violation).answer(&HeaderMap::new());
+    if !refused.wants_body {
+        *answer.body_mut() = Body::empty();
+    }
+    answer
+}
+
+async fn dispatch(connection: &Connection, request: Request<Incoming>) -> Response<Body> {
+    let shared = &connection.worker.shared;
+    let config = &shared.config;
+    let (method, path) = (request.method(), request.uri().path());
+    if let Some(answer) = health::answer(&config.health_paths, &shared.readiness, method, path) {
+        return answer;
+    }
+    let is_upgrade = is_websocket_upgrade(request.headers());
+    let accept = request.headers().get(http::header::ACCEPT).cloned();
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let target = redact::target(target).into_owned();
+    let mut answer = match route(connection, request, is_upgrade).await {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            log(connection, &refusal, &target);
+            let mut headers = HeaderMap::new();
+            headers.extend(accept.map(|accept| (http::header::ACCEPT, accept)));
+            refusal.answer(&headers)
+        }
+    };
+    // Bytes behind a refused upgrade were meant for a WebSocket, and must not be read as a request.
+    // While draining, no connection is kept for another request.
+    let is_switching = answer.status() == http::StatusCode::SWITCHING_PROTOCOLS;
+    if (is_upgrade && !is_switching) || (shared.readiness.is_draining() && !is_switching) {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+async fn route(
+    connection: &Connection,
+    request: Request<Incoming>,
+    is_upgrade: bool,
+) -> Result<Response<Body>, Refusal> {
+    let shared = &connection.worker.shared;
+    welcome(shared, is_upgrade)?;
+    let (mut head, body) = request.into_parts();
+    let client = visit::prepare(&mut head, connection, is_upgrade);
+    let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let route = shared
+        .route(connection.listener, host, head.uri.path(), &head.headers)
+        .ok_or(Refusal::NoRoute)?;
+    let visit = Visit { worker: &connection.worker, route, client };
+    if is_upgrade {
+        upgrade::offer(&visit, connection, head).await
+    } else {
+        forward::forward(&visit, &head, body).await
+    }
+}
+
+/// Whether new work is welcome at all.
+fn welcome(shared: &Shared, is_upgrade: bool) -> Result<(), Refusal> {
+    if shared.readiness.is_ready() {
+        return Ok(());
+    }
+    if let Some(gate) = shared.readiness.gates().into_iter().next() {
+        return Err(Refusal::NotReady(gate.name));
+    }
+    // Ordinary requests are still answered while draining: whoever routes here may not know yet.
+    if shared.readiness.is_draining() && is_upgrade {
+        return Err(Refusal::Draining);
+    }
+    Ok(())
+}
+
+/// Whether the head asks for a WebSocket. The screen has refused whatever asks for one wrongly.
+fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(UPGRADE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|token| token.trim().eq_ignore_ascii_case("websocket"))
+}
+
+fn log(connection: &Connection, refusal: &Refusal, target: &str) {
+    let (peer, status, cause) = (connection.peer, refusal.status().as_u16(), refusal.cause());
+    match refusal {
+        // The client's doing: of interest only to who debugs it.
+        Refusal::Violation(_) | Refusal::NoRoute | Refusal::BodyAborted => {
+            debug!(%peer, status, cause, target, "request refused");
+        }
+        _ => warn!(%peer, status, cause, target, "request not answered by a replica"),
+    }
+}
+
+/// Counts one request as open.
+struct OpenRequest<'a>(&'a AtomicUsize);
+
+impl<'a> OpenRequest<'a> {
+    fn new(open: &'a AtomicUsize) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(open)
+    }
+}
+
+impl Drop for OpenRequest<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,86 @@
+//! One request at the gateway: who sent it, which route takes it, and how it goes on.
+
+use std::sync::Arc;
+
+use http::header::{CONNECTION, HOST, UPGRADE};
+use http::request::Parts;
+use http::{HeaderValue, Request, Uri, Version};
+use longhaul_policy::forwarded::{self, Arrival, Client, Scheme};
+use longhaul_policy::hop_by_hop;
+
+use super::body::Upload;
+use crate::config::Route;
+use crate::connection::Connection;
+use crate::upstream::{Replica, Upstream};
+use crate::worker::Worker;
+
+/// One request that found its route.
+pub(crate) struct Visit<'a> {
+    pub(crate) worker: &'a Arc<Worker>,
+    /// Index into the config's routes.
+    pub(crate) route: usize,
+    pub(crate) client: Client,
+}
+
+impl Visit<'_> {
+    pub(crate) fn route(&self) -> &Route {
+        &self.worker.shared.config.routes[self.route]
+    }
+
+    pub(crate) fn upstream(&self) -> &Arc<Upstream> {
+        &self.worker.shared.upstreams[self.route().upstream]
+    }
+
+    /// The request as it goes to `replica`: origin form, HTTP/1.1 whatever the client spoke.
+    pub(crate) fn outbound(
+        &self,
+        head: &Parts,
+        replica: &Replica,
+        upload: Upload,
+    ) -> Request<Upload> {
+        let mut request = Request::from_parts(head.clone(), upload);
+        *request.version_mut() = Version::HTTP_11;
+        if request.uri().authority().is_some() {
+            let origin = request.uri().path_and_query().cloned();
+            *request.uri_mut() = origin.map_or_else(|| Uri::from_static("/"), Uri::from);
+        }
+        if !self.route().preserve_host || !request.headers().contains_key(HOST) {
+            let address = replica.address().to_string();
+            if let Ok(host) = HeaderValue::from_str(&address) {
+                request.headers_mut().insert(HOST, host);
+            }
+        }
+        request
+    }
+
+    /// What affinity adds to the answer of `replica`.
+    pub(crate) fn cookie_for(&self, head: &Parts, replica: &Replica) -> Option<HeaderValue> {
+        self.upstream().cookie_for(head, replica)
+    }
+}
+
+/// Rewrites a head for the way on: nothing of this connection's own stays, and who the client is
+/// stands where replicas look for it. Upgrades get back the two fields that make one.
+pub(crate) fn prepare(head: &mut Parts, connection: &Connection, is_upgrade: bool) -> Client {
+    // An absolute target wins over the field (RFC 9112 §3.2.2).
+    if let Some(authority) = head.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.insert(HOST, host);
+    }
+    hop_by_hop::strip_request(&mut head.headers);
+    let host = head.headers.get(HOST).cloned();
+    let arrival = Arrival {
+        peer: connection.peer.ip(),
+        scheme: Scheme::Http,
+        host: host.as_ref().and_then(|host| host.to_str().ok()),
+        port: connection.local.port(),
+        trusted: &connection.worker.shared.config.trusted_proxies,
+    };
+    let client = forwarded::apply(&mut head.headers, &arrival);
+    if is_upgrade {
+        head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    client
+}

@@ -1,0 +1,182 @@
+//! Raw TCP: moves bytes both ways and understands none of them.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::sleep_until;
+use tracing::{info, warn};
+
+use crate::config::TcpRoute;
+use crate::connection::Connection;
+use crate::dial::Dial;
+use crate::relay::stream::{Stream, with_scratch};
+use crate::upstream::Work;
+
+/// Bytes moved at once, and the most that waits for a slow peer.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// Reads in a row before other tasks of the worker get their turn.
+const TURNS_MAX: usize = 32;
+
+/// Connects a client to a replica and moves bytes until both sides ended.
+pub(crate) async fn serve(
+    client: TcpStream,
+    prefix: Bytes,
+    connection: &Connection,
+    route: &TcpRoute,
+) {
+    let upstream = &connection.worker.shared.upstreams[route.upstream];
+    let mut dial = Dial::new(upstream, None, connection.peer.ip());
+    let (replica, backend) = loop {
+        let replica = match dial.pick() {
+            Ok(replica) => replica,
+            Err(refusal) => {
+                let (peer, cause) = (connection.peer, refusal.cause());
+                return warn!(route = route.name, %peer, cause, "tcp connection not taken");
+            }
+        };
+        if let Some(stream) = dial.connect(&replica).await {
+            break (replica, stream);
+        }
+    };
+    replica.note_success(Instant::now());
+    let _held = replica.hold(Work::Tcp);
+    let opened_at = Instant::now();
+    let mut pipe = Pipe {
+        client: Stream::new(client),
+        backend: Stream::new(backend),
+        has_ended: [false; 2],
+        moved_at: opened_at,
+    };
+    let cause = pipe.run(prefix, route.idle, route.linger).await;
+    log(route, connection.peer, replica.address(), opened_at, &pipe, cause);
+}
+
+fn log(
+    route: &TcpRoute,
+    client: SocketAddr,
+    replica: SocketAddr,
+    opened_at: Instant,
+    pipe: &Pipe,
+    cause: &'static str,
+) {
+    info!(
+        route = route.name, %client, %replica, cause,
+        duration_s = (opened_at.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+        bytes_up = pipe.client.bytes_read, bytes_down = pipe.backend.bytes_read,
+        "tcp connection closed"
+    );
+}
+
+struct Pipe {
+    client: Stream<TcpStream>,
+    backend: Stream<TcpStream>,
+    /// Whether the client, the backend, sends no more.
+    has_ended: [bool; 2],
+    moved_at: Instant,
+}
+
+impl Pipe {
+    /// Moves bytes until the end, and names what brought it.
+    async fn run(
+        &mut self,
+        prefix: Bytes,
+        idle: Option<Duration>,
+        linger: Duration,
+    ) -> &'static str {
+        let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
+        let mut prefix = Some(prefix);
+        poll_fn(|cx| {
+            if let Some(prefix) = prefix.take() {
+                self.client.bytes_read += prefix.len() as u64;
+                if self.backend.write(cx, &prefix).is_err() {
+                    return Poll::Ready("replica_gone");
+                }
+            }
+            if let Err(cause) = self.pump(cx) {
+                return Poll::Ready(cause);
+            }
+            let [client_ended, backend_ended] = self.has_ended;
+            let is_flushed = !self.client.is_blocked() && !self.backend.is_blocked();
+            if client_ended && backend_ended && is_flushed {
+                return Poll::Ready("ended");
+            }
+            // After one end the other direction may go on only while bytes move.
+            let is_half = client_ended || backend_ended;
+            let Some(limit) = (if is_half { Some(linger) } else { idle }) else {
+                return Poll::Pending;
+            };
+            loop {
+                let deadline = tokio::time::Instant::from_std(self.moved_at + limit);
+                if timer.is_elapsed() || timer.deadline() > deadline {
+                    timer.as_mut().reset(deadline);
+                }
+                if timer.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                if self.moved_at + limit <= Instant::now() {
+                    return Poll::Ready(if is_half { "half_closed" } else { "idle_limit" });
+                }
+            }
+        })
+        .await
+    }
+
+    fn pump(&mut self, cx: &mut Context<'_>) -> Result<(), &'static str> {
+        let client_moved = self.client.flush(cx).map_err(|_| "client_gone")?;
+        let backend_moved = self.backend.flush(cx).map_err(|_| "replica_gone")?;
+        if client_moved || backend_moved {
+            self.moved_at = Instant::now();
+        }
+        let [client_ended, backend_ended] = &mut self.has_ended;
+        with_scratch(BUFFER_BYTES, |scratch| {
+            for _ in 0..TURNS_MAX {
+                let up = step(&mut self.client, &mut self.backend, client_ended, cx, scratch)
+                    .map_err(|is_reader| if is_reader { "client_gone" } else { "replica_gone" })?;
+                let down = step(&mut self.backend, &mut self.client, backend_ended, cx, scratch)
+                    .map_err(|is_reader| if is_reader { "replica_gone" } else { "client_gone" })?;
+                if !up && !down {
+                    return Ok(());
+                }
+                self.moved_at = Instant::now();
+            }
+            cx.waker().wake_by_ref();
+            Ok(())
+        })
+    }
+}
+
+/// Moves what `from` has to `to`. Says whether something moved.
+///
+/// # Errors
+/// True when reading failed, false when writing did.
+fn step<A, B>(
+    from: &mut Stream<A>,
+    to: &mut Stream<B>,
+    has_ended: &mut bool,
+    cx: &mut Context<'_>,
+    scratch: &mut [u8],
+) -> Result<bool, bool>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    if *has_ended || to.is_blocked() {
+        return Ok(false);
+    }
+    match from.poll_read(cx, scratch) {
+        Poll::Pending => Ok(false),
+        Poll::Ready(Ok(0)) => {
+            *has_ended = true;
+            to.finish();
+            to.flush(cx).map_err(|_| false)
+        }
+        Poll::Ready(Ok(len)) => to.write(cx, &scratch[..len]).map(|()| true).map_err(|_| false),
+        Poll::Ready(Err(_)) => Err(true),
+    }
+}

@@ -1,0 +1,59 @@
+//! How the rest of the gateway reaches a relay: one word and a waker, no channel and no lock.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::Context;
+
+use atomic_waker::AtomicWaker;
+
+/// What a relay may be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The gateway goes away.
+    Drain,
+    /// The replica was found dead.
+    ReplicaLost,
+}
+
+const NONE: u8 = 0;
+const DRAIN: u8 = 1;
+const REPLICA_LOST: u8 = 2;
+
+/// The outside's end of one relay.
+#[derive(Debug)]
+pub(crate) struct Control {
+    order: AtomicU8,
+    waker: AtomicWaker,
+    /// The replica its backend leg goes to.
+    pub(crate) replica: SocketAddr,
+}
+
+impl Control {
+    pub(crate) fn new(replica: SocketAddr) -> Self {
+        Self { order: AtomicU8::new(NONE), waker: AtomicWaker::new(), replica }
+    }
+
+    /// Gives an order; a later one replaces one that was not yet taken.
+    pub(crate) fn order(&self, order: Order) {
+        let word = match order {
+            Order::Drain => DRAIN,
+            Order::ReplicaLost => REPLICA_LOST,
+        };
+        self.order.store(word, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Takes the order, if there is one; the task is woken at the next.
+    pub(crate) fn poll_order(&self, cx: &Context<'_>) -> Option<Order> {
+        self.waker.register(cx.waker());
+        // The common case is one load: the line is written only when there is something to take.
+        if self.order.load(Ordering::Acquire) == NONE {
+            return None;
+        }
+        match self.order.swap(NONE, Ordering::AcqRel) {
+            DRAIN => Some(Order::Drain),
+            REPLICA_LOST => Some(Order::ReplicaLost),
+            _ => None,
+        }
+    }
+}

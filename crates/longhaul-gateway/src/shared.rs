@@ -1,0 +1,111 @@
+//! What every worker of one gateway shares. Read-only, or touched once per connection.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use longhaul_policy::route::RouteTable;
+use longhaul_proto::session::SessionPolicy;
+use tokio::sync::Semaphore;
+
+use crate::config::{Config, Route};
+use crate::readiness::Readiness;
+use crate::registry::Registry;
+use crate::relay::RelayPolicy;
+use crate::telemetry::Telemetry;
+use crate::upstream::Upstream;
+
+/// What every worker of one gateway shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) upstreams: Arc<Vec<Arc<Upstream>>>,
+    pub(crate) readiness: Readiness,
+    pub(crate) registry: Registry,
+    pub(crate) telemetry: Telemetry,
+    /// One permit for each client connection that may be open.
+    pub(crate) connections: Arc<Semaphore>,
+    /// Requests being answered now; draining waits for them.
+    pub(crate) requests_open: AtomicUsize,
+    pub(crate) started_at: Instant,
+    /// One table for each listener; its indices point into `listener_routes`.
+    tables: Vec<RouteTable>,
+    listener_routes: Vec<Vec<usize>>,
+    /// One for each route.
+    relays: Vec<RelayPolicy>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        upstreams: Arc<Vec<Arc<Upstream>>>,
+        readiness: Readiness,
+    ) -> Self {
+        let listener_routes: Vec<Vec<usize>> = (0..config.listeners.len())
+            .map(|listener| {
+                let serves = |route: &Route| {
+                    route.listeners.is_empty() || route.listeners.contains(&listener)
+                };
+                (0..config.routes.len()).filter(|&route| serves(&config.routes[route])).collect()
+            })
+            .collect();
+        let tables = listener_routes
+            .iter()
+            .map(|routes| {
+                RouteTable::new(routes.iter().map(|&route| config.routes[route].pattern.clone()))
+            })
+            .collect();
+        Self {
+            relays: config.routes.iter().map(relay_policy).collect(),
+            connections: Arc::new(Semaphore::new(
+                config.limits.connections_max.min(Semaphore::MAX_PERMITS),
+            )),
+            requests_open: AtomicUsize::new(0),
+            started_at: Instant::now(),
+            registry: Registry::default(),
+            telemetry: Telemetry::default(),
+            config,
+            upstreams,
+            readiness,
+            tables,
+            listener_routes,
+        }
+    }
+
+    /// The most specific route of this listener, as an index into the config's routes.
+    pub(crate) fn route(
+        &self,
+        listener: usize,
+        host: Option<&str>,
+        path: &str,
+        headers: &http::HeaderMap,
+    ) -> Option<usize> {
+        let at = self.tables[listener].find(host, path, headers)?;
+        Some(self.listener_routes[listener][at])
+    }
+
+    pub(crate) fn relay_policy(&self, route: usize) -> &RelayPolicy {
+        &self.relays[route]
+    }
+
+    /// Client connections open now.
+    pub(crate) fn connections_open(&self) -> usize {
+        let most = self.config.limits.connections_max.min(Semaphore::MAX_PERMITS);
+        most - self.connections.available_permits().min(most)
+    }
+}
+
+fn relay_policy(route: &Route) -> RelayPolicy {
+    let policy = &route.websocket;
+    RelayPolicy {
+        session: Arc::new(SessionPolicy {
+            ping: policy.ping,
+            pings_missed_max: policy.pings_missed_max,
+            idle: policy.idle,
+            linger: policy.linger,
+            write_stall: policy.write_stall,
+        }),
+        lifetime: policy.lifetime,
+        buffer_bytes_max: policy.buffer_bytes_max,
+    }
+}

@@ -1,0 +1,71 @@
+//! Counts what happened and writes the log lines of a WebSocket's life.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use longhaul_proto::session::Cause;
+use tracing::{info, warn};
+
+use crate::relay::Ended;
+
+/// Counters of one gateway since its start.
+#[derive(Debug, Default)]
+pub(crate) struct Telemetry {
+    pub(crate) websockets_total: AtomicU64,
+}
+
+/// What both log lines of one WebSocket say about it.
+#[derive(Debug)]
+pub(crate) struct WebSocketLog {
+    /// Joins the two lines; unique within the process.
+    pub(crate) id: u64,
+    pub(crate) route: String,
+    pub(crate) replica: SocketAddr,
+    pub(crate) client: IpAddr,
+    opened_at: Instant,
+}
+
+impl WebSocketLog {
+    /// Counts and logs the opening. `target` must be redacted.
+    pub(crate) fn open(
+        telemetry: &Telemetry,
+        route: &str,
+        replica: SocketAddr,
+        client: IpAddr,
+        target: &str,
+        subprotocol: Option<&str>,
+    ) -> Self {
+        let id = telemetry.websockets_total.fetch_add(1, Ordering::Relaxed) + 1;
+        info!(id, route, %replica, %client, target, subprotocol, "websocket opened");
+        Self { id, route: route.to_owned(), replica, client, opened_at: Instant::now() }
+    }
+
+    /// Logs the end: who closed, why, after how long, and what passed.
+    pub(crate) fn close(self, ended: &Ended) {
+        let Self { id, route, replica, client, opened_at } = self;
+        let Ended { cause, up, down } = *ended;
+        let code = match cause {
+            // 1005 is never sent; it is the standard's name for "closed without a code".
+            Cause::Closed { code, .. } => code.map_or(1005, |code| code.0),
+            _ => cause.client_code().0,
+        };
+        info!(
+            id, route, %replica, %client,
+            closed_by = cause.closer(), cause = cause.name(), reason = %cause, code,
+            duration_s = (opened_at.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            messages_up = up.messages, bytes_up = up.bytes,
+            messages_down = down.messages, bytes_down = down.bytes,
+            "websocket closed"
+        );
+    }
+
+    /// Logs that a WebSocket that was answered 101 never came to life.
+    pub(crate) fn fail(self, error: &dyn std::fmt::Display) {
+        let Self { id, route, replica, client, .. } = self;
+        warn!(
+            id, route, %replica, %client, closed_by = "client", cause = "upgrade_aborted", %error,
+            "websocket closed"
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! The WebSocket handshake: offered to a replica first, answered to the client only with what the
+//! replica said (RFC 6455 §4).
+//!
+//! A tunnel begins only behind a validated 101. Every other answer is an ordinary response.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{CONNECTION, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use longhaul_policy::{hop_by_hop, redact};
+use longhaul_proto::session::Session;
+use longhaul_proto::websocket::handshake::{self, HandshakeFault};
+use tokio::net::TcpStream;
+use tracing::warn;
+
+use crate::connection::Connection;
+use crate::dial::Dial;
+use crate::http::answer::Refusal;
+use crate::http::body::{Body, Forwarded, Learner, Progress, Upload};
+use crate::http::exchange::{self, ExchangeError, exchange};
+use crate::http::pool::Lease;
+use crate::http::screened::Screened;
+use crate::http::visit::Visit;
+use crate::relay::control::{Control, Order};
+use crate::relay::{self, Leg};
+use crate::telemetry::WebSocketLog;
+use crate::upstream::{Held, Replica, Work};
+
+/// Offers the handshake to a replica, and answers as it answers.
+///
+/// # Errors
+/// The gateway's own answer, when no replica gave a valid one.
+pub(crate) async fn offer(
+    visit: &Visit<'_>,
+    connection: &Connection,
+    mut head: Parts,
+) -> Result<Response<Body>, Refusal> {
+    // Taken out before the head is copied for a replica: the client's connection is not its affair.
+    let client_upgrade = head.extensions.remove::<OnUpgrade>();
+    let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address);
+    let (replica, held, lease, mut answer) = ask(visit, &head, &mut dial).await?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(pass_on(visit, &head, &replica, held, lease, answer));
+    }
+    if let Err(fault) = validate(&head, &answer) {
+        replica.note_failure(Instant::now());
+        warn!(
+            route = visit.route().name, replica = %replica.address(), %fault,
+            "replica answered the upgrade wrongly"
+        );
+        return Err(Refusal::HandshakeInvalid);
+    }
+    replica.note_success(Instant::now());
+    let Some(client_upgrade) = client_upgrade else { return Err(Refusal::HandshakeInvalid) };
+
+    let backend_upgrade = hyper::upgrade::on(&mut answer);
+    let (mut parts, _) = answer.into_parts();
+    hop_by_hop::strip_response(&mut parts.headers);
+    parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Some(cookie) = visit.cookie_for(&head, &replica) {
+        parts.headers.append(SET_COOKIE, cookie);
+    }
+    let log = log_open(visit, &head, &replica, parts.headers.get(SEC_WEBSOCKET_PROTOCOL));
+    let joint = Joint { connection: connection.clone(), route: visit.route, replica, held, log };
+    tokio::spawn(joint.relay(client_upgrade, backend_upgrade));
+    Ok(Response::from_parts(parts, Body::empty()))
+}
+
+type Answered = (Arc<Replica>, Held, Lease, Response<Incoming>);
+
+/// Asks replicas in turn until one took the handshake; from then on it is this one or none.
+async fn ask(visit: &Visit<'_>, head: &Parts, dial: &mut Dial<'_>) -> Result<Answered, Refusal> {
+    loop {
+        let replica = dial.pick()?;
+        let held = replica.hold(Work::WebSocket);
+        let Some(stream) = dial.connect(&replica).await else { continue };
+        let Ok(sender) = exchange::open(stream).await else { continue };
+        let mut lease = visit.worker.pool.lease(replica.address(), sender, 0);
+        let request = visit.outbound(head, &replica, Upload::empty());
+        let patience = dial.remaining();
+        let sent = exchange(&mut lease.sender, request, &Progress::default(), None, patience).await;
+        let refusal = match sent {
+            Ok(answer) => return Ok((replica, held, lease, answer)),
+            Err(ExchangeError::Unsent(_)) => {
+                replica.note_failure(Instant::now());
+                continue;
+            }
+            Err(ExchangeError::Missing) => Refusal::AnswerMissing,
+            Err(ExchangeError::Failed(refusal)) => refusal,
+        };
+        replica.note_failure(Instant::now());
+        return Err(refusal);
+    }
+}
+
+/// Passes on an answer that is not a 101: a refusal of the application's, with its body.
+fn pass_on(
+    visit: &Visit<'_>,
+    head: &Parts,
+    replica: &Arc<Replica>,
+    held: Held,
+    lease: Lease,
+    answer: Response<Incoming>,
+) -> Response<Body> {
+    let learner = visit
+        .upstream()
+        .learns_from(head)
+        .then(|| Learner { upstream: visit.upstream().clone(), replica: replica.clone() });
+    let mut answer = answer.map(|body| Forwarded::new(body, lease, held, learner).into());
+    hop_by_hop::strip_response(answer.headers_mut());
+    *answer.version_mut() = http::Version::HTTP_11;
+    answer
+}
+
+fn validate(head: &Parts, answer: &Response<Incoming>) -> Result<(), HandshakeFault> {
+    let (asked, answered) = (fields(&head.headers), fields(answer.headers()));
+    let method = head.method.as_str().as_bytes();
+    let offer = handshake::validate_request(method, asked.iter().copied())?;
+    let status = answer.status().as_u16();
+    handshake::validate_response(status, answered.iter().copied(), &offer).map(drop)
+}
+
+fn fields(headers: &HeaderMap) -> Vec<(&str, &[u8])> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
+}
+
+fn log_open(
+    visit: &Visit<'_>,
+    head: &Parts,
+    replica: &Replica,
+    subprotocol: Option<&HeaderValue>,
+) -> WebSocketLog {
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    WebSocketLog::open(
+        &visit.worker.shared.telemetry,
+        &visit.route().name,
+        replica.address(),
+        visit.client.address,
+        &redact::target(target),
+        subprotocol.and_then(|value| value.to_str().ok()),
+    )
+}
+
+/// What joins two legs once both are free of HTTP.
+struct Joint {
+    connection: Connection,
+    route: usize,
+    replica: Arc<Replica>,
+    held: Held,
+    log: WebSocketLog,
+}
+
+impl Joint {
+    async fn relay(self, client: OnUpgrade, backend: OnUpgrade) {
+        let backend = match backend.await {
+            Ok(backend) => backend,
+            Err(error) => return self.log.fail(&error),
+        };
+        let client = match client.await {
+            Ok(client) => client,
+            Err(error) => return self.log.fail(&error),
+        };
+        let (Some(client), Some(backend)) = (client_leg(client), backend_leg(backend)) else {
+            return self.log.fail(&"the connection is of an unknown kind");
+        };
+        let shared = &self.connection.worker.shared;
+        let control = Arc::new(Control::new(self.replica.address()));
+        let slot = shared.registry.add(control.clone());
+        if shared.readiness.is_draining() {
+            // It came between the last look at readiness and the list of those to be told.
+            control.order(Order::Drain);
+        }
+        if self.held.is_lost() {
+            // The replica went down before the registry knew of this one.
+            control.order(Order::ReplicaLost);
+        }
+        let policy = shared.relay_policy(self.route);
+        let now = Instant::now();
+        // ±10 %, so that those that came together do not leave together.
+        let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
+        let session = Session::new(policy.session.clone(), ends_at, fastrand::u64(..), now);
+        let ended = relay::run(client, backend, session, &control, policy.buffer_bytes_max).await;
+        shared.registry.remove(slot);
+        drop(self.held);
+        self.log.close(&ended);
+    }
+}
+
+/// Takes the client's socket back from the library, with what was read ahead.
+fn client_leg(upgraded: hyper::upgrade::Upgraded) -> Option<Leg<TcpStream>> {
+    let parts = upgraded.downcast::<TokioIo<Screened<TcpStream>>>().ok()?;
+    let (io, held_back) = parts.io.into_inner().into_parts();
+    let mut read_ahead = bytes::BytesMut::from(&parts.read_buf[..]);
+    read_ahead.extend_from_slice(&held_back);
+    Some(Leg { io, read_ahead: read_ahead.freeze() })
+}
+
+fn backend_leg(upgraded: hyper::upgrade::Upgraded) -> Option<Leg<TcpStream>> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some(Leg { io: parts.io.into_inner(), read_ahead: parts.read_buf })
+}
