@@ -2,8 +2,9 @@
 //! randomness of its own; whoever drives a machine brings those.
 //!
 //! [`websocket`] follows frames, [`session`] joins two legs, [`http1`] screens requests before a
-//! parser sees them, `detect` names a protocol by its first bytes.
+//! parser sees them, [`detect`] names a protocol by its first bytes.
 
+pub mod client_hello;
 pub mod detect;
 pub mod http1;
 pub mod session;

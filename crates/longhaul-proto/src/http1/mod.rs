@@ -14,5 +14,6 @@ mod screen;
 mod target;
 mod violation;
 
+pub(crate) use field::is_token_byte;
 pub use screen::{Limits, Screen, Step};
 pub use violation::Violation;
