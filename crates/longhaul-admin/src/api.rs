@@ -5,6 +5,7 @@
 //! | `/health`, `/health/live` | 200 while the process turns |
 //! | `/health/ready` | 200 while new work is welcome, else 503 with the reasons |
 //! | `/health/startup` | 200 once every start-up step is done, else 503 with the reasons |
+//! | `/status` | listeners, upstreams, replicas and counts at this moment |
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -13,7 +14,7 @@ use axum::{Json, Router, middleware};
 use http::{HeaderValue, StatusCode, header};
 use longhaul_gateway::Handle;
 
-use crate::{guard, health};
+use crate::{guard, health, status};
 
 /// Everything the API answers, behind the guard that refuses foreign names.
 pub(crate) fn router(handle: Handle) -> Router {
@@ -22,6 +23,7 @@ pub(crate) fn router(handle: Handle) -> Router {
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/health/startup", get(startup))
+        .route("/status", get(show_status))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(guard::refuse_foreign_hosts))
@@ -41,10 +43,14 @@ async fn startup(State(handle): State<Handle>) -> Response {
     health::answer(health::Question::Startup, handle.readiness())
 }
 
+async fn show_status(State(handle): State<Handle>) -> Response {
+    Json(status::Status::of(&handle)).into_response()
+}
+
 async fn unknown_path() -> Response {
     problem(
         StatusCode::NOT_FOUND,
-        "no such endpoint; there are /health, /health/live, /health/ready and /health/startup",
+        "no such endpoint; there are /health, /health/live, /health/ready, /health/startup and /status",
     )
 }
 

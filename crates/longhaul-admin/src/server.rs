@@ -23,18 +23,18 @@ use crate::api;
 
 /// What one client of the API may take.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+pub(crate) struct Limits {
     /// Probes, a scraper and a person or two need a handful; more wait in the accept queue.
-    connections_max: usize,
+    pub(crate) connections_max: usize,
     /// From the start of a connection, or the end of a request, to the end of the next head.
-    head: Duration,
+    pub(crate) head: Duration,
     /// Whole life of a connection. It also bounds a client that asks and never reads.
-    lifetime: Duration,
+    pub(crate) lifetime: Duration,
     /// From the wish to end a connection to its end, for the answer under way.
-    finish: Duration,
+    pub(crate) finish: Duration,
 }
 
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     connections_max: 64,
     head: Duration::from_secs(5),
     lifetime: Duration::from_secs(60),
@@ -51,7 +51,7 @@ pub struct AdminServer {
     listener: TcpListener,
     local_addr: SocketAddr,
     handle: Handle,
-    limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 /// Binds the admin API to `address`; port 0 takes a free one, which [`AdminServer::local_addr`]

@@ -1,0 +1,91 @@
+//! `/status`: a snapshot of the gateway in the API's own words.
+//!
+//! These structs are the contract; the gateway's snapshot may change without them.
+
+use longhaul_gateway::Handle;
+use longhaul_gateway::handle::{ReplicaSnapshot, Snapshot, UpstreamSnapshot};
+use serde::Serialize;
+
+use crate::health::seconds;
+
+/// The gateway at one moment.
+#[derive(Debug, Serialize)]
+pub(crate) struct Status {
+    /// Longhaul's version.
+    version: &'static str,
+    /// Seconds since the start.
+    uptime_s: f64,
+    /// Whether new work is welcome; `/health/ready` says why not.
+    ready: bool,
+    /// Whether the process is on its way out.
+    draining: bool,
+    /// Bound addresses.
+    listeners: Vec<String>,
+    /// Client connections open now, WebSockets included.
+    connections_open: usize,
+    /// WebSockets open now.
+    websockets_open: usize,
+    /// WebSockets opened since the start.
+    websockets_total: u64,
+    /// In the order of the config.
+    upstreams: Vec<Upstream>,
+}
+
+#[derive(Debug, Serialize)]
+struct Upstream {
+    name: String,
+    replicas: Vec<Replica>,
+}
+
+#[derive(Debug, Serialize)]
+struct Replica {
+    address: String,
+    /// `up`, `starting` (slow start), `ejected` or `down`.
+    state: &'static str,
+    websockets_open: usize,
+    requests_open: usize,
+}
+
+impl Status {
+    pub(crate) fn of(handle: &Handle) -> Self {
+        let Snapshot {
+            listeners,
+            upstreams,
+            websockets_open,
+            websockets_total,
+            connections_open,
+            uptime,
+            ..
+        } = handle.snapshot();
+        let readiness = handle.readiness();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: seconds(uptime),
+            ready: readiness.is_ready(),
+            draining: readiness.is_draining(),
+            listeners: listeners.iter().map(ToString::to_string).collect(),
+            connections_open,
+            websockets_open,
+            websockets_total,
+            upstreams: upstreams.into_iter().map(Upstream::from).collect(),
+        }
+    }
+}
+
+impl From<UpstreamSnapshot> for Upstream {
+    fn from(upstream: UpstreamSnapshot) -> Self {
+        let replicas = upstream.replicas.into_iter().map(Replica::from).collect();
+        Self { name: upstream.name, replicas }
+    }
+}
+
+impl From<ReplicaSnapshot> for Replica {
+    fn from(replica: ReplicaSnapshot) -> Self {
+        Self {
+            address: replica.address.to_string(),
+            state: replica.state,
+            websockets_open: replica.websockets_open,
+            requests_open: replica.requests_open,
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The API as clients see it: a real gateway, a real server, plain sockets.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use longhaul_gateway::config::{
+    Config, HealthPaths, Limits, Listener, ReplicaSource, Route, RoutePattern, Timeouts,
+    UpstreamConfig, WebSocketPolicy,
+};
+use longhaul_gateway::readiness::Readiness;
+use longhaul_gateway::{Gateway, Handle};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::server::{LIMITS, Limits as AdminLimits};
+
+const SOON: Duration = Duration::from_secs(5);
+const REPLICA: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
+
+struct Story {
+    /// Held, so that it runs as long as the story.
+    _gateway: Gateway,
+    handle: Handle,
+    readiness: Readiness,
+    admin: SocketAddr,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+async fn begin() -> Story {
+    begin_with(LIMITS).await
+}
+
+async fn begin_with(limits: AdminLimits) -> Story {
+    let readiness = Readiness::default();
+    let gateway = Gateway::start(config(), readiness.clone()).unwrap();
+    let handle = gateway.handle();
+    let mut admin = crate::bind(loopback(), handle.clone()).await.unwrap();
+    admin.limits = limits;
+    let (address, stop) = (admin.local_addr(), CancellationToken::new());
+    let running = tokio::spawn(admin.run(stop.clone()));
+    Story { _gateway: gateway, handle, readiness, admin: address, stop, running }
+}
+
+fn loopback() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+/// One listener, one route, one replica that nobody asks for anything.
+fn config() -> Config {
+    let replica = ReplicaSource::Static { address: REPLICA, weight: 1 };
+    Config {
+        listeners: vec![Listener { name: "public".into(), address: loopback() }],
+        admin: None,
+        workers: 1,
+        limits: Limits::default(),
+        timeouts: Timeouts { drain: Duration::ZERO, ..Timeouts::default() },
+        health_paths: HealthPaths::default(),
+        trusted_proxies: Vec::new(),
+        upstreams: vec![UpstreamConfig::new("chat", vec![replica])],
+        routes: vec![Route {
+            name: "all".into(),
+            pattern: RoutePattern::default(),
+            listeners: Vec::new(),
+            upstream: 0,
+            preserve_host: true,
+            websocket: WebSocketPolicy::default(),
+        }],
+        tcp_routes: Vec::new(),
+        affinity_key: [0; 32],
+        dns_servers: Vec::new(),
+    }
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+async fn ask(story: &Story, method: &str, path: &str, fields: &str) -> Answer {
+    let request = format!("{method} {path} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
+    let mut stream = TcpStream::connect(story.admin).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    timeout(SOON, stream.read_to_string(&mut text)).await.expect("it answers soon").unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head[9..12].parse().unwrap();
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+async fn get(story: &Story, path: &str) -> Answer {
+    ask(story, "GET", path, "Host: localhost\r\n").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_says_what_is_waited_for_and_live_does_not_wait() {
+    let story = begin().await;
+    let step = story.readiness.startup_step("first answer of the app");
+    let hold = story.readiness.hold("the app restarts");
+    for path in ["/health/ready", "/health/startup"] {
+        let answer = get(&story, path).await;
+        assert_eq!(answer.status, 503, "{path}");
+        assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+        let health = answer.json();
+        assert_eq!(health["status"], "unavailable");
+        assert_eq!(health["waiting_for"][0]["name"], "first answer of the app");
+        assert_eq!(health["waiting_for"][0]["kind"], "startup");
+        assert_eq!(health["waiting_for"][1]["kind"], "hold");
+        assert!(health["waiting_for"][0]["for_s"].as_f64().unwrap() >= 0.0);
+    }
+    for path in ["/health", "/health/live"] {
+        assert_eq!(get(&story, path).await.status, 200, "{path}");
+    }
+
+    drop(step);
+    assert_eq!(get(&story, "/health/startup").await.status, 200);
+    assert_eq!(get(&story, "/health/ready").await.status, 503);
+    drop(hold);
+    let answer = get(&story, "/health/ready").await;
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &"ok".into()));
+    assert!(answer.head.contains("cache-control: no-store"), "{}", answer.head);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_process_is_live_and_not_ready() {
+    let story = begin().await;
+    story.readiness.start_draining();
+    assert_eq!(get(&story, "/health/live").await.status, 200);
+    let ready = get(&story, "/health/ready").await;
+    assert_eq!((ready.status, &ready.json()["draining"]), (503, &true.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_shows_listeners_and_replicas() {
+    let story = begin().await;
+    let status = get(&story, "/status").await.json();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["listeners"][0], story.handle.listeners()[0].to_string());
+    assert_eq!(status["upstreams"][0]["name"], "chat");
+    let replica = &status["upstreams"][0]["replicas"][0];
+    assert_eq!(replica["address"], REPLICA.to_string());
+    assert_eq!(replica["state"], "up");
+    assert_eq!((&replica["websockets_open"], &status["websockets_open"]), (&0.into(), &0.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_is_answered_like_get_without_a_body() {
+    let story = begin().await;
+    let answer = ask(&story, "HEAD", "/health/ready", "Host: localhost\r\n").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_offered_is_refused_in_words() {
+    let story = begin().await;
+    for (method, path, fields, status) in [
+        ("GET", "/nowhere", "Host: localhost\r\n", 404),
+        ("POST", "/status", "Host: localhost\r\nContent-Length: 0\r\n", 405),
+        ("GET", "/status", "Host: evil.example\r\n", 403),
+        ("GET", "http://evil.example/status", "Host: localhost\r\n", 403),
+        ("GET", "/status", "Host: localhost\r\nHost: localhost\r\n", 400),
+        ("GET", "/status", "", 400),
+    ] {
+        let answer = ask(&story, method, path, fields).await;
+        assert_eq!(answer.status, status, "{method} {path} {fields:?}");
+        assert!(answer.json()["error"].is_string(), "{}", answer.body);
+        assert!(!answer.head.contains("access-control"), "{}", answer.head);
+    }
+    let large = format!("Host: localhost\r\nX: {}\r\n", "x".repeat(16 * 1024));
+    assert_eq!(ask(&story, "GET", "/status", &large).await.status, 431);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_say_nothing_or_never_stop_are_cut() {
+    let limits = AdminLimits {
+        head: Duration::from_millis(200),
+        lifetime: Duration::from_millis(600),
+        ..LIMITS
+    };
+    let story = begin_with(limits).await;
+    let started = Instant::now();
+    let mut silent = TcpStream::connect(story.admin).await.unwrap();
+    let mut byte = [0];
+    let end = timeout(SOON, silent.read(&mut byte)).await.expect("it is cut soon");
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    assert!(started.elapsed() >= limits.head);
+
+    let mut busy = TcpStream::connect(story.admin).await.unwrap();
+    let started = Instant::now();
+    let mut answer = vec![0; 4096];
+    let until_cut = async {
+        loop {
+            let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            if busy.write_all(request).await.is_err() {
+                return;
+            }
+            if matches!(busy.read(&mut answer).await, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+    };
+    timeout(SOON, until_cut).await.expect("it is cut soon");
+    assert!(started.elapsed() >= limits.lifetime);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_serves_no_more_than_it_may_and_stops_when_told() {
+    let story = begin_with(AdminLimits { connections_max: 1, ..LIMITS }).await;
+    let mut first = TcpStream::connect(story.admin).await.unwrap();
+    first.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = vec![0; 4096];
+    assert!(timeout(SOON, first.read(&mut answer)).await.unwrap().unwrap() > 0);
+
+    // The first one holds the only place until it leaves.
+    let mut waits = Box::pin(get(&story, "/health"));
+    assert!(timeout(Duration::from_millis(300), &mut waits).await.is_err());
+    drop(first);
+    assert_eq!(waits.await.status, 200);
+
+    story.stop.cancel();
+    timeout(SOON, story.running).await.expect("it stops soon").unwrap();
+    assert!(TcpStream::connect(story.admin).await.is_err());
+}
