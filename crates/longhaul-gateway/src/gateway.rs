@@ -13,7 +13,7 @@ use crate::handle::Handle;
 use crate::readiness::Readiness;
 use crate::shared::Shared;
 use crate::upstream::Upstream;
-use crate::{listen, worker};
+use crate::{background, listen, worker};
 
 /// A running gateway. Dropping it ends everything at once.
 #[derive(Debug)]
@@ -88,6 +88,8 @@ impl Gateway {
                 }
             });
         }
+        let dns_servers = &shared.config.dns_servers;
+        let tasks = background::start(&upstreams, dns_servers, &readiness, &stop);
         let mut workers = Vec::with_capacity(shared.config.workers);
         for index in 0..shared.config.workers {
             let sockets = per_listener.iter_mut().filter_map(Vec::pop).collect();
@@ -95,7 +97,7 @@ impl Gateway {
                 .map_err(|source| StartError::Worker { worker: index, source })?;
             workers.push(thread);
         }
-        let handle = Handle::new(shared.clone(), addresses);
+        let handle = Handle::new(shared.clone(), addresses, tasks);
         Ok(Self { handle, shared, workers, stop: guard })
     }
 

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::readiness::Readiness;
 use crate::shared::Shared;
+use crate::supervise::{TaskSnapshot, Tasks};
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
 #[derive(Debug, Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
     listeners: Arc<[SocketAddr]>,
+    tasks: Tasks,
 }
 
 /// The gateway at one moment.
@@ -55,8 +57,8 @@ pub struct ReplicaSnapshot {
 }
 
 impl Handle {
-    pub(crate) fn new(shared: Arc<Shared>, listeners: Vec<SocketAddr>) -> Self {
-        Self { shared, listeners: listeners.into() }
+    pub(crate) fn new(shared: Arc<Shared>, listeners: Vec<SocketAddr>, tasks: Tasks) -> Self {
+        Self { shared, listeners: listeners.into(), tasks }
     }
 
     /// Whether work is welcome, and why not.
@@ -67,6 +69,11 @@ impl Handle {
     /// Addresses that are bound, in the order of the config.
     pub fn listeners(&self) -> &[SocketAddr] {
         &self.listeners
+    }
+
+    /// How the tasks that watch (discovery, probes) fare. One that was restarted means trouble.
+    pub fn tasks(&self) -> Vec<TaskSnapshot> {
+        self.tasks.snapshot()
     }
 
     /// The gateway as it is now. Walks over every replica: for people and scrapers, not per request.

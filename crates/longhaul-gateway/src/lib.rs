@@ -5,15 +5,19 @@
 pub mod config;
 pub mod handle;
 pub mod readiness;
+pub mod supervise;
 pub mod upstream;
 
+mod background;
 mod connection;
 mod dial;
+mod discover;
 mod drain;
 mod gateway;
 mod http;
 mod listen;
 mod passthrough;
+mod probe;
 mod registry;
 mod relay;
 mod shared;

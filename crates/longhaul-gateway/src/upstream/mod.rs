@@ -26,6 +26,7 @@ use longhaul_policy::balance::{Balancer, Candidate};
 use longhaul_policy::health::State;
 use tokio::sync::watch;
 
+pub(crate) use self::members::Endpoint;
 use self::members::Members;
 pub use self::replica::{Held, Replica};
 use self::ward::Ward;

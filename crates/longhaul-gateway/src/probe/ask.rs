@@ -1,0 +1,130 @@
+//! Puts one question to one replica: does it accept, answer, or upgrade?
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode, header};
+use http_body_util::Empty;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use longhaul_proto::websocket::CloseCode;
+use longhaul_proto::websocket::frame::OwnFrame;
+use longhaul_proto::websocket::handshake::{self, HandshakeFault, Offer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::config::{Probe, ProbeKind};
+use crate::supervise::AbortOnDrop;
+
+/// Bytes of an answer's head. The body is not read.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a replica may take to answer the close frame. Whether it does changes nothing; waiting
+/// spares it an error in its log.
+const CLOSE_MAX: Duration = Duration::from_millis(500);
+
+/// Why a probe failed, as the log and the API say it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProbeFault {
+    #[error("no answer within {within:?}")]
+    TimedOut { within: Duration },
+    #[error("cannot connect: {0}")]
+    Connect(#[source] io::Error),
+    #[error("no HTTP answer: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("cannot ask: {0}")]
+    Request(#[from] http::Error),
+    #[error("answered {got}, expected {expected}")]
+    Status { got: StatusCode, expected: String },
+    #[error("answered {got} to a WebSocket upgrade")]
+    NoUpgrade { got: StatusCode },
+    #[error("answered a WebSocket upgrade wrongly: {0}")]
+    Handshake(#[from] HandshakeFault),
+    #[error("the WebSocket broke at once: {0}")]
+    Broken(#[source] io::Error),
+}
+
+/// Asks once, within the probe's total deadline. A future dropped midway closes the connection.
+pub(super) async fn ask(probe: &Probe, replica: SocketAddr) -> Result<(), ProbeFault> {
+    let asked = async {
+        let stream = TcpStream::connect(replica).await.map_err(ProbeFault::Connect)?;
+        match &probe.kind {
+            ProbeKind::Tcp => Ok(()),
+            ProbeKind::Http { path, host, status } => {
+                let request = request(path, host.as_deref(), replica);
+                let (answer, _connection) = exchange(stream, request).await?;
+                judge(answer.status(), *status)
+            }
+            ProbeKind::WebSocket { path, host } => {
+                upgrade(stream, path, host.as_deref(), replica).await
+            }
+        }
+    };
+    let within = probe.timeout;
+    tokio::time::timeout(within, asked).await.unwrap_or(Err(ProbeFault::TimedOut { within }))
+}
+
+fn judge(got: StatusCode, expected: Option<StatusCode>) -> Result<(), ProbeFault> {
+    match expected {
+        Some(expected) if got == expected => Ok(()),
+        None if got.is_success() || got.is_redirection() => Ok(()),
+        Some(expected) => Err(ProbeFault::Status { got, expected: expected.to_string() }),
+        None => Err(ProbeFault::Status { got, expected: "2xx or 3xx".to_owned() }),
+    }
+}
+
+async fn upgrade(
+    stream: TcpStream,
+    path: &str,
+    host: Option<&str>,
+    replica: SocketAddr,
+) -> Result<(), ProbeFault> {
+    let key = handshake::new_key(fastrand::u128(..).to_be_bytes());
+    let request = request(path, host, replica)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .header(header::SEC_WEBSOCKET_KEY, &key);
+    let (answer, _connection) = exchange(stream, request).await?;
+    let got = answer.status();
+    if got != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(ProbeFault::NoUpgrade { got });
+    }
+    let fields: Vec<_> =
+        answer.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    handshake::validate_response(
+        got.as_u16(),
+        fields.iter().copied(),
+        &Offer::plain(key.as_bytes()),
+    )?;
+    let mut socket = TokioIo::new(hyper::upgrade::on(answer).await?);
+    let mask = fastrand::u32(..).to_be_bytes();
+    let close = OwnFrame::close(CloseCode::NORMAL, "", Some(mask));
+    socket.write_all(close.as_bytes()).await.map_err(ProbeFault::Broken)?;
+    socket.flush().await.map_err(ProbeFault::Broken)?;
+    let mut answer = [0; 256];
+    let until_the_end =
+        async { while socket.read(&mut answer).await.is_ok_and(|read| read > 0) {} };
+    let _ = tokio::time::timeout(CLOSE_MAX, until_the_end).await;
+    Ok(())
+}
+
+fn request(path: &str, host: Option<&str>, replica: SocketAddr) -> http::request::Builder {
+    let host = host.map_or_else(|| replica.to_string(), str::to_owned);
+    Request::get(path).header(header::HOST, host).header(header::USER_AGENT, "longhaul-probe")
+}
+
+/// Sends a request and returns the head of the answer, with what keeps its connection open.
+async fn exchange(
+    stream: TcpStream,
+    request: http::request::Builder,
+) -> Result<(Response<Incoming>, AbortOnDrop<hyper::Result<()>>), ProbeFault> {
+    let request = request.body(Empty::<Bytes>::new())?;
+    let (mut sender, connection) =
+        http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
+    let connection = AbortOnDrop(tokio::spawn(connection.with_upgrades()));
+    let answer = sender.send_request(request).await?;
+    Ok((answer, connection))
+}
