@@ -169,11 +169,6 @@ impl<S> Screened<S> {
         (self.io, self.held)
     }
 
-    /// The socket underneath, for its addresses and options.
-    pub(crate) fn get_ref(&self) -> &S {
-        &self.io
-    }
-
     /// Screens fresh bytes. Those that pass and stay in place are a prefix of them, whose length
     /// this returns; whatever else passes is in `clean`, behind it.
     fn admit(&mut self, fresh: &[u8]) -> usize {
@@ -347,6 +342,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
             }
             // An idle connection holds no buffer.
             this.clean = BytesMut::new();
+            if this.prefix.is_empty() {
+                this.prefix = BytesMut::new();
+            }
             match this.end {
                 Some(End::Eof) => return Poll::Ready(Ok(())),
                 // hyper ends the connection once it has answered; end of file would end it before.
@@ -370,7 +368,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
                 }
             } else {
                 let len = this.prefix.len().min(buf.remaining());
-                buf.put_slice(&this.prefix.split_to(len));
+                buf.put_slice(&this.prefix[..len]);
+                this.prefix.advance(len);
             }
             let passed = this.admit(&buf.filled()[before..]);
             buf.set_filled(before + passed);
