@@ -7,6 +7,8 @@
 //! Start at [`watch`].
 
 mod dns;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +33,7 @@ const TTL_MAX: Duration = Duration::from_secs(300);
 
 /// Shortest and longest wait after a lookup that failed.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(30);
+const RETRY_MAX: Duration = Duration::from_secs(15);
 
 /// Starts a task for each name of an upstream. Fixed addresses need none.
 pub(crate) fn start(
@@ -52,7 +54,9 @@ pub(crate) fn start(
         let upstream = Arc::clone(upstream);
         let dns_servers = dns_servers.to_vec();
         tokio::spawn(tasks.keep_alive(name, stop.clone(), move || {
-            watch(Arc::clone(&upstream), source, question.clone(), Dns::new(dns_servers.clone()))
+            let dns = Dns::new(dns_servers.clone());
+            let retry = Backoff::new(RETRY_MIN, RETRY_MAX);
+            watch(Arc::clone(&upstream), source, question.clone(), dns, retry)
         }));
     }
 }
@@ -63,8 +67,8 @@ async fn watch(
     source: usize,
     question: Question,
     mut dns: Dns,
+    mut retry: Backoff,
 ) -> Result<(), TaskError> {
-    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     let mut trouble = None;
     loop {
         let looked_up = dns.ask(&question).await;
@@ -73,7 +77,7 @@ async fn watch(
                 if trouble.take().is_some() {
                     info!(upstream = upstream.name(), name = question.name(), "name found again");
                 }
-                backoff.reset();
+                retry.reset();
                 upstream.set_endpoints(source, endpoints, Instant::now());
                 ttl.clamp(TTL_MIN, TTL_MAX)
             }
@@ -84,7 +88,7 @@ async fn watch(
                 }
                 trouble = Some(now_in);
                 upstream.give_up_waiting(source);
-                backoff.next_delay(fastrand::f64())
+                retry.next_delay(fastrand::f64())
             }
         };
         tokio::time::sleep(wait).await;
