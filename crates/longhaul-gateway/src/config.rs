@@ -148,7 +148,8 @@ pub struct UpstreamConfig {
     pub response_head: Duration,
     /// Idle HTTP connections kept per worker and replica. Default: 32.
     pub idle_connections_max: usize,
-    /// How long an idle HTTP connection to a replica is kept. Default: 30 s.
+    /// How long an idle HTTP connection to a replica is kept. Default: 4 s, below the 5 s after which
+    /// uvicorn and Node close theirs: whoever closes first cannot be surprised by a request.
     pub idle_connection: Duration,
 }
 
@@ -167,7 +168,7 @@ impl UpstreamConfig {
             connect_attempt: Duration::from_secs(2),
             response_head: Duration::from_secs(60),
             idle_connections_max: 32,
-            idle_connection: Duration::from_secs(30),
+            idle_connection: Duration::from_secs(4),
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
     /// Counts the connection until its last holder is gone; a WebSocket holds it past the upgrade.
-    pub(crate) permit: Arc<OwnedSemaphorePermit>,
+    pub(crate) _permit: Arc<OwnedSemaphorePermit>,
 }
 
 impl Connection {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tracing::debug;
 
 use crate::http::answer::Refusal;
+use crate::http::failure::Failure;
 use crate::upstream::{NoReplica, Replica, Upstream};
 
 /// One attempt to have one piece of work taken by some replica of an upstream.
@@ -21,7 +21,7 @@ pub(crate) struct Dial<'a> {
     deadline: Instant,
     tried: Vec<SocketAddr>,
     /// What the last connect failed with, for when no replica is left.
-    failure: Option<Refusal>,
+    failure: Option<Failure>,
 }
 
 impl<'a> Dial<'a> {
@@ -45,18 +45,18 @@ impl<'a> Dial<'a> {
     ///
     /// # Errors
     /// Why there is none: what the last connect failed with, or that the upstream is empty.
-    pub(crate) fn pick(&mut self) -> Result<Arc<Replica>, Refusal> {
+    pub(crate) fn pick(&mut self) -> Result<Arc<Replica>, Failure> {
         if self.remaining().is_zero() {
-            return Err(self.failure.take().unwrap_or(Refusal::ConnectTimeout));
+            return Err(self.failure.take().unwrap_or(Refusal::ConnectTimeout.into()));
         }
         match self.upstream.pick(self.head, self.client, &self.tried, Instant::now()) {
             Ok(replica) => {
                 self.tried.push(replica.address());
                 Ok(replica)
             }
-            Err(NoReplica::Empty { .. }) => Err(Refusal::NoReplica),
+            Err(NoReplica::Empty { .. }) => Err(Refusal::NoReplica.into()),
             Err(NoReplica::Exhausted { .. }) => {
-                Err(self.failure.take().unwrap_or(Refusal::Unreachable))
+                Err(self.failure.take().unwrap_or(Refusal::Unreachable.into()))
             }
         }
     }
@@ -64,24 +64,20 @@ impl<'a> Dial<'a> {
     /// Connects to `replica`; `None` means: pick the next.
     pub(crate) async fn connect(&mut self, replica: &Arc<Replica>) -> Option<TcpStream> {
         let attempt = self.upstream.config().connect_attempt.min(self.remaining());
-        let upstream = self.upstream.name();
         let address = replica.address();
-        match timeout(attempt, TcpStream::connect(address)).await {
+        let failure = match timeout(attempt, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 // Small messages must not wait for the acknowledgement of earlier ones. A socket
                 // that refuses the option is already broken and will say so when used.
                 let _ = stream.set_nodelay(true);
                 return Some(stream);
             }
-            Ok(Err(error)) => {
-                debug!(upstream, replica = %address, %error, "connect failed");
-                self.failure = Some(Refusal::Unreachable);
-            }
+            Ok(Err(error)) => Refusal::Unreachable.of(address, error),
             Err(_) => {
-                debug!(upstream, replica = %address, ?attempt, "connect timed out");
-                self.failure = Some(Refusal::ConnectTimeout);
+                Refusal::ConnectTimeout.of(address, format_args!("no connection in {attempt:?}"))
             }
-        }
+        };
+        self.failure = Some(failure);
         replica.note_failure(Instant::now());
         None
     }

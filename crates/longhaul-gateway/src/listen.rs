@@ -75,7 +75,7 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: usize, socket: tokio::
         let Ok(local) = stream.local_addr() else { continue };
         let _ = stream.set_nodelay(true);
         let connection =
-            Connection { worker: worker.clone(), listener, peer, local, permit: Arc::new(permit) };
+            Connection { worker: worker.clone(), listener, peer, local, _permit: Arc::new(permit) };
         tokio::spawn(connection::serve(stream, connection));
     }
 }

@@ -35,9 +35,11 @@ pub(crate) async fn serve(
     let (replica, backend) = loop {
         let replica = match dial.pick() {
             Ok(replica) => replica,
-            Err(refusal) => {
-                let (peer, cause) = (connection.peer, refusal.cause());
-                return warn!(route = route.name, %peer, cause, "tcp connection not taken");
+            Err(failure) => {
+                let (peer, cause) = (connection.peer, failure.refusal.cause());
+                let replica = failure.replica.map(tracing::field::display);
+                let error = failure.detail;
+                return warn!(route = route.name, %peer, cause, replica, error, "tcp connection not taken");
             }
         };
         if let Some(stream) = dial.connect(&replica).await {

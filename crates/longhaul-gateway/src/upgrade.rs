@@ -16,13 +16,13 @@ use longhaul_policy::{hop_by_hop, redact};
 use longhaul_proto::session::Session;
 use longhaul_proto::websocket::handshake::{self, HandshakeFault};
 use tokio::net::TcpStream;
-use tracing::warn;
 
 use crate::connection::Connection;
 use crate::dial::Dial;
 use crate::http::answer::Refusal;
 use crate::http::body::{Body, Forwarded, Learner, Progress, Upload};
 use crate::http::exchange::{self, ExchangeError, exchange};
+use crate::http::failure::Failure;
 use crate::http::pool::Lease;
 use crate::http::screened::Screened;
 use crate::http::visit::Visit;
@@ -39,7 +39,7 @@ pub(crate) async fn offer(
     visit: &Visit<'_>,
     connection: &Connection,
     mut head: Parts,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, Failure> {
     // Taken out before the head is copied for a replica: the client's connection is not its affair.
     let client_upgrade = head.extensions.remove::<OnUpgrade>();
     let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address);
@@ -49,14 +49,10 @@ pub(crate) async fn offer(
     }
     if let Err(fault) = validate(&head, &answer) {
         replica.note_failure(Instant::now());
-        warn!(
-            route = visit.route().name, replica = %replica.address(), %fault,
-            "replica answered the upgrade wrongly"
-        );
-        return Err(Refusal::HandshakeInvalid);
+        return Err(Refusal::HandshakeInvalid.of(replica.address(), fault));
     }
     replica.note_success(Instant::now());
-    let Some(client_upgrade) = client_upgrade else { return Err(Refusal::HandshakeInvalid) };
+    let Some(client_upgrade) = client_upgrade else { return Err(Refusal::HandshakeInvalid.into()) };
 
     let backend_upgrade = hyper::upgrade::on(&mut answer);
     let (mut parts, _) = answer.into_parts();
@@ -75,7 +71,7 @@ pub(crate) async fn offer(
 type Answered = (Arc<Replica>, Held, Lease, Response<Incoming>);
 
 /// Asks replicas in turn until one took the handshake; from then on it is this one or none.
-async fn ask(visit: &Visit<'_>, head: &Parts, dial: &mut Dial<'_>) -> Result<Answered, Refusal> {
+async fn ask(visit: &Visit<'_>, head: &Parts, dial: &mut Dial<'_>) -> Result<Answered, Failure> {
     loop {
         let replica = dial.pick()?;
         let held = replica.hold(Work::WebSocket);
@@ -85,17 +81,11 @@ async fn ask(visit: &Visit<'_>, head: &Parts, dial: &mut Dial<'_>) -> Result<Ans
         let request = visit.outbound(head, &replica, Upload::empty());
         let patience = dial.remaining();
         let sent = exchange(&mut lease.sender, request, &Progress::default(), None, patience).await;
-        let refusal = match sent {
+        match sent {
             Ok(answer) => return Ok((replica, held, lease, answer)),
-            Err(ExchangeError::Unsent(_)) => {
-                replica.note_failure(Instant::now());
-                continue;
-            }
-            Err(ExchangeError::Missing) => Refusal::AnswerMissing,
-            Err(ExchangeError::Failed(refusal)) => refusal,
-        };
-        replica.note_failure(Instant::now());
-        return Err(refusal);
+            Err(ExchangeError::Unsent(_)) => replica.note_failure(Instant::now()),
+            Err(error) => return Err(error.blame(&replica)),
+        }
     }
 }
 

@@ -1,18 +1,19 @@
 //! Bodies on their way through: never collected, watched only for their end.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use longhaul_proto::http1::Violation;
 
 use super::expect::Gate;
 use super::pool::Lease;
-use super::screened::Exchange;
+use super::screened::{Exchange, violation_of};
 use crate::upstream::{Held, Replica, Upstream};
 
 /// Body of an answer to a client.
@@ -163,7 +164,7 @@ pub(crate) struct Upload {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     has_moved: AtomicBool,
-    is_broken: AtomicBool,
+    broken: OnceLock<Option<Violation>>,
 }
 
 impl Progress {
@@ -172,9 +173,9 @@ impl Progress {
         self.has_moved.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether the client broke off or broke the framing.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.is_broken.load(Ordering::Relaxed)
+    /// Set when the client broke off, with the rule it broke if that was why.
+    pub(crate) fn broken(&self) -> Option<Option<Violation>> {
+        self.broken.get().copied()
     }
 }
 
@@ -209,7 +210,7 @@ impl HttpBody for Upload {
                     return Poll::Ready(None);
                 }
                 Some(Err(error)) => {
-                    self.progress.is_broken.store(true, Ordering::Relaxed);
+                    let _ = self.progress.broken.set(violation_of(&error));
                     return Poll::Ready(Some(Err(error)));
                 }
                 Some(Ok(frame)) => {

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -14,6 +14,8 @@ use tokio::time::timeout;
 use super::answer::Refusal;
 use super::body::{Progress, Upload};
 use super::expect::Gate;
+use super::failure::Failure;
+use crate::upstream::Replica;
 
 /// How long a replica may leave `Expect: 100-continue` unanswered before the body is sent anyway
 /// (RFC 9110 §10.1.1 asks clients for the same patience).
@@ -25,11 +27,27 @@ const ANSWER_FIELDS_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) enum ExchangeError {
     /// Not a byte was sent: another connection may be tried with the same request.
-    Unsent(Request<Upload>),
+    Unsent(Upload),
     /// The connection ended before an answer; whether the replica acted on the request is unknown.
-    Missing,
+    Missing(hyper::Error),
     /// Nothing may be tried again.
-    Failed(Refusal),
+    Failed(Refusal, Option<hyper::Error>),
+}
+
+impl ExchangeError {
+    /// What the client is told and the log says; the replica's share of it goes to its record.
+    pub(crate) fn blame(self, replica: &Replica) -> Failure {
+        let (refusal, error) = match self {
+            Self::Unsent(_) => (Refusal::Unreachable, None),
+            Self::Missing(error) => (Refusal::AnswerMissing, Some(error)),
+            Self::Failed(refusal, error) => (refusal, error),
+        };
+        if !matches!(refusal, Refusal::BodyAborted | Refusal::Violation(_)) {
+            replica.note_failure(Instant::now());
+        }
+        let detail = error.as_ref().map(explain);
+        Failure { refusal, replica: Some(replica.address()), detail }
+    }
 }
 
 /// Speaks HTTP over a fresh connection. The connection's task ends with it.
@@ -79,7 +97,7 @@ pub(crate) async fn exchange(
         match timeout(patience, answer.as_mut()).await {
             Ok(answer) => return answer.map_err(|error| classify(error, progress)),
             Err(_) if progress.take_moved() => {}
-            Err(_) => return Err(ExchangeError::Failed(Refusal::AnswerTimeout)),
+            Err(_) => return Err(ExchangeError::Failed(Refusal::AnswerTimeout, None)),
         }
     }
 }
@@ -89,14 +107,23 @@ fn classify(
     progress: &Progress,
 ) -> ExchangeError {
     if let Some(request) = error.take_message() {
-        return ExchangeError::Unsent(request);
+        return ExchangeError::Unsent(request.into_body());
     }
     let error = error.into_error();
-    if progress.is_broken() {
-        ExchangeError::Failed(Refusal::BodyAborted)
+    if let Some(violation) = progress.broken() {
+        let refusal = violation.map_or(Refusal::BodyAborted, Refusal::Violation);
+        ExchangeError::Failed(refusal, Some(error))
     } else if error.is_parse() || error.is_parse_too_large() {
-        ExchangeError::Failed(Refusal::AnswerGarbled)
+        ExchangeError::Failed(Refusal::AnswerGarbled, Some(error))
     } else {
-        ExchangeError::Missing
+        ExchangeError::Missing(error)
+    }
+}
+
+/// The library's error with what caused it, which it keeps to itself otherwise.
+fn explain(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }

@@ -10,10 +10,10 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use longhaul_policy::hop_by_hop;
 
-use super::answer::Refusal;
 use super::body::{Body, Forwarded, Learner, Progress, Upload};
 use super::exchange::{self, ExchangeError, exchange};
 use super::expect::{Gate, expects_continue};
+use super::failure::Failure;
 use super::pool::Lease;
 use super::visit::Visit;
 use crate::dial::Dial;
@@ -28,7 +28,7 @@ pub(crate) async fn forward(
     visit: &Visit<'_>,
     head: &Parts,
     body: Incoming,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, Failure> {
     let progress = Arc::new(Progress::default());
     let gate = expects_continue(&head.headers).then(Arc::<Gate>::default);
     let is_repeatable = body.is_end_stream() && is_idempotent(&head.method);
@@ -87,7 +87,7 @@ impl Forwarding<'_> {
         &mut self,
         replica: &Arc<Replica>,
         mut lease: Lease,
-    ) -> Result<Option<Response<Body>>, Refusal> {
+    ) -> Result<Option<Response<Body>>, Failure> {
         let held = replica.hold(Work::Request);
         // Without a pending body only a repeatable request comes here, and that has none.
         let upload = self.pending.take().unwrap_or_else(Upload::empty);
@@ -106,22 +106,13 @@ impl Forwarding<'_> {
                 self.finish(&mut answer, replica);
                 Ok(Some(answer))
             }
-            Err(ExchangeError::Unsent(request)) => {
-                self.pending = Some(request.into_body());
+            Err(ExchangeError::Unsent(upload)) => {
+                self.pending = Some(upload);
                 Ok(None)
             }
             // The replica closed the idle connection while the request was on its way.
-            Err(ExchangeError::Missing) if lease.is_reused && self.is_repeatable => Ok(None),
-            Err(ExchangeError::Missing) => {
-                replica.note_failure(Instant::now());
-                Err(Refusal::AnswerMissing)
-            }
-            Err(ExchangeError::Failed(refusal)) => {
-                if matches!(refusal, Refusal::AnswerGarbled | Refusal::AnswerTimeout) {
-                    replica.note_failure(Instant::now());
-                }
-                Err(refusal)
-            }
+            Err(ExchangeError::Missing(_)) if lease.is_reused && self.is_repeatable => Ok(None),
+            Err(error) => Err(error.blame(replica)),
         }
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod exchange;
 mod expect;
+pub(crate) mod failure;
 mod forward;
 mod health;
 pub(crate) mod pool;

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::answer::Refusal;
 use super::body::Body;
+use super::failure::Failure;
 use super::screened::{self, ScreenHandle};
 use super::visit::{self, Visit};
 use super::{forward, health};
@@ -59,17 +60,17 @@ async fn dispatch(connection: &Connection, request: Request<Incoming>) -> Respon
     let target = redact::target(target).into_owned();
     let mut answer = match route(connection, request, is_upgrade).await {
         Ok(answer) => answer,
-        Err(refusal) => {
-            log(connection, &refusal, &target);
+        Err(failure) => {
+            log(connection, &failure, &target);
             let mut headers = HeaderMap::new();
             headers.extend(accept.map(|accept| (http::header::ACCEPT, accept)));
-            refusal.answer(&headers)
+            failure.refusal.answer(&headers)
         }
     };
     // Bytes behind a refused upgrade were meant for a WebSocket, and must not be read as a request.
     // While draining, no connection is kept for another request.
     let is_switching = answer.status() == http::StatusCode::SWITCHING_PROTOCOLS;
-    if (is_upgrade && !is_switching) || (shared.readiness.is_draining() && !is_switching) {
+    if !is_switching && (is_upgrade || shared.readiness.is_draining()) {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     answer
@@ -79,7 +80,7 @@ async fn route(
     connection: &Connection,
     request: Request<Incoming>,
     is_upgrade: bool,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, Failure> {
     let shared = &connection.worker.shared;
     welcome(shared, is_upgrade)?;
     let (mut head, body) = request.into_parts();
@@ -121,14 +122,18 @@ fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
         .any(|token| token.trim().eq_ignore_ascii_case("websocket"))
 }
 
-fn log(connection: &Connection, refusal: &Refusal, target: &str) {
+fn log(connection: &Connection, failure: &Failure, target: &str) {
+    let Failure { refusal, replica, detail } = failure;
     let (peer, status, cause) = (connection.peer, refusal.status().as_u16(), refusal.cause());
+    let replica = replica.map(tracing::field::display);
     match refusal {
         // The client's doing: of interest only to who debugs it.
         Refusal::Violation(_) | Refusal::NoRoute | Refusal::BodyAborted => {
             debug!(%peer, status, cause, target, "request refused");
         }
-        _ => warn!(%peer, status, cause, target, "request not answered by a replica"),
+        _ => {
+            warn!(%peer, status, cause, target, replica, error = detail, "no answer from a replica")
+        }
     }
 }
 
