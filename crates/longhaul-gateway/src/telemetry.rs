@@ -27,17 +27,17 @@ pub(crate) struct WebSocketLog {
 }
 
 impl WebSocketLog {
-    /// Counts and logs the opening. `target` must be redacted.
+    /// Counts and logs the opening. `path` (with its query) must be redacted.
     pub(crate) fn open(
         telemetry: &Telemetry,
         route: &str,
         replica: SocketAddr,
         client: IpAddr,
-        target: &str,
+        path: &str,
         subprotocol: Option<&str>,
     ) -> Self {
         let id = telemetry.websockets_total.fetch_add(1, Ordering::Relaxed) + 1;
-        info!(id, route, %replica, %client, target, subprotocol, "websocket opened");
+        info!(id, route, %replica, %client, path, subprotocol, "websocket opened");
         Self { id, route: route.to_owned(), replica, client, opened_at: Instant::now() }
     }
 

@@ -129,10 +129,10 @@ fn log(connection: &Connection, failure: &Failure, target: &str) {
     match refusal {
         // The client's doing: of interest only to who debugs it.
         Refusal::Violation(_) | Refusal::NoRoute | Refusal::BodyAborted => {
-            debug!(%peer, status, cause, target, "request refused");
+            debug!(%peer, status, cause, path = target, "request refused");
         }
         _ => {
-            warn!(%peer, status, cause, target, replica, error = detail, "no answer from a replica")
+            warn!(%peer, status, cause, path = target, replica, error = detail, "no answer from a replica")
         }
     }
 }
