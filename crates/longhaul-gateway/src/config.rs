@@ -183,7 +183,8 @@ pub enum ReplicaSource {
         /// Share of new work relative to the others. 1 by default.
         weight: u32,
     },
-    /// A and AAAA records, looked up again when their TTL runs out.
+    /// A records, or AAAA records where there are none, looked up again when their TTL runs out
+    /// (at least 1 s, at most 5 min). A name that has both gives the same instances twice.
     Dns {
         /// Name to look up.
         name: String,
@@ -192,7 +193,7 @@ pub enum ReplicaSource {
         /// Share of each address.
         weight: u32,
     },
-    /// SRV records, which carry port and weight.
+    /// SRV records, which carry port and weight. Those of the best priority count.
     Srv {
         /// Full record name, as in `_ws._tcp.chat.example`.
         name: String,

@@ -54,6 +54,8 @@ pub struct ReplicaSnapshot {
     pub websockets_open: usize,
     /// Requests it answers through this gateway.
     pub requests_open: usize,
+    /// What its last probe failed with; `None` when it passed, or none is sent.
+    pub probe_failure: Option<String>,
 }
 
 impl Handle {

@@ -21,7 +21,7 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Fields by which proxies and platforms tell the client's address or the original target. A
+/// Fields by which proxies and platforms tell the client's address, scheme or original target. A
 /// replica may believe any of them, so a stranger may send none. `x-forwarded` and whatever begins
 /// with it belong here too.
 const IDENTITY: &[&str] = &[
@@ -30,17 +30,22 @@ const IDENTITY: &[&str] = &[
     "fastly-client-ip",
     "forwarded",
     "forwarded-for",
+    "front-end-https",
     "true-client-ip",
     "x-azure-clientip",
     "x-client-ip",
     "x-cluster-client-ip",
     "x-envoy-external-address",
+    "x-host",
+    "x-http-host-override",
     "x-original-forwarded-for",
     "x-original-host",
     "x-original-url",
     "x-real-ip",
     "x-real-port",
     "x-rewrite-url",
+    "x-scheme",
+    "x-url-scheme",
 ];
 
 /// Fields written by [`apply`] itself; trusted peers may send them, under this very name.

@@ -110,6 +110,7 @@ fn looks_like_token(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[track_caller]
     fn check(input: &str, expected: &str) {
@@ -145,5 +146,24 @@ mod tests {
         }
         assert_eq!(target("/ws?token=abc"), "/ws?token=***");
         assert_eq!(target("/ws/token/abc"), "/ws/token/abc");
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_is_left_whatever_surrounds_it(
+            before in "[a-z0-9=&%;.]{0,20}",
+            prefix in "[a-zA-Z_]{0,5}",
+            word in prop::sample::select(TELLING),
+            after in "[a-z0-9=&%;.]{0,20}",
+        ) {
+            let query = format!("{before}&{prefix}{word}=S3CRET&{after}");
+            prop_assert!(!super::query(&query).contains("S3CRET"));
+        }
+
+        #[test]
+        fn names_and_harmless_values_stay(value in "[0-9]{1,10}", page in "[0-9]{1,5}") {
+            let query = format!("room={value}&token=x&page={page}");
+            prop_assert_eq!(super::query(&query), format!("room={value}&token=***&page={page}"));
+        }
     }
 }

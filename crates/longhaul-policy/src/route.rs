@@ -1,7 +1,8 @@
 //! Decides which route a request takes: the most specific pattern that matches.
 //!
-//! Paths are compared as they arrived. Refusing ambiguous ones (`..`, encoded dots) is the work of
-//! whoever parsed the request, since what is routed must be what is forwarded.
+//! Paths are compared as applications read them: percent-decoded once, repeated slashes as one. A
+//! route that is stricter than its neighbour could otherwise be passed by on `/%61dmin` or
+//! `//admin`. What is forwarded stays as it arrived.
 //!
 //! Start at [`RouteTable::find`].
 
@@ -11,12 +12,15 @@ use std::net::Ipv6Addr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::query::decoded;
+
 /// Which requests a route takes. All parts must match.
 #[derive(Debug, Clone, Default)]
 pub struct RoutePattern {
     /// Host to match, without port.
     pub host: HostPattern,
     /// Path prefix on segment borders: `/ws` takes `/ws` and `/ws/x`, not `/wsx`. Empty or `/` takes all.
+    /// Compared after percent-decoding, so written without it.
     pub path_prefix: String,
     /// Headers that must be there, with this value or with any.
     pub headers: Vec<(HeaderName, Option<HeaderValue>)>,
@@ -65,9 +69,11 @@ impl RouteTable {
     /// that takes this request.
     ///
     /// `host` is the `Host` field or the target's authority, with or without port; `path` is without
-    /// the query.
+    /// the query. A path with dot segments (`/a/../b`, in any spelling) has no route: applications
+    /// disagree on what it names, so whatever it were routed by could be the wrong reading.
     pub fn find(&self, host: Option<&str>, path: &str, headers: &HeaderMap) -> Option<usize> {
         let host = host.map(bare_host);
+        let path = &*comparable(path)?;
         self.entries
             .iter()
             .find(|entry| entry.pattern.takes(host.as_deref(), path, headers))
@@ -138,6 +144,26 @@ fn bare_literal(text: &str) -> Cow<'_, str> {
         Ok(address) => Cow::Owned(address.to_string()),
         Err(_) => Cow::Owned(text.to_ascii_lowercase()),
     }
+}
+
+/// Returns a path as applications read it, or `None` when they would not agree.
+fn comparable(path: &str) -> Option<Cow<'_, str>> {
+    let path = decoded(path);
+    // Some servers cut parameters off each segment, so `/..;x/` climbs as well.
+    let climbs = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    if path.split(['/', '\\']).any(climbs) {
+        return None;
+    }
+    if !path.contains("//") {
+        return Some(path);
+    }
+    let mut merged = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if letter != '/' || !merged.ends_with('/') {
+            merged.push(letter);
+        }
+    }
+    Some(Cow::Owned(merged))
 }
 
 fn has_prefix(path: &str, prefix: &str) -> bool {
@@ -221,6 +247,22 @@ mod tests {
         // `OPTIONS *` has no path, only a catch-all takes it.
         check(&[("*", "/")], None, "*", Some(0));
         check(&[("*", "/ws")], None, "*", None);
+    }
+
+    #[test]
+    fn no_spelling_leads_past_a_stricter_route() {
+        let routes = [("*", "/"), ("*", "/admin")];
+        for path in ["/admin", "/%61dmin", "//admin", "/admin%2fx", "/admin//x", "///admin/"] {
+            check(&routes, None, path, Some(1));
+        }
+        for path in ["/%2561dmin", "/admins", "/x/admin", "/...", "/.hidden", "/a..b"] {
+            check(&routes, None, path, Some(0));
+        }
+        for path in
+            ["/x/../admin", "/x/%2e%2E/admin", "/.", "/a/./b", "/..;a=1/admin", "/x/..\\admin"]
+        {
+            check(&routes, None, path, None);
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub struct Replica {
     failures_seen: AtomicU32,
     /// How often it has gone down by its probes.
     losses: AtomicU64,
+    probe_failure: Mutex<Option<String>>,
     ward: Arc<Ward>,
 }
 
@@ -50,6 +51,7 @@ impl Replica {
             standing: Mutex::new(standing),
             failures_seen: AtomicU32::new(0),
             losses: AtomicU64::new(0),
+            probe_failure: Mutex::new(None),
             ward,
         }
     }
@@ -102,7 +104,13 @@ impl Replica {
 
     /// Active health: a probe passed or failed.
     pub(crate) fn note_probe(&self, outcome: Result<(), String>, now: Instant) {
-        self.ward.note_probe(self, outcome, now);
+        self.ward.note_probe(self, &outcome, now);
+        *lock(&self.probe_failure) = outcome.err();
+    }
+
+    /// What the last probe failed with, if it failed.
+    pub fn probe_failure(&self) -> Option<String> {
+        lock(&self.probe_failure).clone()
     }
 
     pub(super) fn candidate(&self, now: Instant) -> Candidate {

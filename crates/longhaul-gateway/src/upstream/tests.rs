@@ -100,6 +100,8 @@ fn when_all_are_down_all_are_tried() {
         replica.note_probe(Err("refused".to_owned()), now);
     }
     assert!(upstream.is_settled(now));
+    let seen = &upstream.snapshot(now).replicas[0];
+    assert_eq!((seen.state, seen.probe_failure.as_deref()), ("down", Some("refused")));
     assert!(upstream.pick(None, CLIENT, &[], now).is_ok());
 }
 

@@ -69,14 +69,14 @@ impl Ward {
         self.announce(replica, change, "connects or handshakes failed");
     }
 
-    pub(super) fn note_probe(&self, replica: &Replica, outcome: Result<(), String>, now: Instant) {
+    pub(super) fn note_probe(&self, replica: &Replica, outcome: &Result<(), String>, now: Instant) {
         let change = {
             let mut health = lock(&self.health);
             let change = health.note_probe(replica.address(), outcome.is_ok(), now);
             refresh(&health, replica);
             change
         };
-        self.announce(replica, change, outcome.err().as_deref().unwrap_or("passed"));
+        self.announce(replica, change, outcome.as_ref().err().map_or("passed", String::as_str));
     }
 
     /// Logs a change, once, and tells whoever must act on it.
