@@ -140,10 +140,13 @@ pub struct UpstreamConfig {
     pub health: HealthPolicy,
     /// Active probes; `None` trusts connects alone.
     pub probe: Option<Probe>,
-    /// From the pick to a validated answer, all retries included. Default: 5 s.
+    /// From the first pick to a connection, all retries included. Default: 5 s. Then: 504.
     pub connect_deadline: Duration,
     /// One TCP connect to one replica. Default: 2 s.
     pub connect_attempt: Duration,
+    /// From the handshake sent to the replica's answer, which may wait for a login. Default: 15 s.
+    /// Then: 504.
+    pub upgrade_answer: Duration,
     /// From the request's end to the response head. Default: 60 s. Then: 504.
     pub response_head: Duration,
     /// Idle HTTP connections kept per worker and replica. Default: 32.
@@ -166,6 +169,7 @@ impl UpstreamConfig {
             probe: None,
             connect_deadline: Duration::from_secs(5),
             connect_attempt: Duration::from_secs(2),
+            upgrade_answer: Duration::from_secs(15),
             response_head: Duration::from_secs(60),
             idle_connections_max: 32,
             idle_connection: Duration::from_secs(4),

@@ -79,7 +79,7 @@ async fn ask(visit: &Visit<'_>, head: &Parts, dial: &mut Dial<'_>) -> Result<Ans
         let Ok(sender) = exchange::open(stream).await else { continue };
         let mut lease = visit.worker.pool.lease(replica.address(), sender, 0);
         let request = visit.outbound(head, &replica, Upload::empty());
-        let patience = dial.remaining();
+        let patience = visit.upstream().config().upgrade_answer;
         let sent = exchange(&mut lease.sender, request, &Progress::default(), None, patience).await;
         match sent {
             Ok(answer) => return Ok((replica, held, lease, answer)),
