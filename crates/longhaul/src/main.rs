@@ -1,2 +1,50 @@
-//! Longhaul starts.
-fn main() {}
+//! Longhaul starts: the binary.
+//!
+//! `cli` reads the command line, `commands` has a file for each verb, `config` turns text into
+//! settings, `serve` runs the gateway from its start to its end in good order, `parent` looks after
+//! the application in the same container.
+
+mod cli;
+mod commands;
+mod config;
+mod descriptors;
+mod logs;
+mod parent;
+mod serve;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    // Before anything has started a thread or read an option: see `parent::exec`.
+    if arguments.next().is_some_and(|name| name == parent::exec::NAME) {
+        return parent::exec::exec(arguments).into();
+    }
+    commands::dispatch(cli::Cli::parse().verb).into()
+}
+
+/// The runtime of everything that is not relay: admin, probes, look-ups, the application. The
+/// gateway's workers have their own.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    const THREADS_MAX: usize = 4;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config::defaults::workers().min(THREADS_MAX))
+        .thread_name("watch")
+        .enable_all()
+        .build()
+}
+
+/// An error with all its sources in one line.
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

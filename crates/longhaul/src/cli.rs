@@ -1,0 +1,172 @@
+//! The command line. Flags that name keys of the configuration come from its table of keys.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+
+use crate::config::{Override, Source, keys};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0        ended as asked, or nothing wrong found
+  1        could not start, or had to give up
+  2        wrong command line or configuration
+  130,143  a second INT or TERM ended it at once
+  With `-- CMD`, the program's own code, or 128 + the signal that ended it; 0 when that was the
+  signal with which the gateway was asked to end.";
+
+/// A WebSocket gateway: a WebSocket that is up stays up.
+#[derive(Debug, Parser)]
+#[command(name = "longhaul", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the gateway, by flags, environment or file; with `-- CMD` also the program behind it.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// List all problems of a configuration file at once.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Run a chat on two replicas behind a gateway, to look at.
+    Demo {
+        /// Where to listen; by default 127.0.0.1:8080 or the next free port.
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<SocketAddr>,
+    },
+    /// Print the JSON Schema of the configuration file.
+    Schema,
+    /// Print the reference page of the configuration.
+    Reference {
+        /// Print a configuration file with every key instead.
+        #[arg(long)]
+        toml: bool,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  longhaul run --upstream 127.0.0.1:9000
+  longhaul run --listen 0.0.0.0:8080 --upstream 10.0.0.1:9000 --upstream 10.0.0.2:9000
+  longhaul run --listen 0.0.0.0:8000 -- chainlit run app.py --port {port} --headless
+  longhaul run --config longhaul.toml
+
+A flag wins over its environment variable, that over the file, the file over the default.
+LONGHAUL_AFFINITY_KEY sets server.affinity_key, which has no flag because it is a secret.
+PORT, as platforms set it, means --listen 0.0.0.0:$PORT when nothing else says where to listen.";
+
+/// How to run.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE", env = "LONGHAUL_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    /// Program to start and to be in front of; {port} is replaced by the port it is to listen on.
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+/// Keys of the configuration that flags and environment have set.
+#[derive(Debug, Default)]
+pub(crate) struct Overrides(pub(crate) Vec<Override>);
+
+impl Args for Overrides {
+    fn augment_args(command: Command) -> Command {
+        keys::flags().into_iter().filter(|(_, _, flag, _)| !flag.is_env_only).fold(
+            command,
+            |command, (_, _, flag, help)| {
+                let arg = Arg::new(flag.long)
+                    .long(flag.long.trim_start_matches('-'))
+                    .env(flag.env)
+                    .value_name(flag.value)
+                    .help(help)
+                    .action(if flag.is_repeated { ArgAction::Append } else { ArgAction::Set });
+                command.arg(if flag.is_repeated { arg.value_delimiter(',') } else { arg })
+            },
+        )
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Overrides {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut overrides = Vec::new();
+        for (section, key, flag, _) in keys::flags() {
+            let (source, values) = if flag.is_env_only {
+                (Source::Env(flag.env), std::env::var(flag.env).ok().into_iter().collect())
+            } else {
+                let source = match matches.value_source(flag.long) {
+                    Some(ValueSource::EnvVariable) => Source::Env(flag.env),
+                    _ => Source::Flag(flag.long),
+                };
+                let values = matches.get_many::<String>(flag.long).into_iter().flatten();
+                (source, values.cloned().collect::<Vec<_>>())
+            };
+            // Container files set variables to nothing when they mean that they are not set.
+            let is_unset = matches!(source, Source::Env(_)) && values.iter().all(String::is_empty);
+            if !values.is_empty() && !is_unset {
+                let is_list = flag.is_repeated;
+                overrides.push(Override { section, key, source, values, is_list });
+            }
+        }
+        Ok(Self(overrides))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn overrides(arguments: &[&str]) -> Vec<Override> {
+        let cli = Cli::try_parse_from([&["longhaul", "run"], arguments].concat()).unwrap();
+        match cli.verb {
+            Verb::Run(run) => run.overrides.0,
+            other => panic!("not run: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_name_keys_of_the_configuration() {
+        let said = overrides(&["--listen", "127.0.0.1:1,127.0.0.1:2", "--ping", "20s"]);
+        let keys: Vec<(&str, &str, usize)> =
+            said.iter().map(|said| (said.section, said.key, said.values.len())).collect();
+        assert_eq!(keys, [("server", "listen", 2), ("websocket", "ping", 1)]);
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_the_program_with_its_own_flags() {
+        let cli = Cli::try_parse_from(["longhaul", "run", "--", "app", "--listen", "{port}"]);
+        let Verb::Run(run) = cli.unwrap().verb else { panic!("not run") };
+        assert_eq!(run.command, ["app", "--listen", "{port}"]);
+        assert!(run.overrides.0.is_empty());
+    }
+}

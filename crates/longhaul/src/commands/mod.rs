@@ -1,0 +1,23 @@
+//! One file for each verb of the command line. Each returns the exit code of the process.
+
+mod check;
+pub(crate) mod demo;
+mod print;
+mod run;
+
+use crate::cli::Verb;
+
+/// Wrong command line or configuration, as clap has it too.
+const EXIT_USAGE: u8 = 2;
+
+/// Does what was asked.
+pub(crate) fn dispatch(verb: Verb) -> u8 {
+    match verb {
+        Verb::Run(arguments) => run::run(arguments),
+        Verb::Check { file } => check::check(&file),
+        Verb::Demo { listen } => demo::demo(listen),
+        Verb::Schema => print::schema(),
+        Verb::Reference { toml } => print::reference(toml),
+        Verb::Completions { shell } => print::completions(shell),
+    }
+}

@@ -1,0 +1,65 @@
+//! `longhaul run`: the gateway, by flags, environment and file.
+
+use std::io::IsTerminal;
+
+use super::EXIT_USAGE;
+use crate::cli::RunArgs;
+use crate::config::{self, Settings, Sources};
+use crate::serve::{self, Started};
+use crate::{error_chain, logs};
+
+pub(super) fn run(arguments: RunArgs) -> u8 {
+    let is_said = |text: &String| !text.is_empty();
+    let sources = Sources {
+        // An empty LONGHAUL_CONFIG counts as unset, like every other variable.
+        file: arguments.config.filter(|path| !path.as_os_str().is_empty()),
+        overrides: arguments.overrides.0,
+        command: arguments.command,
+        port: std::env::var("PORT").ok().filter(is_said),
+    };
+    let loaded = match config::load(sources) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            eprintln!("{}", report.render(std::io::stderr().is_terminal()));
+            return EXIT_USAGE;
+        }
+    };
+    logs::start(&loaded.settings.log);
+    for warning in loaded.report.warnings() {
+        tracing::warn!("{warning}");
+    }
+    serve(loaded.settings)
+}
+
+/// Serves until the end, logging already on.
+fn serve(settings: Settings) -> u8 {
+    let runtime = match crate::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start threads");
+            return 1;
+        }
+    };
+    let is_terminal = std::io::stderr().is_terminal();
+    let served = runtime.block_on(serve::serve(settings, |started| {
+        if is_terminal {
+            greet(started);
+        }
+    }));
+    // What still runs here is watchers, which nobody waits for.
+    runtime.shutdown_background();
+    served.unwrap_or_else(|error| {
+        tracing::error!(error = error_chain(&error), "cannot start");
+        1
+    })
+}
+
+/// A line that terminals turn into a link.
+fn greet(started: &Started<'_>) {
+    for address in started.handle.listeners() {
+        eprintln!("listening on http://{address}");
+    }
+    if let Some(admin) = started.admin {
+        eprintln!("admin API on http://{admin}");
+    }
+}

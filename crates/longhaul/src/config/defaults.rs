@@ -1,0 +1,11 @@
+//! Defaults that no type of the gateway owns, because they are about starting.
+
+use std::num::NonZero;
+
+/// Where clients arrive when nothing says where. Loopback: nothing is open to the world unasked.
+pub(crate) const LISTEN: &str = "127.0.0.1:8080";
+
+/// One worker for each core that this process may use.
+pub(crate) fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}

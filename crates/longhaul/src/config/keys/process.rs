@@ -1,0 +1,220 @@
+//! Keys of the whole process: where it listens, how long it waits, how much it takes.
+
+use longhaul_gateway::config::{HealthPaths, Limits, Timeouts};
+
+use super::{Flag, HOUR_S, Key, Section, Shape};
+use super::{duration, milliseconds, number, seconds, size, text};
+use crate::config::defaults;
+
+pub(super) static SERVER: Section = Section {
+    name: "server",
+    is_list: false,
+    what: "Where clients arrive, and whom to believe.",
+    keys: &[
+        Key {
+            name: "listen",
+            shape: Shape::Texts("\"ADDRESS:PORT\" or \"NAME=ADDRESS:PORT\""),
+            default: || text(defaults::LISTEN),
+            what: "Where clients arrive; routes refer to a listener by its NAME. Port 0 takes a free \
+                   one. When nothing else says where and the environment has PORT, 0.0.0.0:PORT",
+            cost: "one socket for each worker",
+            danger: "127.0.0.1 cannot be reached from outside a container; 0.0.0.0 can be reached by \
+                     everybody",
+            flag: Some(Flag::new("--listen", "LONGHAUL_LISTEN", "ADDRESS").repeated()),
+            ..Key::NEW
+        },
+        Key {
+            name: "admin",
+            shape: Shape::Text("\"ADDRESS:PORT\""),
+            example: "\"127.0.0.1:9090\"",
+            what: "Where the admin API listens; without it there is none",
+            cost: "one socket",
+            danger: "anyone who reaches it sees replicas and their state; keep it on loopback",
+            flag: Some(Flag::new("--admin", "LONGHAUL_ADMIN", "ADDRESS")),
+            ..Key::NEW
+        },
+        Key {
+            name: "workers",
+            shape: Shape::Count { min: 1, max: 1024 },
+            example: "2",
+            what: "Threads that relay, each with its own accept queue; by default one for each core",
+            cost: "a few hundred KiB each",
+            danger: "more than cores only adds switching; fewer leaves cores idle",
+            flag: Some(Flag::new("--workers", "LONGHAUL_WORKERS", "COUNT")),
+            ..Key::NEW
+        },
+        Key {
+            name: "trusted_proxies",
+            shape: Shape::Texts(
+                "addresses, networks as in \"10.0.0.0/8\", \"loopback\" or \"private\"",
+            ),
+            default: || Some("[]".to_owned()),
+            what: "Peers whose Forwarded and X-Forwarded-* headers are believed",
+            danger: "a peer in this list can claim any client address; without the ingress in it, all \
+                     clients seem to have the address of the ingress",
+            flag: Some(
+                Flag::new("--trusted-proxy", "LONGHAUL_TRUSTED_PROXIES", "NETWORK").repeated(),
+            ),
+            ..Key::NEW
+        },
+        Key {
+            name: "dns_servers",
+            shape: Shape::Texts("addresses, port 53 when not said"),
+            example: "[\"10.0.0.2\"]",
+            what: "DNS servers asked for replicas; by default those of the system",
+            danger: "with a server that does not know the names of replicas there are none",
+            ..Key::NEW
+        },
+        Key {
+            name: "affinity_key",
+            shape: Shape::Text("64 hexadecimal digits, as from `openssl rand -hex 32`"),
+            example: "\"0000000000000000000000000000000000000000000000000000000000000000\"",
+            what: "Signs affinity cookies; by default random at each start, so that a restart \
+                   forgets who was where",
+            danger: "a secret: who has it can choose a replica; every gateway in front of the same \
+                     replicas needs the same one",
+            flag: Some(Flag::new("--affinity-key", "LONGHAUL_AFFINITY_KEY", "HEX").env_only()),
+            ..Key::NEW
+        },
+    ],
+    children: &[],
+};
+
+pub(super) static TIMEOUTS: Section = Section {
+    name: "timeouts",
+    is_list: false,
+    what: "Deadlines of the HTTP side and of the end. Each is total, not per read.",
+    keys: &[
+        Key {
+            name: "head",
+            shape: milliseconds(100, 60_000),
+            default: || duration(Timeouts::default().head),
+            what: "From the first byte of a request to the end of its head; then 408",
+            cost: "how long a client that trickles bytes holds a connection",
+            danger: "too short cuts phones on bad links; too long lets strangers hold connections",
+            ..Key::NEW
+        },
+        Key {
+            name: "keep_alive",
+            shape: seconds(1, HOUR_S),
+            default: || duration(Timeouts::default().keep_alive),
+            what: "Between two requests on one client connection; then it is closed",
+            cost: "idle connections count towards connections_max",
+            danger: "shorter than the ingress in front keeps its connections: it sends a request into \
+                     a closing connection and answers 502 (behind Google load balancers, which keep \
+                     theirs 600s, use 620s)",
+            ..Key::NEW
+        },
+        Key {
+            name: "body_stall",
+            shape: seconds(1, HOUR_S),
+            default: || duration(Timeouts::default().body_stall),
+            what: "Between two pieces of a body; then the request is aborted",
+            cost: "how long a stalled transfer holds its buffers",
+            danger: "too short cuts slow event streams that send no comments",
+            ..Key::NEW
+        },
+        Key {
+            name: "detect",
+            shape: milliseconds(10, 10_000),
+            default: || duration(Timeouts::default().detect),
+            what: "How long a silent client is waited for where a listener serves HTTP and raw TCP",
+            cost: "delay of each connection to a server that speaks first",
+            danger: "too short takes a slow HTTP client for raw TCP",
+            ..Key::NEW
+        },
+        Key {
+            name: "drain",
+            shape: seconds(0, HOUR_S),
+            default: || duration(Timeouts::default().drain),
+            what: "From SIGTERM to the end; WebSockets are closed spread over the first 80 % of it",
+            cost: "how long a deploy waits for the old process",
+            danger: "longer than the platform waits before it kills (30s on Kubernetes, Render and \
+                     Azure Container Apps, 10s on Cloud Run and Docker) cuts the rest without a word; \
+                     0s closes all at once and they all come back at once",
+            flag: Some(Flag::new("--drain", "LONGHAUL_DRAIN", "DURATION")),
+            ..Key::NEW
+        },
+    ],
+    children: &[],
+};
+
+pub(super) static LIMITS: Section = Section {
+    name: "limits",
+    is_list: false,
+    what: "Bounds of the whole process.",
+    keys: &[
+        Key {
+            name: "connections_max",
+            shape: Shape::Count { min: 1, max: 10_000_000 },
+            default: || number(Limits::default().connections_max),
+            what: "Client connections open at once; beyond it no more are accepted until one ends. \
+                   Lowered at the start to what the descriptor limit can carry",
+            cost: "two descriptors for each connection, and a few KiB",
+            danger: "too low makes clients wait in the accept queue; too high for the memory ends the \
+                     process",
+            flag: Some(Flag::new("--connections-max", "LONGHAUL_CONNECTIONS_MAX", "COUNT")),
+            ..Key::NEW
+        },
+        Key {
+            name: "head_bytes_max",
+            shape: Shape::Size { min: 1 << 10, max: 1 << 20 },
+            default: || size(Limits::default().head_bytes_max),
+            what: "Bytes of one request head; beyond it 431, or 414 when the target alone is too long",
+            cost: "memory of each connection while a head is read",
+            danger: "too small refuses clients with large cookies",
+            ..Key::NEW
+        },
+        Key {
+            name: "header_fields_max",
+            shape: Shape::Count { min: 10, max: 10_000 },
+            default: || number(Limits::default().header_fields_max),
+            what: "Header fields of one request; beyond it 431",
+            danger: "too small refuses requests that came through many proxies",
+            ..Key::NEW
+        },
+        Key {
+            name: "affinity_entries_max",
+            shape: Shape::Count { min: 1, max: 100_000_000 },
+            default: || number(Limits::default().affinity_entries_max),
+            what: "Engine.IO session ids remembered for each upstream, oldest out first",
+            cost: "about 100 bytes each",
+            danger: "fewer than open sessions: forgotten ones are refused by the replica they land on",
+            ..Key::NEW
+        },
+    ],
+    children: &[],
+};
+
+pub(super) static HEALTH: Section = Section {
+    name: "health",
+    is_list: false,
+    what: "Paths that the gateway itself answers on every listener; \"\" turns one off.",
+    keys: &[
+        Key {
+            name: "live",
+            shape: Shape::Text("path"),
+            default: || text(HealthPaths::default().live),
+            what: "200 while the process turns: for liveness probes",
+            danger: "a path of the application is hidden by it",
+            ..Key::NEW
+        },
+        Key {
+            name: "ready",
+            shape: Shape::Text("path"),
+            default: || text(HealthPaths::default().ready),
+            what: "200 while new work is welcome, 503 while starting and draining: for readiness probes",
+            danger: "a path of the application is hidden by it",
+            ..Key::NEW
+        },
+        Key {
+            name: "startup",
+            shape: Shape::Text("path"),
+            default: || text(HealthPaths::default().startup),
+            what: "200 once every start-up step is done: for startup probes",
+            danger: "a path of the application is hidden by it",
+            ..Key::NEW
+        },
+    ],
+    children: &[],
+};

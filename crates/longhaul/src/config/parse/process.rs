@@ -1,0 +1,167 @@
+//! Reads `[server]`, `[limits]`, `[timeouts]` and `[health]`.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use longhaul_gateway::config::{HealthPaths, Limits, Listener, Timeouts};
+
+use super::Sections;
+use crate::config::problem::{Origin, Problem};
+use crate::config::read::Reader;
+use crate::config::{defaults, forms};
+
+/// What holds for the whole process.
+pub(super) struct Process<'a> {
+    pub(super) listeners: Vec<Listener>,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) workers: usize,
+    pub(super) limits: Limits,
+    pub(super) timeouts: Timeouts,
+    /// Where they were said, for warnings that take more than one key.
+    pub(super) timeouts_said: Reader<'a>,
+    pub(super) health_paths: HealthPaths,
+    pub(super) trusted_proxies: Vec<IpNet>,
+    pub(super) affinity_key: [u8; 32],
+    pub(super) dns_servers: Vec<SocketAddr>,
+}
+
+pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
+    let server = sections.one("server");
+    let listeners = listeners(&server);
+    let timeouts_said = sections.one("timeouts");
+    Process {
+        admin: admin(&server, &listeners),
+        workers: server.count("workers").map_or_else(defaults::workers, to_usize),
+        limits: limits(&sections.one("limits")),
+        timeouts: timeouts(&timeouts_said),
+        timeouts_said,
+        health_paths: health_paths(&sections.one("health")),
+        trusted_proxies: trusted_proxies(&server),
+        affinity_key: affinity_key(&server),
+        dns_servers: dns_servers(&server),
+        listeners,
+    }
+}
+
+fn listeners(server: &Reader<'_>) -> Vec<Listener> {
+    let said = server.parsed_list("listen", forms::listener);
+    let listeners = said.unwrap_or_else(|| {
+        let listener = forms::listener(defaults::LISTEN).expect("the default is an address");
+        vec![(listener, Origin::Nowhere)]
+    });
+    if listeners.is_empty() && matches!(server.list("listen"), Some([])) {
+        let problem = Problem::error(server.at_key("listen"), "server.listen = [] serves nobody");
+        let remedy = format!("name an address, as in \"{}\"", defaults::LISTEN);
+        server.report(problem.remedy(remedy));
+    }
+    for (index, (listener, at)) in listeners.iter().enumerate() {
+        let earlier = &listeners[..index];
+        let is_same = |(other, _): &&(Listener, Origin)| {
+            other.name == listener.name
+                || (other.address == listener.address && listener.address.port() != 0)
+        };
+        if let Some((other, _)) = earlier.iter().find(is_same) {
+            let title = format!(
+                "server.listen: {:?} repeats the name or address of {:?}",
+                listener.name, other.name
+            );
+            server.report(
+                Problem::error(at.clone(), title)
+                    .label("said before")
+                    .remedy("remove one, or name them apart as in \"public=0.0.0.0:8080\""),
+            );
+        }
+    }
+    listeners.into_iter().map(|(listener, _)| listener).collect()
+}
+
+fn admin(server: &Reader<'_>, listeners: &[Listener]) -> Option<SocketAddr> {
+    let admin = server.parsed("admin", forms::address)?;
+    if admin.port() != 0 && listeners.iter().any(|listener| listener.address == admin) {
+        let title = format!("server.admin = \"{admin}\" is also an address of server.listen");
+        let problem = Problem::error(server.at_key("admin"), title);
+        server.report(problem.remedy("use a port of its own, as in \"127.0.0.1:9090\""));
+    }
+    if !admin.ip().is_loopback() {
+        let danger = "everybody who reaches this address sees replicas and their state";
+        server.warn("admin", danger, "keep it on 127.0.0.1 or behind a firewall");
+    }
+    Some(admin)
+}
+
+fn trusted_proxies(server: &Reader<'_>) -> Vec<IpNet> {
+    let networks = server.parsed_list("trusted_proxies", forms::networks).unwrap_or_default();
+    let networks: Vec<IpNet> = networks.into_iter().flat_map(|(networks, _)| networks).collect();
+    if networks.iter().any(|network| network.prefix_len() == 0) {
+        let danger = "every client can claim to be any other";
+        server.warn("trusted_proxies", danger, "name the networks of the ingress alone");
+    }
+    networks
+}
+
+fn affinity_key(server: &Reader<'_>) -> [u8; 32] {
+    server.parsed("affinity_key", forms::key_of_32_bytes).unwrap_or_else(|| {
+        let mut key = [0; 32];
+        if getrandom::fill(&mut key).is_err() {
+            let title = "the system has no random numbers to sign affinity cookies with";
+            let problem = Problem::error(Origin::Nowhere, title);
+            server.report(problem.remedy("set server.affinity_key"));
+        }
+        key
+    })
+}
+
+fn dns_servers(server: &Reader<'_>) -> Vec<SocketAddr> {
+    let servers = server.parsed_list("dns_servers", forms::dns_server).unwrap_or_default();
+    servers.into_iter().map(|(server, _)| server).collect()
+}
+
+fn limits(reader: &Reader<'_>) -> Limits {
+    let default = Limits::default();
+    Limits {
+        connections_max: reader.count("connections_max").map_or(default.connections_max, to_usize),
+        head_bytes_max: reader.size("head_bytes_max").unwrap_or(default.head_bytes_max),
+        header_fields_max: reader
+            .count("header_fields_max")
+            .map_or(default.header_fields_max, to_usize),
+        affinity_entries_max: reader
+            .count("affinity_entries_max")
+            .map_or(default.affinity_entries_max, to_usize),
+    }
+}
+
+fn timeouts(reader: &Reader<'_>) -> Timeouts {
+    let default = Timeouts::default();
+    Timeouts {
+        head: reader.duration("head").unwrap_or(default.head),
+        keep_alive: reader.duration("keep_alive").unwrap_or(default.keep_alive),
+        body_stall: reader.duration("body_stall").unwrap_or(default.body_stall),
+        detect: reader.duration("detect").unwrap_or(default.detect),
+        drain: reader.duration("drain").unwrap_or(default.drain),
+    }
+}
+
+fn health_paths(reader: &Reader<'_>) -> HealthPaths {
+    let default = HealthPaths::default();
+    let read = |name| reader.parsed(name, forms::health_path);
+    let paths = HealthPaths {
+        live: read("live").unwrap_or(default.live),
+        ready: read("ready").unwrap_or(default.ready),
+        startup: read("startup").unwrap_or(default.startup),
+    };
+    let all = [("live", &paths.live), ("ready", &paths.ready), ("startup", &paths.startup)];
+    for (index, (name, path)) in all.iter().enumerate() {
+        let same = all[..index].iter().find(|(_, other)| other == path && !path.is_empty());
+        if let Some((other, _)) = same {
+            let title = format!("health.{name} = {path:?} is also the path of health.{other}");
+            let problem = Problem::error(reader.at_key(name), title);
+            reader.report(problem.remedy("give each its own path, or \"\" to turn one off"));
+        }
+    }
+    paths
+}
+
+/// The table of keys bounds every count far below what 64 bits hold; 32 bits hold them as well.
+pub(super) fn to_usize(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

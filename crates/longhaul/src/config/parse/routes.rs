@@ -1,0 +1,269 @@
+//! Reads `[[routes]]` and `[[tcp]]`, and makes the route that nobody had to write.
+
+use http::{HeaderName, HeaderValue};
+use longhaul_gateway::config::{Listener, Route, RoutePattern, TcpRoute, WebSocketPolicy};
+use longhaul_policy::route::HostPattern;
+
+use super::upstreams::Upstreams;
+use super::{Sections, websocket};
+use crate::config::forms;
+use crate::config::problem::{Origin, Problem};
+use crate::config::read::{Reader, nearest};
+use crate::config::tree::Kind;
+
+/// All routes.
+pub(super) struct Routes {
+    pub(super) http: Vec<Route>,
+    pub(super) tcp: Vec<TcpRoute>,
+}
+
+pub(super) fn read(
+    sections: &Sections<'_>,
+    listeners: &[Listener],
+    upstreams: &Upstreams,
+    base: &WebSocketPolicy,
+    has_app: bool,
+) -> Routes {
+    let readers = sections.each("routes");
+    let http: Vec<Route> =
+        readers.iter().filter_map(|reader| route(reader, listeners, upstreams, base)).collect();
+    report_twins(&readers, &http);
+    let tcp_readers = sections.each("tcp");
+    let tcp: Vec<TcpRoute> =
+        tcp_readers.iter().filter_map(|reader| tcp_route(reader, listeners, upstreams)).collect();
+    report_tcp_twins(&tcp_readers, &tcp, listeners);
+    let mut routes = Routes { http, tcp };
+    if !sections.has("routes") && !sections.has("tcp") {
+        routes.http.extend(catch_all(sections, upstreams, base, has_app));
+    } else if readers.len() == routes.http.len() && tcp_readers.len() == routes.tcp.len() {
+        warn_of_unused(sections, upstreams, &routes);
+    }
+    routes
+}
+
+/// With one upstream and no route, everything goes there.
+fn catch_all(
+    sections: &Sections<'_>,
+    upstreams: &Upstreams,
+    base: &WebSocketPolicy,
+    has_app: bool,
+) -> Option<Route> {
+    let problem = match upstreams.configs.len() {
+        1 => {
+            return Some(Route {
+                name: upstreams.configs[0].name.clone(),
+                pattern: RoutePattern::default(),
+                listeners: Vec::new(),
+                upstream: 0,
+                preserve_host: true,
+                websocket: base.clone(),
+            });
+        }
+        0 if sections.has("upstreams") => return None,
+        0 => Problem::error(Origin::Nowhere, "nothing says where requests go").remedy(
+            "give `--upstream HOST:PORT`, a program after `--`, or [[upstreams]] in a file with \
+             `--config FILE`",
+        ),
+        _ if has_app => Problem::error(
+            upstreams.origins[0].clone(),
+            "both a program to start and other upstreams, and no route tells which requests go where",
+        )
+        .remedy("remove one of them, or add [[routes]]; the program's upstream is `app`"),
+        many => Problem::error(
+            upstreams.origins[1].clone(),
+            format!("{many} upstreams, and no route tells which requests go where"),
+        )
+        .remedy("add [[routes]], each with its `upstream`"),
+    };
+    sections.report(problem);
+    None
+}
+
+fn route(
+    reader: &Reader<'_>,
+    listeners: &[Listener],
+    upstreams: &Upstreams,
+    base: &WebSocketPolicy,
+) -> Option<Route> {
+    reader.require();
+    let host = reader.parsed("host", forms::host_pattern).unwrap_or_default();
+    let path_prefix = reader.parsed("path", forms::path_prefix).unwrap_or_else(|| "/".to_owned());
+    let said = reader.parsed("name", forms::name);
+    let pattern = RoutePattern { host, path_prefix, headers: headers(reader) };
+    let known = |name: &str| index_of(listeners, name);
+    let listeners = reader.parsed_list("listeners", known).unwrap_or_default();
+    let mut listeners: Vec<usize> = listeners.into_iter().map(|(index, _)| index).collect();
+    listeners.sort_unstable();
+    listeners.dedup();
+    let preserve_host = reader.boolean("preserve_host").unwrap_or(true);
+    let websocket = reader
+        .child("websocket")
+        .map_or_else(|| base.clone(), |reader| websocket::read(&reader, base));
+    Some(Route {
+        upstream: upstreams.resolve(reader, "upstream")?,
+        name: said.unwrap_or_else(|| name_of(&pattern)),
+        pattern,
+        listeners,
+        preserve_host,
+        websocket,
+    })
+}
+
+/// A name for a route that has none: what it takes.
+fn name_of(pattern: &RoutePattern) -> String {
+    let host = match &pattern.host {
+        HostPattern::Any => "*".to_owned(),
+        HostPattern::Exact(host) => host.clone(),
+        HostPattern::Below(domain) => format!("*.{domain}"),
+    };
+    format!("{host}{}", pattern.path_prefix)
+}
+
+fn headers(reader: &Reader<'_>) -> Vec<(HeaderName, Option<HeaderValue>)> {
+    let Some(table) = reader.table("headers") else { return Vec::new() };
+    let mut headers: Vec<(HeaderName, Option<HeaderValue>)> = Vec::new();
+    for (name, entry) in &table.entries {
+        let header = match (&entry.value.kind, forms::header_name(name)) {
+            (Kind::Text(text), Ok(header)) => {
+                forms::header_value(text).map(|value| (header, value))
+            }
+            (_, Err(problem)) => Err(problem),
+            (other, Ok(_)) => {
+                Err(format!("is {}; write its value, or \"*\" for any", other.name()))
+            }
+        };
+        match header {
+            Ok((header, _)) if headers.iter().any(|(other, _)| *other == header) => {
+                reader.wrong("headers", &entry.value, "names a header twice", "names have no case");
+            }
+            Ok(header) => headers.push(header),
+            Err(problem) => {
+                let (problem, remedy) = problem.split_once("; ").unwrap_or((&problem, ""));
+                reader.wrong(&format!("headers.{name:?}"), &entry.value, problem, remedy);
+            }
+        }
+    }
+    headers
+}
+
+fn tcp_route(
+    reader: &Reader<'_>,
+    listeners: &[Listener],
+    upstreams: &Upstreams,
+) -> Option<TcpRoute> {
+    reader.require();
+    let listener = reader.parsed("listener", |name| index_of(listeners, name));
+    let upstream = upstreams.resolve(reader, "upstream");
+    let said = reader.parsed("name", forms::name);
+    let server_first = reader.boolean("server_first");
+    let idle = reader.duration_or_off("idle");
+    let linger = reader.duration("linger");
+    if let Some(Some(idle)) = idle
+        && idle < std::time::Duration::from_secs(60)
+    {
+        let danger =
+            "ends every connection on which nobody spoke for a moment, WebSockets included";
+        reader.warn("idle", danger, "use 10m or more, or \"off\"");
+    }
+    let listener = listener?;
+    let name = said.unwrap_or_else(|| listeners[listener].name.clone());
+    let default = TcpRoute::new(name, listener, upstream?);
+    Some(TcpRoute {
+        server_first: server_first.unwrap_or(default.server_first),
+        idle: idle.unwrap_or(default.idle),
+        linger: linger.unwrap_or(default.linger),
+        ..default
+    })
+}
+
+fn index_of(listeners: &[Listener], name: &str) -> Result<usize, String> {
+    let known = || listeners.iter().map(|listener| listener.name.as_str());
+    known().position(|known| known == name).ok_or_else(|| match nearest(name, known()) {
+        Some(near) => format!("names no listener; did you mean {near:?}?"),
+        None => {
+            let known: Vec<&str> = known().collect();
+            format!("names no listener; server.listen has {}", known.join(", "))
+        }
+    })
+}
+
+/// Two routes that take the same requests, or have the same name.
+fn report_twins(readers: &[Reader<'_>], routes: &[Route]) {
+    // A route that could not be read has been reported; indices would not match.
+    if readers.len() != routes.len() {
+        return;
+    }
+    for (index, (reader, route)) in readers.iter().zip(routes).enumerate() {
+        for (earlier, other) in routes[..index].iter().enumerate() {
+            let overlap = route.listeners.is_empty()
+                || other.listeners.is_empty()
+                || route.listeners.iter().any(|listener| other.listeners.contains(listener));
+            if overlap && is_same_pattern(&route.pattern, &other.pattern) {
+                let title = format!(
+                    "{} takes the same requests as routes[{earlier}]: {}",
+                    reader.path(),
+                    name_of(&route.pattern)
+                );
+                let remedy = "remove one, or tell them apart by host, path, headers or listeners";
+                reader.report(Problem::error(reader.at(), title).remedy(remedy));
+            } else if route.name == other.name {
+                let title = format!(
+                    "{}: the name {:?} is that of routes[{earlier}]",
+                    reader.path(),
+                    route.name
+                );
+                let problem = Problem::error(reader.at_key("name"), title);
+                reader.report(problem.remedy("give each route its own `name`"));
+            }
+        }
+    }
+}
+
+fn is_same_pattern(a: &RoutePattern, b: &RoutePattern) -> bool {
+    // Headers come out of a sorted table, but under names whose case may differ.
+    let sorted = |pattern: &RoutePattern| {
+        let mut headers = pattern.headers.clone();
+        headers.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+        headers
+    };
+    a.host == b.host && a.path_prefix == b.path_prefix && sorted(a) == sorted(b)
+}
+
+fn report_tcp_twins(readers: &[Reader<'_>], routes: &[TcpRoute], listeners: &[Listener]) {
+    if readers.len() != routes.len() {
+        return;
+    }
+    for (index, (reader, route)) in readers.iter().zip(routes).enumerate() {
+        for (earlier, other) in routes[..index].iter().enumerate() {
+            if route.listener == other.listener {
+                let listener = &listeners[route.listener].name;
+                let title = format!(
+                    "{}: listener {listener:?} is already served by tcp[{earlier}]",
+                    reader.path()
+                );
+                let problem = Problem::error(reader.at_key("listener"), title);
+                reader.report(problem.remedy("give it a listener of its own in server.listen"));
+            } else if route.name == other.name {
+                let title = format!(
+                    "{}: the name {:?} is that of tcp[{earlier}]",
+                    reader.path(),
+                    route.name
+                );
+                let problem = Problem::error(reader.at_key("name"), title);
+                reader.report(problem.remedy("give each route its own `name`"));
+            }
+        }
+    }
+}
+
+fn warn_of_unused(sections: &Sections<'_>, upstreams: &Upstreams, routes: &Routes) {
+    for (index, (upstream, at)) in upstreams.configs.iter().zip(&upstreams.origins).enumerate() {
+        let is_used = routes.http.iter().any(|route| route.upstream == index)
+            || routes.tcp.iter().any(|route| route.upstream == index);
+        if !is_used {
+            let title = format!("upstream {:?} is not used by any route", upstream.name);
+            let problem = Problem::warning(at.clone(), title);
+            sections.report(problem.remedy("add a route to it, or remove it"));
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! From settings to a running gateway, and to its end in good order.
+//!
+//! Start, announce, wait to be asked to end, drain, end the application, stop the admin API. The
+//! same path serves `run` and `demo`. A second request to end ends at once, whatever is under way.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use longhaul_gateway::config::{Limits, ReplicaSource};
+use longhaul_gateway::readiness::Readiness;
+use longhaul_gateway::{Config, Gateway, Handle};
+use rustix::process::Signal;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::parent::{App, Ask, Ended};
+use crate::signals::{self, Event, Signals};
+use crate::{descriptors, parent};
+
+/// The gateway's drain ends in time by itself; this is for the case that it does not.
+const DRAIN_MARGIN: Duration = Duration::from_secs(1);
+
+/// After the kill at the end of its grace, an application is gone in no time.
+const KILL_MARGIN: Duration = Duration::from_secs(5);
+
+/// Why serving did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error("signals cannot be taken")]
+    Signals(#[source] io::Error),
+    #[error(transparent)]
+    App(#[from] parent::StartError),
+    #[error(transparent)]
+    Gateway(#[from] longhaul_gateway::StartError),
+    #[error("cannot listen on {address} for the admin API (server.admin)")]
+    Admin {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What runs now.
+pub(crate) struct Started<'a> {
+    pub(crate) handle: &'a Handle,
+    pub(crate) admin: Option<SocketAddr>,
+}
+
+/// Serves until asked to end, or until the application is given up. Returns the exit code.
+///
+/// `announce` is called once, when clients can connect. The future must be polled by the thread
+/// that the process ends with (`block_on` of the main thread): see [`App::run`].
+///
+/// # Errors
+/// When something could not be started. Then nothing is left running.
+pub(crate) async fn serve(
+    settings: Settings,
+    announce: impl FnOnce(&Started<'_>),
+) -> Result<u8, ServeError> {
+    let mut signals = Signals::install().map_err(ServeError::Signals)?;
+    let readiness = Readiness::default();
+    let mut config = settings.gateway;
+    fit_to_descriptors(&mut config);
+    let stop_grace = settings.app.as_ref().map(|app| app.settings.stop_grace).unwrap_or_default();
+    let app = match settings.app {
+        Some(app) => {
+            let upstream = app.upstream;
+            let app = App::prepare(app.settings, readiness.clone())?;
+            let source = ReplicaSource::Static { address: app.address(), weight: 1 };
+            config.upstreams[upstream].sources = vec![source];
+            Some(app)
+        }
+        None => None,
+    };
+    let admin_address = config.admin;
+    let names: Vec<String> = config.listeners.iter().map(|at| at.name.clone()).collect();
+    let drain_deadline = config.timeouts.drain + DRAIN_MARGIN;
+
+    let gateway = Gateway::start(config, readiness)?;
+    let handle = gateway.handle();
+    let admin = Admin::start(admin_address, &handle).await?;
+    for (name, address) in names.iter().zip(handle.listeners()) {
+        tracing::info!(listener = name, "listening on {address}");
+    }
+    announce(&Started { handle: &handle, admin: admin.as_ref().map(|admin| admin.address) });
+
+    let has_app = app.is_some();
+    // Bounded: a flood of signals is passed on as far as it fits, as the system itself does.
+    let (asks, asked) = mpsc::channel(64);
+    let life = async move {
+        match app {
+            Some(app) => app.run(asked).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut house = House { signals: &mut signals, life: std::pin::pin!(life), ended: None };
+
+    let signal = house.until_asked(has_app.then_some(&asks)).await;
+    tracing::info!(signal = signal.map(|signal| signal.as_raw()), "asked to end");
+    let _ = asks.try_send(Ask::NoMoreStarts);
+    let drain = tokio::time::timeout(drain_deadline, gateway.drain());
+    let Ok(drained) = house.finish(drain).await else { return Ok(house.ended_at_once()) };
+    if drained.is_err() {
+        tracing::error!("the drain did not end in time; what is left is cut");
+    }
+    if has_app && house.ended.is_none() {
+        let signal = signal.unwrap_or(Signal::TERM);
+        if house.stop_app(&asks, signal, stop_grace + KILL_MARGIN).await.is_err() {
+            return Ok(house.ended_at_once());
+        }
+    }
+    if let Some(admin) = admin {
+        let _ = house.finish(admin.stop()).await;
+    }
+    let exit_code = house.ended.map_or(0, |ended| ended.exit_code);
+    tracing::info!(exit_code, "ended");
+    Ok(exit_code)
+}
+
+/// The main task's view while it runs: signals and the life of the application, which is polled
+/// here and nowhere else.
+struct House<'a, L> {
+    signals: &'a mut Signals,
+    life: Pin<&'a mut L>,
+    ended: Option<Ended>,
+}
+
+/// Somebody asked for the second time.
+struct Impatient;
+
+impl<L: Future<Output = Ended>> House<'_, L> {
+    /// Waits to be asked to end, or for the application to be given up (`None`).
+    async fn until_asked(&mut self, asks: Option<&mpsc::Sender<Ask>>) -> Option<Signal> {
+        loop {
+            tokio::select! {
+                event = self.signals.next() => match (event, asks) {
+                    (Event::Stop(signal), _) => return Some(signal),
+                    // Some platforms and images stop their containers with QUIT.
+                    (Event::Other(Signal::QUIT), None) => return Some(Signal::QUIT),
+                    (Event::Other(signal), Some(asks)) => {
+                        let _ = asks.try_send(Ask::Forward(signal));
+                    }
+                    (Event::Other(Signal::HUP), None) => {
+                        tracing::warn!("HUP: the configuration is only read at the start; restart");
+                    }
+                    (Event::Other(_), None) => {}
+                },
+                ended = &mut self.life => {
+                    self.ended = Some(ended);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Waits for `work`; a signal to end that comes meanwhile stops the waiting.
+    async fn finish<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Impatient> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                signal = self.signals.next_stop_again() => {
+                    tracing::warn!(signal = signal.as_raw(), "asked again; ending at once");
+                    self.ended = Some(Ended { exit_code: signals::exit_code(signal) });
+                    return Err(Impatient);
+                }
+                ended = &mut self.life, if self.ended.is_none() => self.ended = Some(ended),
+            }
+        }
+    }
+
+    /// Asks the application to end and waits until it has, by force in the end.
+    async fn stop_app(
+        &mut self,
+        asks: &mpsc::Sender<Ask>,
+        signal: Signal,
+        patience: Duration,
+    ) -> Result<(), Impatient> {
+        let asked = tokio::time::timeout(patience, asks.send(Ask::Stop(signal)));
+        let _ = self.finish(asked).await?;
+        let until = tokio::time::Instant::now() + patience;
+        while self.ended.is_none() {
+            // `finish` notes the end of the application as it comes by.
+            let pause = Duration::from_millis(20);
+            self.finish(tokio::time::sleep(pause)).await?;
+            if tokio::time::Instant::now() >= until {
+                tracing::error!("the app cannot be killed");
+                self.ended = Some(Ended { exit_code: 1 });
+            }
+        }
+        Ok(())
+    }
+
+    fn ended_at_once(&self) -> u8 {
+        self.ended.map_or(1, |ended| ended.exit_code)
+    }
+}
+
+/// The admin API as a task of its own: it shows how the gateway ends, so it ends last.
+struct Admin {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Admin {
+    async fn start(
+        address: Option<SocketAddr>,
+        handle: &Handle,
+    ) -> Result<Option<Self>, ServeError> {
+        let Some(address) = address else { return Ok(None) };
+        let server = longhaul_admin::bind(address, handle.clone())
+            .await
+            .map_err(|source| ServeError::Admin { address, source })?;
+        let address = server.local_addr();
+        tracing::info!("admin API on {address}");
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(server.run(stop.clone()));
+        Ok(Some(Self { address, stop, task }))
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        // It ends within two seconds by its own word; a panic in it has been logged.
+        let _ = tokio::time::timeout(Duration::from_secs(3), self.task).await;
+    }
+}
+
+/// A limit that the descriptors cannot carry would end in failed accepts instead of a queue.
+fn fit_to_descriptors(config: &mut Config) {
+    let possible = descriptors::raise();
+    let wanted = config.limits.connections_max;
+    if wanted <= possible {
+        return;
+    }
+    config.limits.connections_max = possible;
+    if wanted == Limits::default().connections_max {
+        tracing::info!(possible, "the descriptor limit bounds limits.connections_max");
+    } else {
+        tracing::warn!(
+            wanted,
+            possible,
+            "limits.connections_max is lowered to what the descriptor limit carries; raise that \
+             (ulimit -Hn, LimitNOFILE) or ask for less"
+        );
+    }
+}
