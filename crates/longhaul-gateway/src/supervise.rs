@@ -71,20 +71,21 @@ impl Tasks {
                 tasks.note_start(entry, started);
                 let running = AbortOnDrop(tokio::spawn(task()));
                 let Some(ended) = stop.run_until_cancelled(running).await else { return };
-                let reason = match ended {
-                    Ok(Ok(())) => "ended unasked".to_owned(),
-                    Ok(Err(error)) => error.to_string(),
-                    Err(fault) => format!("panicked: {fault}"),
-                };
-                tasks.note_end(entry, reason.clone());
+                let is_panic = ended.is_err();
                 backoff.note_run(started.elapsed());
                 let delay = backoff.next_delay(fastrand::f64());
                 let restart_in_s = delay.as_secs_f64();
-                if reason.starts_with("panicked") {
-                    error!(task = name, reason, restart_in_s, "a background task panicked");
+                let reason = match ended {
+                    Ok(Ok(())) => "it ended unasked".to_owned(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(panic) => panic.to_string(),
+                };
+                if is_panic {
+                    error!(task = name, reason, restart_in_s, "background task panicked");
                 } else {
-                    warn!(task = name, reason, restart_in_s, "a background task ended");
+                    warn!(task = name, reason, restart_in_s, "background task ended");
                 }
+                tasks.note_end(entry, reason);
                 stop.run_until_cancelled(tokio::time::sleep(delay)).await;
             }
         }
