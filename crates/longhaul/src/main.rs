@@ -23,7 +23,9 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|name| name == parent::exec::NAME) {
         return parent::exec::exec(arguments).into();
     }
-    commands::dispatch(cli::Cli::parse().verb).into()
+    let exit_code = commands::dispatch(cli::Cli::parse().verb);
+    logs::finish();
+    exit_code.into()
 }
 
 /// The runtime of everything that is not relay: admin, probes, look-ups, the application. The

@@ -3,12 +3,15 @@
 //! What strangers send ends up in values, so every control character is escaped: nobody can forge
 //! a line or move a terminal's cursor. Secrets are the callers' duty: they never hand one over.
 
-use std::io::IsTerminal;
+mod lines;
+
+use std::io::{self, IsTerminal};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -58,15 +61,20 @@ pub(crate) fn level_is_known(text: &str) -> bool {
 
 /// Starts logging, panics included. Called once.
 pub(crate) fn start(settings: &LogSettings) {
+    let writer = match lines::start() {
+        Ok(lines) => BoxMakeWriter::new(move || lines.clone()),
+        // Without a thread for it, logging may stall serving; without logging, nobody knows why.
+        Err(_) => BoxMakeWriter::new(io::stderr),
+    };
     let targets: Targets = settings.level.parse().unwrap_or_default();
-    let is_terminal = std::io::stderr().is_terminal();
+    let is_terminal = io::stderr().is_terminal();
     let is_human = match settings.format {
         LogFormat::Auto => is_terminal,
         LogFormat::Human => true,
         LogFormat::Json => false,
     };
     let registry = tracing_subscriber::registry().with(targets);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     if is_human {
         let colour =
             is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -86,6 +94,11 @@ pub(crate) fn start(settings: &LogSettings) {
     std::panic::set_hook(Box::new(log_panic));
 }
 
+/// Waits until what was logged is written, for a second at most. The last thing before the end.
+pub(crate) fn finish() {
+    lines::flush();
+}
+
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let payload = panic.payload();
     let message = payload
@@ -96,6 +109,8 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
     tracing::error!(thread = thread.name(), location, "panicked: {message}");
+    // The process may end of it.
+    lines::flush();
 }
 
 /// Escapes what could break out of a line: control characters, line separators and the marks that
