@@ -11,9 +11,6 @@ use crate::supervise::Tasks;
 use crate::upstream::Upstream;
 use crate::{discover, probe};
 
-/// How long start-up waits for the first answers of discovery, before the probes' own time.
-const DISCOVERY_MAX: Duration = discover::LOOKUP_MAX;
-
 /// Starts discovery and probes of every upstream. They end with `stop`. Must be called inside the
 /// runtime that keeps them.
 ///
@@ -38,8 +35,8 @@ pub(crate) fn start(
     tasks
 }
 
-/// Holds a start-up step until the upstream is settled, or its time is over. A panic in here would
-/// drop the step as well, so it cannot hold up the start.
+/// Holds a start-up step until the upstream is settled, or as long as one lookup and one probe may
+/// take. A panic in here would drop the step as well, so it cannot hold up the start.
 async fn settle(upstream: Arc<Upstream>, step: GateGuard, stop: CancellationToken) {
     let probe = upstream.config().probe.as_ref().map_or(Duration::ZERO, |probe| probe.timeout);
     let settled = async {
@@ -50,7 +47,7 @@ async fn settle(upstream: Arc<Upstream>, step: GateGuard, stop: CancellationToke
             }
         }
     };
-    let limited = tokio::time::timeout(DISCOVERY_MAX + probe, settled);
+    let limited = tokio::time::timeout(discover::LOOKUP_MAX + probe, settled);
     if let Some(Err(_)) = stop.run_until_cancelled(limited).await {
         tracing::warn!(upstream = upstream.name(), "started before every replica was heard of");
     }

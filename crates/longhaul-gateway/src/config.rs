@@ -223,7 +223,9 @@ pub enum HashOn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Affinity {
     /// Engine.IO sessions follow their `sid`, learnt from the handshake answer; browsers that speak
-    /// Engine.IO also get a signed cookie, so that their uploads follow. Nothing else is pinned.
+    /// Engine.IO also get a signed cookie, so that their uploads follow. Nothing else is pinned. The
+    /// cookie is called `longhaul_replica_` and 8 digits that stand for the upstream's name, so that
+    /// two upstreams behind one host do not overwrite each other's.
     Auto,
     /// Every request is free to go anywhere.
     None,

@@ -4,7 +4,7 @@
 //! order. What watches is restarted with backoff, counted and shown; serving never waits for it and
 //! never falls with it.
 //!
-//! Start at [`Tasks::keep_alive`].
+//! Start at `Tasks::keep_alive`.
 
 use std::error::Error;
 use std::future::Future;
