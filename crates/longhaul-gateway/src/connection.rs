@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -12,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::config::TcpRoute;
+use crate::shared::Shared;
 use crate::worker::Worker;
 use crate::{http, passthrough};
 
@@ -27,7 +29,27 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
     /// Counts the connection until its last holder is gone; a WebSocket holds it past the upgrade.
-    pub(crate) _permit: Arc<OwnedSemaphorePermit>,
+    pub(crate) _presence: Arc<Presence>,
+}
+
+/// One client connection in the gateway's books.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    shared: Arc<Shared>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Presence {
+    pub(crate) fn new(shared: Arc<Shared>, permit: OwnedSemaphorePermit) -> Self {
+        shared.connections_open.fetch_add(1, Ordering::Relaxed);
+        Self { shared, _permit: permit }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.shared.connections_open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Connection {

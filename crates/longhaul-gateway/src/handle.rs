@@ -87,7 +87,7 @@ impl Handle {
             upstreams: shared.upstreams.iter().map(|upstream| upstream.snapshot(now)).collect(),
             websockets_open: shared.registry.len(),
             websockets_total: shared.telemetry.websockets_total.load(Ordering::Relaxed),
-            connections_open: shared.connections_open(),
+            connections_open: shared.connections_open.load(Ordering::Relaxed),
             uptime: now - shared.started_at,
         }
     }

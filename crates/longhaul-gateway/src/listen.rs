@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::warn;
 
-use crate::connection::{self, Connection};
+use crate::connection::{self, Connection, Presence};
 use crate::worker::Worker;
 
 /// Connections the kernel holds for a worker that has no time to accept.

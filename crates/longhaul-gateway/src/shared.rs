@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Telemetry,
     /// One permit for each client connection that may be open.
     pub(crate) connections: Arc<Semaphore>,
+    /// Client connections open now; the semaphore also lends to those who wait to accept one.
+    pub(crate) connections_open: AtomicUsize,
     /// Requests being answered now; draining waits for them.
     pub(crate) requests_open: AtomicUsize,
     pub(crate) started_at: Instant,
@@ -60,6 +62,7 @@ impl Shared {
             connections: Arc::new(Semaphore::new(
                 config.limits.connections_max.min(Semaphore::MAX_PERMITS),
             )),
+            connections_open: AtomicUsize::new(0),
             requests_open: AtomicUsize::new(0),
             started_at: Instant::now(),
             registry: Registry::default(),
@@ -85,6 +88,11 @@ impl Shared {
     }
 
     pub(crate) fn relay_policy(&self, route: usize) -> &RelayPolicy {
+        &self.relays[route]
+    }
+}
+
+fn relay_policy(&self, route: usize) -> &RelayPolicy {
         &self.relays[route]
     }
 
