@@ -92,17 +92,6 @@ impl Shared {
     }
 }
 
-fn relay_policy(&self, route: usize) -> &RelayPolicy {
-        &self.relays[route]
-    }
-
-    /// Client connections open now.
-    pub(crate) fn connections_open(&self) -> usize {
-        let most = self.config.limits.connections_max.min(Semaphore::MAX_PERMITS);
-        most - self.connections.available_permits().min(most)
-    }
-}
-
 fn relay_policy(route: &Route) -> RelayPolicy {
     let policy = &route.websocket;
     RelayPolicy {
