@@ -67,7 +67,9 @@ fn join_records(bytes: &[u8]) -> Result<Option<Vec<u8>>, HelloFault> {
             return partial(bytes, rest);
         };
         let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        if header[0] != 0x16 || header[1] != 3 || !(1..=RECORD_BYTES_MAX).contains(&len) {
+        // The version of a record must be ignored (RFC 8446 §5.1), beyond that it is TLS at all.
+        let is_handshake = header[0] == 0x16 && header[1] == 3;
+        if !is_handshake || !(1..=RECORD_BYTES_MAX).contains(&len) {
             return Err(HelloFault::NotAHello);
         }
         let available = &behind[..len.min(behind.len())];

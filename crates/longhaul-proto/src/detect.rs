@@ -44,9 +44,8 @@ pub fn classify(bytes: &[u8]) -> Protocol {
 
 /// A handshake record of TLS 1.x that begins with a ClientHello (RFC 8446 §5.1, §4).
 fn tls(bytes: &[u8]) -> Protocol {
-    let fits =
-        |index: usize, is_right: fn(u8) -> bool| bytes.get(index).is_none_or(|&b| is_right(b));
-    if !fits(1, |major| major == 3) || !fits(2, |minor| minor <= 4) || !fits(5, |kind| kind == 1) {
+    let may_be = |index: usize, expected| bytes.get(index).is_none_or(|&byte| byte == expected);
+    if !may_be(1, 3) || !may_be(5, 1) {
         return Protocol::Raw;
     }
     let &[_, _, _, high, low, _, ..] = bytes else {

@@ -12,8 +12,20 @@ use proptest::sample::{Index, select};
 
 const LIMITS: Limits = Limits { head_bytes_max: 300, fields_max: 6 };
 
-/// Lines of requests, right and wrong.
+const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+const SIZED: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+
+/// Heads, bodies and lines of requests, right and wrong.
 const HTTP_PIECES: &[&str] = &[
+    // Whole heads often, or bodies would seldom be reached.
+    CHUNKED,
+    CHUNKED,
+    CHUNKED,
+    CHUNKED,
+    SIZED,
+    SIZED,
+    SIZED,
+    "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "GET / HTTP/1.1\r\n",
     "POST /a?b HTTP/1.1\r\n",
     "HEAD / HTTP/1.0\r\n",
@@ -131,13 +143,14 @@ fn screen<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Screened {
 }
 
 fn hello(name: &str, padding: usize) -> Vec<u8> {
-    let vector =
-        |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+    let vector = |bytes: &[u8]| {
+        [&u16::try_from(bytes.len()).expect("a record is short").to_be_bytes()[..], bytes].concat()
+    };
     let name = vector(&vector(&[&[0][..], &vector(name.as_bytes())].concat()));
     let padding = vector(&vec![0; padding]);
     let extensions = vector(&[&[0, 0][..], &name, &[0, 21], &padding].concat());
     let body = [&[3; 34][..], &[0, 0, 2, 0x13, 1, 1, 0], &extensions].concat();
-    let len = u32::try_from(body.len()).unwrap().to_be_bytes();
+    let len = u32::try_from(body.len()).expect("a hello is short").to_be_bytes();
     let message = [&[1][..], &len[1..], &body].concat();
     message.chunks(4096).flat_map(|record| [&[0x16, 3, 1][..], &vector(record)].concat()).collect()
 }

@@ -61,7 +61,8 @@ impl ChunkedScan {
         Self { state: State::Size { digits: 0, size: 0 }, extension_debt: 0 }
     }
 
-    /// Says how many of `bytes` belong to the body: all of them, unless it ends among them.
+    /// Says how many of `bytes` belong to the body: all of them, unless it ends or goes wrong among
+    /// them. Show it the rest again.
     pub(super) fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Result<usize, Violation> {
         let mut at = 0;
         while at < bytes.len() && !self.is_ended() {
@@ -72,7 +73,12 @@ impl ChunkedScan {
                     if step == left { State::DataCr } else { State::Data { left: left - step } };
                 at += usize::try_from(step).expect("it is at most the length of a slice");
             } else {
-                self.state = self.next(bytes[at], limits)?;
+                match self.next(bytes[at], limits) {
+                    Ok(state) => self.state = state,
+                    // What came before passes first; the bad byte is met again in the next call.
+                    Err(_) if at > 0 => return Ok(at),
+                    Err(violation) => return Err(violation),
+                }
                 at += 1;
             }
         }
@@ -199,16 +205,26 @@ mod tests {
     #[track_caller]
     fn judge(body: impl AsRef<[u8]>) -> Result<(usize, bool), Violation> {
         let body = body.as_ref();
-        let mut at_once = ChunkedScan::new();
-        let whole =
-            at_once.advance(body, &Limits::default()).map(|used| (used, at_once.is_ended()));
-        let mut slow = ChunkedScan::new();
-        let bytewise = body
-            .iter()
-            .try_fold(0, |used, byte| Ok(used + slow.advance(&[*byte], &Limits::default())?))
-            .map(|used| (used, slow.is_ended()));
-        assert_eq!(whole, bytewise);
-        whole
+        let whole = scan([body]);
+        assert_eq!(whole, scan(body.chunks(1)));
+        whole.1.map_or(Ok((whole.0, whole.2)), Err)
+    }
+
+    /// How far it came, and how it ended.
+    fn scan<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (usize, Option<Violation>, bool) {
+        let (mut scan, mut passed) = (ChunkedScan::new(), 0);
+        for mut piece in pieces {
+            while !piece.is_empty() && !scan.is_ended() {
+                match scan.advance(piece, &Limits::default()) {
+                    Ok(len) => {
+                        passed += len;
+                        piece = &piece[len..];
+                    }
+                    Err(violation) => return (passed, Some(violation), false),
+                }
+            }
+        }
+        (passed, None, scan.is_ended())
     }
 
     #[track_caller]
