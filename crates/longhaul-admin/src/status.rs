@@ -4,6 +4,7 @@
 
 use longhaul_gateway::Handle;
 use longhaul_gateway::handle::{ReplicaSnapshot, Snapshot, UpstreamSnapshot};
+use longhaul_gateway::supervise::TaskSnapshot;
 use serde::Serialize;
 
 use crate::health::seconds;
@@ -29,6 +30,8 @@ pub(crate) struct Status {
     websockets_total: u64,
     /// In the order of the config.
     upstreams: Vec<Upstream>,
+    /// Discovery and probes, in the order in which they were started.
+    tasks: Vec<Task>,
 }
 
 #[derive(Debug, Serialize)]
@@ -44,6 +47,21 @@ struct Replica {
     state: &'static str,
     websockets_open: usize,
     requests_open: usize,
+    /// What the last probe failed with; null when it passed, or none is sent.
+    probe_failure: Option<String>,
+}
+
+/// A task that watches. It is restarted when it fails, which never touches serving.
+#[derive(Debug, Serialize)]
+struct Task {
+    name: String,
+    /// `running`, or `waiting` to be restarted.
+    state: &'static str,
+    /// How long it has been in this state, in seconds.
+    for_s: f64,
+    restarts: u64,
+    /// How it ended last, when it did.
+    last_error: Option<String>,
 }
 
 impl Status {
@@ -68,6 +86,7 @@ impl Status {
             websockets_open,
             websockets_total,
             upstreams: upstreams.into_iter().map(Upstream::from).collect(),
+            tasks: handle.tasks().into_iter().map(Task::from).collect(),
         }
     }
 }
@@ -86,6 +105,19 @@ impl From<ReplicaSnapshot> for Replica {
             state: replica.state,
             websockets_open: replica.websockets_open,
             requests_open: replica.requests_open,
+            probe_failure: replica.probe_failure,
+        }
+    }
+}
+
+impl From<TaskSnapshot> for Task {
+    fn from(task: TaskSnapshot) -> Self {
+        Self {
+            name: task.name,
+            state: if task.is_running { "running" } else { "waiting" },
+            for_s: seconds(task.since.elapsed()),
+            restarts: task.restarts,
+            last_error: task.last_error,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use longhaul_gateway::config::{
-    Config, HealthPaths, Limits, Listener, ReplicaSource, Route, RoutePattern, Timeouts,
-    UpstreamConfig, WebSocketPolicy,
+    Config, HealthPaths, Limits, Listener, Probe, ProbeKind, ReplicaSource, Route, RoutePattern,
+    Timeouts, UpstreamConfig, WebSocketPolicy,
 };
 use longhaul_gateway::readiness::Readiness;
 use longhaul_gateway::{Gateway, Handle};
@@ -32,12 +32,12 @@ struct Story {
 }
 
 async fn begin() -> Story {
-    begin_with(LIMITS).await
+    begin_with(config(), LIMITS).await
 }
 
-async fn begin_with(limits: AdminLimits) -> Story {
+async fn begin_with(config: Config, limits: AdminLimits) -> Story {
     let readiness = Readiness::default();
-    let gateway = Gateway::start(config(), readiness.clone()).unwrap();
+    let gateway = Gateway::start(config, readiness.clone()).unwrap();
     let handle = gateway.handle();
     let mut admin = crate::bind(loopback(), handle.clone()).await.unwrap();
     admin.limits = limits;
@@ -155,6 +155,32 @@ async fn status_shows_listeners_and_replicas() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn status_says_why_a_replica_is_down_and_how_its_probe_fares() {
+    // A port that was free a moment ago and refuses connections.
+    let refusing = std::net::TcpListener::bind(loopback()).unwrap().local_addr().unwrap();
+    let mut config = config();
+    config.upstreams[0].sources = vec![ReplicaSource::Static { address: refusing, weight: 1 }];
+    config.upstreams[0].probe = Some(Probe::new(ProbeKind::Tcp));
+    let story = begin_with(config, LIMITS).await;
+    let story = &story;
+    let until_down = async move {
+        loop {
+            let status = get(story, "/status").await.json();
+            if status["upstreams"][0]["replicas"][0]["state"] == "down" {
+                return status;
+            }
+        }
+    };
+    let status = timeout(SOON, until_down).await.expect("its first probe decides");
+    let failure = &status["upstreams"][0]["replicas"][0]["probe_failure"];
+    assert!(failure.as_str().unwrap().contains("refused"), "{failure}");
+    let probe =
+        status["tasks"].as_array().unwrap().iter().find(|task| task["name"] == "probe chat");
+    let probe = probe.expect("the probes of an upstream are one task");
+    assert_eq!((&probe["state"], &probe["restarts"]), (&"running".into(), &0.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn head_is_answered_like_get_without_a_body() {
     let story = begin().await;
     let answer = ask(&story, "HEAD", "/health/ready", "Host: localhost\r\n").await;
@@ -188,7 +214,7 @@ async fn clients_that_say_nothing_or_never_stop_are_cut() {
         lifetime: Duration::from_millis(600),
         ..LIMITS
     };
-    let story = begin_with(limits).await;
+    let story = begin_with(config(), limits).await;
     let started = Instant::now();
     let mut silent = TcpStream::connect(story.admin).await.unwrap();
     let mut byte = [0];
@@ -216,7 +242,7 @@ async fn clients_that_say_nothing_or_never_stop_are_cut() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_serves_no_more_than_it_may_and_stops_when_told() {
-    let story = begin_with(AdminLimits { connections_max: 1, ..LIMITS }).await;
+    let story = begin_with(config(), AdminLimits { connections_max: 1, ..LIMITS }).await;
     let mut first = TcpStream::connect(story.admin).await.unwrap();
     first.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = vec![0; 4096];
