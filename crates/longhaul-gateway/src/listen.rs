@@ -74,8 +74,8 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: usize, socket: tokio::
         };
         let Ok(local) = stream.local_addr() else { continue };
         let _ = stream.set_nodelay(true);
-        let connection =
-            Connection { worker: worker.clone(), listener, peer, local, _permit: Arc::new(permit) };
+        let _presence = Arc::new(Presence::new(worker.shared.clone(), permit));
+        let connection = Connection { worker: worker.clone(), listener, peer, local, _presence };
         tokio::spawn(connection::serve(stream, connection));
     }
 }
