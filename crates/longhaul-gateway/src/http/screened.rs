@@ -32,10 +32,14 @@ const STAND_IN: &[u8] = b"TRACE / HTTP/1.1\r\nHost: refused\r\nConnection: close
 /// of a hurried client. Beyond it, plus one read, the client waits.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 
-/// How long, and for how many bytes, a connection that ends early is still read. Closed at once,
-/// the kernel would answer the client's next bytes with a reset, which can overtake the answer and
-/// destroy it (RFC 9112 §9.6).
+/// How long the second direction of a connection may go on after the first ended.
+///
+/// A client that has ended still gets its answer, as long as bytes of it flow: some end as soon as
+/// they have asked. A connection that the gateway ends is still read: closed at once, the kernel
+/// would answer the client's next bytes with a reset, which can overtake the answer and destroy it
+/// (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(1);
+/// How much is read and dropped in that time.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// A client's stream whose bytes are screened on the way in.
@@ -52,6 +56,10 @@ pub(crate) struct Screened<S> {
     /// Behind an upgrade that is not answered yet.
     held: BytesMut,
     end: Option<End>,
+    /// The client has ended, and is still owed an answer.
+    is_half_closed: bool,
+    /// Heads given to hyper.
+    requests: usize,
     /// What is waited for, and since when.
     waiting: Option<(Wait, Instant)>,
     write_stalled_since: Option<Instant>,
@@ -93,8 +101,9 @@ struct Deadlines {
 
 #[derive(Debug, Default)]
 struct Shared {
-    exchanges: AtomicUsize,
-    /// The connection's task, to be told that it became idle.
+    /// Requests whose answer was given to hyper.
+    answered: AtomicUsize,
+    /// The connection's task, to be told of that.
     idle: AtomicWaker,
     refusal: Mutex<Option<Refusal>>,
 }
@@ -119,6 +128,8 @@ enum Wait {
     Body,
     /// The service: nothing of this stream's is late.
     Answer,
+    /// The service, while the client has ended.
+    LastAnswer,
 }
 
 #[derive(Debug)]
@@ -154,6 +165,8 @@ impl<S> Screened<S> {
             clean: BytesMut::new(),
             held: BytesMut::new(),
             end: None,
+            is_half_closed: false,
+            requests: 0,
             waiting: Some((Wait::FirstByte, Instant::now())),
             write_stalled_since: None,
             lingering: None,
@@ -183,6 +196,7 @@ impl<S> Screened<S> {
                 Step::Kept => break,
                 Step::Head { kept, len } => {
                     self.waiting = None;
+                    self.requests = self.requests.wrapping_add(1);
                     self.clean.extend_from_slice(&kept);
                     len
                 }
@@ -217,13 +231,19 @@ impl<S> Screened<S> {
         self.end = Some(End::Refused);
     }
 
+    /// Whether some answer is not yet given to hyper, or not yet taken by the client.
+    fn is_answering(&self) -> bool {
+        self.requests != self.shared.answered.load(Ordering::Acquire)
+            || self.write_stalled_since.is_some()
+    }
+
     fn wait(&self) -> Wait {
         if self.screen.is_in_body() {
             Wait::Body
         } else if !self.screen.is_between_requests() {
             Wait::RestOfHead
-        } else if self.shared.exchanges.load(Ordering::Acquire) > 0 {
-            Wait::Answer
+        } else if self.is_answering() {
+            if self.is_half_closed { Wait::LastAnswer } else { Wait::Answer }
         } else if matches!(self.waiting, Some((Wait::FirstByte, _))) {
             Wait::FirstByte
         } else {
@@ -234,7 +254,7 @@ impl<S> Screened<S> {
     /// Nothing has arrived: ends the stream, or some request of it, when that has lasted too long.
     /// Ready when there is something to tell hyper.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Registered before the look at `exchanges`, so that the end of the last one is not missed.
+        // Registered before the look at `answered`, so that no change of it is missed.
         self.shared.idle.register(cx.waker());
         let wait = self.wait();
         let since = match self.waiting {
@@ -246,13 +266,16 @@ impl<S> Screened<S> {
             Wait::FirstByte | Wait::RestOfHead => self.deadlines.head,
             Wait::NextRequest => self.deadlines.keep_alive,
             Wait::Body => self.deadlines.body_stall,
+            Wait::LastAnswer => LINGER,
             Wait::Answer => return Poll::Pending,
         };
         ready!(self.poll_alarm(cx, since + allowed));
         match wait {
             Wait::RestOfHead => self.refuse(Violation::HeadTimeout),
             Wait::Body => self.refuse(Violation::BodyTimeout),
-            Wait::FirstByte | Wait::NextRequest | Wait::Answer => self.end = Some(End::Eof),
+            Wait::FirstByte | Wait::NextRequest | Wait::Answer | Wait::LastAnswer => {
+                self.end = Some(End::Eof);
+            }
         }
         Poll::Ready(())
     }
@@ -315,14 +338,6 @@ impl<S: AsyncRead + Unpin> Screened<S> {
             linger.bytes_left -= len;
         }
     }
-
-    fn has_unread_bytes(&self) -> bool {
-        match self.end {
-            Some(End::Eof) => false,
-            Some(End::Refused | End::Broken(_)) => true,
-            None => !self.screen.is_between_requests(),
-        }
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
@@ -351,13 +366,25 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
                 Some(End::Refused) => return Poll::Pending,
                 Some(End::Broken(violation)) => return Poll::Ready(Err(broken(violation))),
                 None if this.screen.is_held() => return this.poll_held(cx, buf),
+                None if this.is_half_closed && this.is_answering() => {
+                    ready!(this.poll_deadline(cx));
+                    continue;
+                }
+                None if this.is_half_closed => {
+                    this.end = Some(End::Eof);
+                    continue;
+                }
                 None => {}
             }
             if this.prefix.is_empty() {
                 match Pin::new(&mut this.io).poll_read(cx, buf) {
                     Poll::Ready(Ok(())) if buf.filled().len() == before => {
-                        this.end = Some(End::Eof);
-                        return Poll::Ready(Ok(()));
+                        if this.screen.is_between_requests() {
+                            this.is_half_closed = true;
+                        } else {
+                            this.end = Some(End::Eof);
+                        }
+                        continue;
                     }
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -389,6 +416,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Screened<S> {
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.write_stalled_since = None;
+            if self.is_half_closed {
+                self.waiting = None;
+            }
             return written;
         }
         let since = *self.write_stalled_since.get_or_insert_with(Instant::now);
@@ -431,7 +461,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Screened<S> {
         if this.lingering.is_none() {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
         }
-        if this.has_unread_bytes() {
+        if !this.is_half_closed && !matches!(this.end, Some(End::Eof)) {
             ready!(this.poll_linger(cx));
         }
         Poll::Ready(Ok(()))
@@ -447,19 +477,17 @@ impl ScreenHandle {
         self.shared.refusal().take()
     }
 
-    /// Says that a request is being answered. Keep what this returns in the response's body: the
-    /// idle time of the connection begins when it is dropped.
+    /// Says that a request is being answered; to be called once for each. Keep what this returns in
+    /// the response's body: the connection counts as idle when it is dropped.
     pub(crate) fn begin_exchange(&self) -> Exchange {
-        self.shared.exchanges.fetch_add(1, Ordering::AcqRel);
         Exchange { shared: Arc::clone(&self.shared) }
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if self.shared.exchanges.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.idle.wake();
-        }
+        self.shared.answered.fetch_add(1, Ordering::AcqRel);
+        self.shared.idle.wake();
     }
 }
 
