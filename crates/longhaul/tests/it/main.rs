@@ -18,6 +18,7 @@ mod socketio;
 // The two protocols, to the byte.
 mod attack;
 mod http;
+mod relay;
 mod tcp;
 
 // Replicas and discovery.
