@@ -35,14 +35,15 @@ pub(crate) async fn drain(shared: &Shared) {
         }
     };
     let everyone_left = async {
-        while shared.registry.len() > 0 || shared.requests_open.load(Ordering::Relaxed) > 0 {
+        while shared.registry.len() > 0 || shared.work_open.load(Ordering::Relaxed) > 0 {
             sleep(LOOK).await;
         }
     };
     tokio::select! {
         () = async { tokio::join!(tell, everyone_left); } => info!("drained"),
         () = sleep_until(deadline) => {
-            warn!(websockets = shared.registry.len(), "drain time is over; ending the rest");
+            let (websockets, other) = (shared.registry.len(), shared.work_open.load(Ordering::Relaxed));
+            warn!(websockets, other, "drain time is over; ending the rest");
         }
     }
 }

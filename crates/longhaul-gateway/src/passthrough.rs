@@ -16,6 +16,7 @@ use crate::config::TcpRoute;
 use crate::connection::Connection;
 use crate::dial::Dial;
 use crate::relay::stream::{Stream, with_scratch};
+use crate::shared::OpenWork;
 use crate::upstream::Work;
 
 /// Bytes moved at once, and the most that waits for a slow peer.
@@ -48,6 +49,7 @@ pub(crate) async fn serve(
     };
     replica.note_success(Instant::now());
     let _held = replica.hold(Work::Tcp);
+    let _work = OpenWork::new(&connection.worker.shared);
     let opened_at = Instant::now();
     let mut pipe = Pipe {
         client: Stream::new(client),
