@@ -9,18 +9,24 @@
 //! The stream also keeps the deadlines that only the bytes can tell: head, idle connection,
 //! stalled body, stalled response. Start at [`Screened::new`].
 
+mod alarm;
+mod handle;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use atomic_waker::AtomicWaker;
+use alarm::Alarm;
 use bytes::{Buf as _, BytesMut};
+use handle::Shared;
+pub(crate) use handle::{Exchange, Refusal, ScreenHandle, violation_of};
 use longhaul_proto::http1::{self, Screen, Step, Violation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::config::{Limits, Timeouts};
 
@@ -64,32 +70,7 @@ pub(crate) struct Screened<S> {
     waiting: Option<(Wait, Instant)>,
     write_stalled_since: Option<Instant>,
     lingering: Option<Linger>,
-    /// One timer for all deadlines, made when the first wait begins. It may ring early: a deadline
-    /// that moves on leaves it where it is.
-    alarm: Option<Pin<Box<Sleep>>>,
-}
-
-/// What the service sees of a [`Screened`] stream. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct ScreenHandle {
-    shared: Arc<Shared>,
-}
-
-/// Held while a request is answered, until its last byte was given to hyper: its connection is not
-/// idle.
-#[derive(Debug)]
-#[must_use = "the connection counts as idle once this is dropped"]
-pub(crate) struct Exchange {
-    shared: Arc<Shared>,
-}
-
-/// A head that was refused, to be answered with `Connection: close`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// What is wrong with it: status, public reason, section.
-    pub(crate) violation: Violation,
-    /// False for a HEAD request, whose answer must not have a body.
-    pub(crate) wants_body: bool,
+    alarm: Alarm,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,15 +80,6 @@ struct Deadlines {
     body_stall: Duration,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    /// Requests whose answer was given to hyper.
-    answered: AtomicUsize,
-    /// The connection's task, to be told of that.
-    idle: AtomicWaker,
-    refusal: Mutex<Option<Refusal>>,
-}
-
 /// Why there is nothing more to read.
 #[derive(Debug, Clone, Copy)]
 enum End {
@@ -115,6 +87,8 @@ enum End {
     Eof,
     /// The stand-in was the last request.
     Refused,
+    /// An upgrade was answered, and not with a tunnel.
+    NotUpgraded,
     /// The body that was being read is bad.
     Broken(Violation),
 }
@@ -170,7 +144,7 @@ impl<S> Screened<S> {
             waiting: Some((Wait::FirstByte, Instant::now())),
             write_stalled_since: None,
             lingering: None,
-            alarm: None,
+            alarm: Alarm::default(),
         };
         (stream, ScreenHandle { shared })
     }
@@ -226,23 +200,22 @@ impl<S> Screened<S> {
             return;
         }
         let wants_body = !self.screen.is_head_request();
-        *self.shared.refusal() = Some(Refusal { violation, wants_body });
+        self.shared.refuse(Refusal { violation, wants_body });
         self.clean.extend_from_slice(STAND_IN);
         self.end = Some(End::Refused);
     }
 
     /// Whether some answer is not yet given to hyper, or not yet taken by the client.
-    fn is_answering(&self) -> bool {
-        self.requests != self.shared.answered.load(Ordering::Acquire)
-            || self.write_stalled_since.is_some()
+    fn is_answering(&self, waker: &Waker) -> bool {
+        self.requests != self.shared.answered(waker) || self.write_stalled_since.is_some()
     }
 
-    fn wait(&self) -> Wait {
+    fn wait(&self, waker: &Waker) -> Wait {
         if self.screen.is_in_body() {
             Wait::Body
         } else if !self.screen.is_between_requests() {
             Wait::RestOfHead
-        } else if self.is_answering() {
+        } else if self.is_answering(waker) {
             if self.is_half_closed { Wait::LastAnswer } else { Wait::Answer }
         } else if matches!(self.waiting, Some((Wait::FirstByte, _))) {
             Wait::FirstByte
@@ -254,9 +227,7 @@ impl<S> Screened<S> {
     /// Nothing has arrived: ends the stream, or some request of it, when that has lasted too long.
     /// Ready when there is something to tell hyper.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Registered before the look at `answered`, so that no change of it is missed.
-        self.shared.idle.register(cx.waker());
-        let wait = self.wait();
+        let wait = self.wait(cx.waker());
         let since = match self.waiting {
             Some((earlier, since)) if earlier == wait => since,
             _ => Instant::now(),
@@ -269,7 +240,7 @@ impl<S> Screened<S> {
             Wait::LastAnswer => LINGER,
             Wait::Answer => return Poll::Pending,
         };
-        ready!(self.poll_alarm(cx, since + allowed));
+        ready!(self.alarm.poll_at(cx, since + allowed));
         match wait {
             Wait::RestOfHead => self.refuse(Violation::HeadTimeout),
             Wait::Body => self.refuse(Violation::BodyTimeout),
@@ -278,21 +249,6 @@ impl<S> Screened<S> {
             }
         }
         Poll::Ready(())
-    }
-
-    /// Ready once `at` has come.
-    fn poll_alarm(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if alarm.deadline() > at {
-            alarm.as_mut().reset(at);
-        }
-        loop {
-            ready!(alarm.as_mut().poll(cx));
-            if Instant::now() >= at {
-                return Poll::Ready(());
-            }
-            alarm.as_mut().reset(at);
-        }
     }
 }
 
@@ -314,7 +270,6 @@ impl<S: AsyncRead + Unpin> Screened<S> {
             self.held.extend_from_slice(fresh);
             scratch.set_filled(before);
         }
-        // Whoever answers the upgrade drives the stream from then on; no waker is needed.
         Poll::Pending
     }
 
@@ -329,7 +284,7 @@ impl<S: AsyncRead + Unpin> Screened<S> {
             let mut buf = ReadBuf::new(&mut scratch);
             let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, &mut buf) else {
                 let until = linger.until;
-                return self.poll_alarm(cx, until);
+                return self.alarm.poll_at(cx, until);
             };
             let len = buf.filled().len();
             if read.is_err() || len == 0 || len > linger.bytes_left {
@@ -361,12 +316,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
                 this.prefix = BytesMut::new();
             }
             match this.end {
-                Some(End::Eof) => return Poll::Ready(Ok(())),
+                Some(End::Eof | End::NotUpgraded) => return Poll::Ready(Ok(())),
                 // hyper ends the connection once it has answered; end of file would end it before.
                 Some(End::Refused) => return Poll::Pending,
                 Some(End::Broken(violation)) => return Poll::Ready(Err(broken(violation))),
+                // Answered, and hyper still reads: the upgrade was refused, whether or not the answer
+                // said `close`. What was held is nobody's.
+                None if this.screen.is_held() && !this.is_answering(cx.waker()) => {
+                    this.end = Some(End::NotUpgraded);
+                    continue;
+                }
                 None if this.screen.is_held() => return this.poll_held(cx, buf),
-                None if this.is_half_closed && this.is_answering() => {
+                None if this.is_half_closed && this.is_answering(cx.waker()) => {
                     ready!(this.poll_deadline(cx));
                     continue;
                 }
@@ -422,7 +383,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Screened<S> {
             return written;
         }
         let since = *self.write_stalled_since.get_or_insert_with(Instant::now);
-        ready!(self.poll_alarm(cx, since + self.deadlines.body_stall));
+        ready!(self.alarm.poll_at(cx, since + self.deadlines.body_stall));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading")))
     }
 }
@@ -468,52 +429,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Screened<S> {
     }
 }
 
-impl ScreenHandle {
-    /// The refusal that this request stands in for. No request of a client's is ever taken for one.
-    pub(crate) fn take_refusal<B>(&self, request: &http::Request<B>) -> Option<Refusal> {
-        if request.method() != http::Method::TRACE {
-            return None;
-        }
-        self.shared.refusal().take()
-    }
-
-    /// Says that a request is being answered; to be called once for each. Keep what this returns in
-    /// the response's body: the connection counts as idle when it is dropped.
-    pub(crate) fn begin_exchange(&self) -> Exchange {
-        Exchange { shared: Arc::clone(&self.shared) }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        self.shared.answered.fetch_add(1, Ordering::AcqRel);
-        self.shared.idle.wake();
-    }
-}
-
-impl Shared {
-    fn refusal(&self) -> std::sync::MutexGuard<'_, Option<Refusal>> {
-        // A plain value is whole whoever panicked while holding it.
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The violation that made a body end, if `error` or what caused it carries one.
-pub(crate) fn violation_of(error: &(dyn std::error::Error + 'static)) -> Option<Violation> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
-        if let Some(violation) = inner.and_then(|inner| inner.downcast_ref::<Violation>()) {
-            return Some(*violation);
-        }
-        cause = error.source();
-    }
-    None
-}
-
 fn broken(violation: Violation) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, violation)
 }
-
-#[cfg(test)]
-mod tests;

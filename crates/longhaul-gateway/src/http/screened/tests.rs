@@ -313,6 +313,18 @@ async fn bytes_behind_an_upgrade_reach_the_tunnel_and_not_the_parser() {
 }
 
 #[tokio::test]
+async fn bytes_behind_a_refused_upgrade_are_nobodys() {
+    let mut server = Server::start(patient()).await;
+    let refused = UPGRADE.replace("/ws", "/elsewhere");
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    // The answer does not say `close`, yet nothing follows it.
+    let answers = server.exchange(format!("{refused}{smuggled}")).await;
+    assert_eq!(statuses(&answers), ["200"]);
+    assert_eq!(server.next_seen().await, "GET /elsewhere");
+    assert!(server.seen.is_empty());
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_before_its_upgrade_is_answered_is_noticed() {
     let mut server = Server::start(patient()).await;
     let mut client = server.connect().await;
