@@ -39,8 +39,14 @@ pub(crate) async fn drain(shared: &Shared) {
             sleep(LOOK).await;
         }
     };
+    // Telling goes on only as long as somebody is left to be told.
+    let told = async {
+        tell.await;
+        std::future::pending().await
+    };
     tokio::select! {
-        () = async { tokio::join!(tell, everyone_left); } => info!("drained"),
+        () = everyone_left => info!("drained"),
+        () = told => {}
         () = sleep_until(deadline) => {
             let (websockets, other) = (shared.registry.len(), shared.work_open.load(Ordering::Relaxed));
             warn!(websockets, other, "drain time is over; ending the rest");
