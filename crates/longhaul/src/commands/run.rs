@@ -1,6 +1,7 @@
 //! `longhaul run`: the gateway, by flags, environment and file.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 
 use super::EXIT_USAGE;
 use crate::cli::RunArgs;
@@ -54,12 +55,21 @@ fn serve(settings: Settings) -> u8 {
     })
 }
 
-/// A line that terminals turn into a link.
+/// Lines that terminals turn into links, after everything that was logged on the way here.
 fn greet(started: &Started<'_>) {
+    logs::flush();
     for address in started.handle.listeners() {
-        eprintln!("listening on http://{address}");
+        eprintln!("listening on {}", link(*address));
     }
     if let Some(admin) = started.admin {
-        eprintln!("admin API on http://{admin}");
+        eprintln!("admin API on {}", link(admin));
     }
+}
+
+/// An address to click on: "all interfaces" is none.
+fn link(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        return format!("http://localhost:{}", address.port());
+    }
+    format!("http://{address}")
 }

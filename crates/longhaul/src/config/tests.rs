@@ -108,6 +108,7 @@ fn a_broken_text_is_told_by_its_syntax_errors_alone() {
     refused("[server\n[limits\n", &["longhaul.toml:1:8", "longhaul.toml:2:8", "unclosed table"]);
     refused("[server]\nworkers = 1\nworkers = 2\n", &["duplicate key"]);
     assert!(!report("a = [").contains("nothing says"));
+    refused(&"key: value\n".repeat(100), &["more syntax errors; is this a TOML file?"]);
 }
 
 #[test]
@@ -274,7 +275,7 @@ fn port_counts_when_nothing_else_says_where_to_listen() {
     let both = load_with(vec![upstream("10.0.0.1:1"), said], "8123");
     assert_eq!(listen(both.unwrap_or_else(|r| panic!("{r}"))), "127.0.0.1:7".parse().unwrap());
     let wrong = load_with(vec![upstream("10.0.0.1:1")], "http").expect_err("no port");
-    assert!(wrong.render(false).contains("PORT = \"http\" is not a port"));
+    assert!(wrong.render(false).contains("PORT: \"http\" is not a port"));
 }
 
 #[test]
@@ -312,6 +313,44 @@ fn hostile_texts_are_refused_without_a_panic() {
         assert!(report.has_errors());
         let _ = report.render(false);
     }
+}
+
+/// Files that were half written, badly merged or hit by a typing mistake.
+#[test]
+fn mutilated_files_are_told_and_never_panic() {
+    const ROUNDS: u64 = 1_000;
+    let sound = reference::all_keys();
+    let lines: Vec<&str> = sound.lines().filter(|line| !line.starts_with('#')).collect();
+    let mut refused = 0;
+    for seed in 1..=ROUNDS {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut below = |bound: usize| {
+            // xorshift64: the seed of a failing round is in its message.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % bound as u64).unwrap()
+        };
+        let mut text: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        for _ in 0..=below(3) {
+            let (at, other) = (below(text.len()), below(text.len()));
+            match below(5) {
+                0 => drop(text.remove(at)),
+                1 => text.swap(at, other),
+                2 => text.insert(at, text[other].clone()),
+                3 => text[at] = text[at].replace(['"', '1', '='], ["", "-1", "[", "é"][below(4)]),
+                _ => text[at] = text[at].chars().take(below(20)).collect(),
+            }
+        }
+        let outcome = std::panic::catch_unwind(|| match load_text("f", &text.join("\n")) {
+            Ok(loaded) => (false, loaded.report.render(false)),
+            Err(report) => (true, report.render(true)),
+        });
+        let (is_refused, report) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
+        assert!(!is_refused || !report.is_empty(), "seed {seed}: refused without a reason");
+        refused += u64::from(is_refused);
+    }
+    assert!(refused > ROUNDS / 2, "most of them are wrong: {refused}");
 }
 
 #[test]
@@ -352,8 +391,9 @@ fn every_example_is_fine() {
 fn what_is_generated_is_checked_in() {
     for (file, generated, command) in [
         ("docs/reference/longhaul.schema.json", schema::text(), "schema"),
-        ("docs/reference/config.md", reference::page(), "reference"),
-        ("examples/all-keys.toml", reference::all_keys(), "reference --toml"),
+        ("docs/reference/config.md", reference::page(), "reference config"),
+        ("docs/reference/cli.md", crate::cli::page(), "reference cli"),
+        ("examples/all-keys.toml", reference::all_keys(), "reference toml"),
     ] {
         let checked_in = std::fs::read_to_string(root().join(file)).unwrap_or_default();
         assert!(
