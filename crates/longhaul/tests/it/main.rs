@@ -28,5 +28,6 @@ mod replicas;
 // The life of the process.
 mod drain;
 mod leak;
+mod limits;
 mod logs;
 mod parent;

@@ -196,14 +196,17 @@ fn the_end_has_the_apps_exit_code() {
 #[test]
 fn websockets_end_before_the_app_does() {
     let app = e2e().join("apps/echo_ws.mjs");
-    let mut gateway = Gateway::as_parent(|_| {}, &["node", app.to_str().unwrap()]);
+    let quickly = |command: &mut Command| {
+        command.env("LONGHAUL_DRAIN", "2s");
+    };
+    let mut gateway = Gateway::as_parent(quickly, &["node", app.to_str().unwrap()]);
     gateway.wait_ready();
     let mut client = frames::open(gateway.address(), "/echo");
     frames::echo(&mut client, "hello");
     gateway.process.signal(Signal::TERM);
     assert_eq!(frames::close_code(&mut client).unwrap(), 1012);
     drop(client);
-    assert_eq!(gateway.process.end(s(40)).code(), Some(0));
+    assert_eq!(gateway.process.end(s(10)).code(), Some(0));
     // The app lived to see the close frame, with the code that it was sent.
     assert!(has_line(&gateway.process, "closed 1"), "{:#?}", gateway.process.lines());
 }

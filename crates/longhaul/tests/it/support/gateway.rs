@@ -55,6 +55,15 @@ impl Gateway {
         Self::start(&mut command, listeners, Some(file))
     }
 
+    /// By a shell that prepares something first and then becomes the gateway.
+    #[track_caller]
+    pub(crate) fn by_shell(script: &str) -> Self {
+        let mut command = Command::new("sh");
+        let gateway = Self::start(command.args(["-c", script]), 1, None);
+        gateway.wait_ready();
+        gateway
+    }
+
     /// As the parent of an app; `{port}` in the command is the app's port.
     #[track_caller]
     pub(crate) fn as_parent(prepare: impl FnOnce(&mut Command), app: &[&str]) -> Self {

@@ -109,6 +109,17 @@ impl Process {
         self.status_kib("VmRSS:")
     }
 
+    /// Processor time used so far, of all its threads.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()));
+        let stat = stat.expect("the process runs and is ours");
+        // The name in parentheses may hold spaces; utime and stime are the 12th and 13th behind it.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|text| text.parse::<u64>().ok()).sum();
+        // USER_HZ, which Linux shows to programs on every architecture we run on.
+        Duration::from_millis(ticks * 1000 / 100)
+    }
+
     fn status_kib(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.id());
         let status = fs::read_to_string(path).expect("the process runs and is ours");
