@@ -62,6 +62,7 @@ fn all_problems_are_told_at_once_with_line_value_and_remedy() {
             "longhaul.toml:3:9",
             "limits.connections_max = 0 is too small",
             "use 1 or more, or remove it for the default of 100000",
+            "note: too low makes clients wait in the accept queue",
             "unknown section `rutes`",
             "did you mean `routes`?",
             "nothing says where requests go",
@@ -249,6 +250,12 @@ fn a_program_is_an_upstream_of_its_own() {
     assert_eq!(app.settings.command, command);
     assert_eq!(settings.gateway.upstreams[app.upstream].name, "app");
     assert_eq!(settings.gateway.routes[0].upstream, app.upstream);
+
+    refused(
+        "[app]\ncommand = \"chainlit run app.py\"",
+        &["no shell takes it apart", "write a list"],
+    );
+    refused("[app]\ncommand = []", &["names no program"]);
 
     let both = Sources { overrides: vec![upstream("10.0.0.1:1")], ..sources() };
     let report = load(both).expect_err("where to?").render(false);

@@ -6,24 +6,25 @@ use crate::config::problem::Problem;
 use crate::config::tree::{Kind, Value};
 
 impl Reader<'_> {
-    /// Reports a required key that is missing. Returns whether all are there.
-    pub(in crate::config) fn require(&self) -> bool {
+    /// Reports the required keys that are missing.
+    pub(in crate::config) fn require(&self) {
         let missing = self.section.keys.iter().filter(|key| key.is_required && !self.has(key.name));
-        let mut is_complete = true;
         for key in missing {
-            is_complete = false;
             let title = format!("{}.{} is missing", self.path, key.name);
             let remedy = format!("add `{} = {}`: {}", key.name, key.example, key.what);
             self.report(Problem::error(self.at(), title).remedy(remedy));
         }
-        is_complete
     }
 
     /// Reports that a value is wrong: `path.name = value: problem`.
     pub(in crate::config) fn wrong(&self, name: &str, value: &Value, problem: &str, remedy: &str) {
+        self.report(self.problem(name, value, problem).remedy(remedy));
+    }
+
+    fn problem(&self, name: &str, value: &Value, problem: &str) -> Problem {
         let shown = if name == "affinity_key" { "…".to_owned() } else { show(value) };
         let title = format!("{}.{name} = {shown} {problem}", self.path);
-        self.report(Problem::error(value.at.clone(), title).label(problem).remedy(remedy));
+        Problem::error(value.at.clone(), title).label(problem)
     }
 
     /// Reports something about a key that is legal but dangerous.
@@ -52,7 +53,10 @@ impl Reader<'_> {
     }
 
     pub(super) fn out_of_range(&self, key: &Key, value: &Value, problem: &str, limit: &str) {
-        self.wrong(key.name, value, problem, &self.remedy(key, limit));
+        let problem = self.problem(key.name, value, problem).remedy(self.remedy(key, limit));
+        // Why there is a limit is what makes people accept it.
+        let why = if key.danger == Key::NEW.danger { "" } else { key.danger };
+        self.report(problem.note(why));
     }
 
     /// What to do about a wrong value, with the default as the way out.
