@@ -17,6 +17,7 @@ mod socketio;
 
 // The two protocols, to the byte.
 mod attack;
+mod bodies;
 mod http;
 mod relay;
 mod tcp;
@@ -26,6 +27,7 @@ mod discovery;
 mod replicas;
 
 // The life of the process.
+mod cli;
 mod drain;
 mod leak;
 mod limits;
