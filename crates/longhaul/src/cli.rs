@@ -1,5 +1,6 @@
 //! The command line. Flags that name keys of the configuration come from its table of keys.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -87,7 +88,7 @@ PORT, as platforms set it, means --listen 0.0.0.0:$PORT when nothing else says w
 pub(crate) struct RunArgs {
     /// Configuration file.
     #[arg(long, value_name = "FILE", env = "LONGHAUL_CONFIG", hide_env_values = true)]
-    pub(crate) config: Option<PathBuf>,
+    pub(crate) config: Option<OsString>,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
     /// Program to start and to be in front of; {port} is replaced by the port it is to listen on.

@@ -99,7 +99,10 @@ pub(crate) async fn serve(
     let mut house = House { signals: &mut signals, life: std::pin::pin!(life), ended: None };
 
     let signal = house.until_asked(has_app.then_some(&asks)).await;
-    tracing::info!(signal = signal.map(|signal| signal.as_raw()), "asked to end");
+    // Without one, the application was given up, which has been logged.
+    if let Some(signal) = signal {
+        tracing::info!(signal = signal.as_raw(), "asked to end");
+    }
     let _ = asks.try_send(Ask::NoMoreStarts);
     let drain = tokio::time::timeout(drain_deadline, gateway.drain());
     let Ok(drained) = house.finish(drain).await else { return Ok(house.ended_at_once()) };

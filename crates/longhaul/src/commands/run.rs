@@ -12,8 +12,9 @@ use crate::{error_chain, logs};
 pub(super) fn run(arguments: RunArgs) -> u8 {
     let is_said = |text: &String| !text.is_empty();
     let sources = Sources {
-        // An empty LONGHAUL_CONFIG counts as unset, like every other variable.
-        file: arguments.config.filter(|path| !path.as_os_str().is_empty()),
+        // An empty LONGHAUL_CONFIG counts as unset, like every other variable; clap would refuse an
+        // empty path.
+        file: arguments.config.filter(|path| !path.is_empty()).map(Into::into),
         overrides: arguments.overrides.0,
         command: arguments.command,
         port: std::env::var("PORT").ok().filter(is_said),
