@@ -109,8 +109,6 @@ fn the_app_gets_its_port_its_own_group_and_nothing_of_ours() {
     assert_eq!(ours, 1, "{environment:?}");
     assert_eq!(facts["group"], facts["pid"]);
     assert_eq!(number(&facts["parent"]), i32::try_from(gateway.process.id()).unwrap());
-    let soft = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    assert_eq!(facts["nofile"][0].as_u64(), soft, "the limit is as if we were not there");
 }
 
 #[test]
@@ -270,6 +268,16 @@ fn output_passes_unchanged() {
     assert_eq!(output.stdout, b"a\0b\xff\x1b[31mred\r\n\tno newline at the end");
     assert!(String::from_utf8_lossy(&output.stderr).contains("to stderr"));
     assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn the_app_has_the_descriptor_limit_it_would_have_without_us() {
+    let gateway = run(&["--app-quick-deaths-max", "1"], &["sh", "-c", "ulimit -Sn"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 300; exec \"$0\" \"$@\""]);
+    command.arg(gateway.get_program()).args(gateway.get_args()).env_remove("PORT");
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "300\n");
 }
 
 #[test]
