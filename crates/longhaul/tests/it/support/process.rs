@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub(crate) use rustix::process::Signal;
@@ -15,6 +16,7 @@ pub(crate) struct Process {
     name: String,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -27,9 +29,11 @@ impl Process {
             panic!("{name}: {command:?} did not start ({error}); run `cargo xtask setup` first")
         });
         let lines = Arc::new(Mutex::new(Vec::new()));
-        keep(child.stdout.take().expect("stdout is piped"), &lines);
-        keep(child.stderr.take().expect("stderr is piped"), &lines);
-        Self { name, child, lines }
+        let readers = vec![
+            keep(child.stdout.take().expect("stdout is piped"), &lines),
+            keep(child.stderr.take().expect("stderr is piped"), &lines),
+        ];
+        Self { name, child, lines, readers }
     }
 
     /// Everything it has printed so far.
@@ -48,11 +52,11 @@ impl Process {
         let deadline = Instant::now() + within;
         loop {
             // The end is looked at first, so that its last words are not missed.
-            let end = self.child.try_wait().expect("a child can be waited for");
+            let has_ended = !self.is_running() && self.readers.iter().all(JoinHandle::is_finished);
             if let Some(found) = self.lines().iter().find_map(|line| pick(line)) {
                 return found;
             }
-            assert!(end.is_none(), "{} ended ({end:?}) before: {what}", self.name);
+            assert!(!has_ended, "{} ended before: {what}", self.name);
             assert!(Instant::now() < deadline, "{}: not within {within:?}: {what}", self.name);
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -74,7 +78,7 @@ impl Process {
         self.child.try_wait().expect("a child can be waited for").is_none()
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and a moment for its last words.
     #[track_caller]
     pub(crate) fn end(&mut self, within: Duration) -> ExitStatus {
         let name = self.name.clone();
@@ -83,6 +87,11 @@ impl Process {
             status = self.child.try_wait().expect("a child can be waited for");
             status.is_some()
         });
+        // Whoever it left behind may hold its outputs open for longer.
+        let until = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < until && !self.readers.iter().all(JoinHandle::is_finished) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         status.expect("it has just ended")
     }
 
@@ -140,7 +149,7 @@ impl Drop for Process {
     }
 }
 
-fn keep(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
+fn keep(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     let lines = Arc::clone(lines);
     // Ends with the pipe, so with the last process that holds it.
     std::thread::spawn(move || {
@@ -151,5 +160,5 @@ fn keep(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
             lines.lock().unwrap().push(text);
             line.clear();
         }
-    });
+    })
 }
