@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Telemetry,
     /// One permit for each client connection that may be open.
     pub(crate) connections: Arc<Semaphore>,
-    /// Client connections open now; the semaphore also lends to those who wait to accept one.
+    /// Client connections open now.
     pub(crate) connections_open: AtomicUsize,
     /// Requests being answered and raw TCP connections; draining waits for them.
     pub(crate) work_open: AtomicUsize,
