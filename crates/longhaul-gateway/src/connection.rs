@@ -70,12 +70,12 @@ impl Connection {
 pub(crate) async fn serve(mut stream: TcpStream, connection: Connection) {
     let mut prefix = BytesMut::new();
     let Some(route) = connection.tcp_route() else {
-        return http::serve(stream, prefix, connection).await;
+        return http::serve(stream.into(), prefix, connection).await;
     };
     if !connection.serves_http() || is_raw(&mut stream, &mut prefix, &connection, route).await {
-        passthrough::serve(stream, prefix.freeze(), &connection, route).await;
+        passthrough::serve(stream.into(), prefix.freeze(), &connection, route).await;
     } else {
-        http::serve(stream, prefix, connection).await;
+        http::serve(stream.into(), prefix, connection).await;
     }
 }
 

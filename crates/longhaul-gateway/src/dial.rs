@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::http::answer::Refusal;
 use crate::http::failure::Failure;
+use crate::transport::Transport;
 use crate::upstream::{NoReplica, Replica, Upstream};
 
 /// One attempt to have one piece of work taken by some replica of an upstream.
@@ -62,7 +63,7 @@ impl<'a> Dial<'a> {
     }
 
     /// Connects to `replica`; `None` means: pick the next.
-    pub(crate) async fn connect(&mut self, replica: &Arc<Replica>) -> Option<TcpStream> {
+    pub(crate) async fn connect(&mut self, replica: &Arc<Replica>) -> Option<Transport> {
         let attempt = self.upstream.config().connect_attempt.min(self.remaining());
         let address = replica.address();
         let failure = match timeout(attempt, TcpStream::connect(address)).await {
@@ -70,7 +71,7 @@ impl<'a> Dial<'a> {
                 // Small messages must not wait for the acknowledgement of earlier ones. A socket
                 // that refuses the option is already broken and will say so when used.
                 let _ = stream.set_nodelay(true);
-                return Some(stream);
+                return Some(stream.into());
             }
             Ok(Err(error)) => Refusal::Unreachable.of(address, error),
             Err(_) => {

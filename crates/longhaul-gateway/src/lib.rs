@@ -22,6 +22,7 @@ mod registry;
 mod relay;
 mod shared;
 mod telemetry;
+mod transport;
 mod upgrade;
 mod worker;
 

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
@@ -16,6 +15,7 @@ use crate::config::TcpRoute;
 use crate::connection::Connection;
 use crate::dial::Dial;
 use crate::relay::stream::{Stream, with_scratch};
+use crate::transport::Transport;
 use crate::upstream::Work;
 
 /// Bytes moved at once, and the most that waits for a slow peer.
@@ -25,7 +25,7 @@ const TURNS_MAX: usize = 32;
 
 /// Connects a client to a replica and moves bytes until both sides ended.
 pub(crate) async fn serve(
-    client: TcpStream,
+    client: Transport,
     prefix: Bytes,
     connection: &Connection,
     route: &TcpRoute,
@@ -76,8 +76,8 @@ fn log(
 }
 
 struct Pipe {
-    client: Stream<TcpStream>,
-    backend: Stream<TcpStream>,
+    client: Stream<Transport>,
+    backend: Stream<Transport>,
     /// Whether the client, the backend, sends no more.
     has_ended: [bool; 2],
     moved_at: Instant,
