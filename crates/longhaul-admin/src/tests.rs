@@ -54,7 +54,7 @@ fn loopback() -> SocketAddr {
 fn config() -> Config {
     let replica = ReplicaSource::Static { address: REPLICA, weight: 1 };
     Config {
-        listeners: vec![Listener { name: "public".into(), address: loopback() }],
+        listeners: vec![Listener::new("public", loopback())],
         admin: None,
         workers: 1,
         limits: Limits::default(),

@@ -10,7 +10,8 @@ use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 pub use longhaul_policy::balance::Strategy;
 pub use longhaul_policy::health::HealthPolicy;
-pub use longhaul_policy::route::RoutePattern;
+pub use longhaul_policy::route::{HostPattern, RoutePattern};
+pub use longhaul_proto::proxy_protocol;
 
 /// Everything one gateway needs to run.
 #[derive(Debug, Clone)]
@@ -49,6 +50,16 @@ pub struct Listener {
     pub name: String,
     /// Address to bind; port 0 takes a free one.
     pub address: SocketAddr,
+    /// Who must begin each connection with a PROXY protocol header; all others are refused. `None`:
+    /// nobody sends one, and it would be read as the client's own bytes.
+    pub proxy_senders: Option<Vec<IpNet>>,
+}
+
+impl Listener {
+    /// A listener with the default of everything but its name and address.
+    pub fn new(name: impl Into<String>, address: SocketAddr) -> Self {
+        Self { name: name.into(), address, proxy_senders: None }
+    }
 }
 
 /// Bounds of the whole process.
@@ -154,6 +165,9 @@ pub struct UpstreamConfig {
     /// How long an idle HTTP connection to a replica is kept. Default: 4 s, below the 5 s after which
     /// uvicorn and Node close theirs: whoever closes first cannot be surprised by a request.
     pub idle_connection: Duration,
+    /// Sent first on each connection to a replica, so that it knows the client. HTTP connections
+    /// are not kept for the next request then. Default: none.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
 }
 
 impl UpstreamConfig {
@@ -173,6 +187,7 @@ impl UpstreamConfig {
             response_head: Duration::from_secs(60),
             idle_connections_max: 32,
             idle_connection: Duration::from_secs(4),
+            proxy_protocol: None,
         }
     }
 }
@@ -329,7 +344,7 @@ impl Default for WebSocketPolicy {
     }
 }
 
-/// One raw TCP route.
+/// One raw TCP route. A listener may have many: one for each set of names, and one for the rest.
 #[derive(Debug, Clone)]
 pub struct TcpRoute {
     /// Unique name, for logs and metrics.
@@ -338,6 +353,9 @@ pub struct TcpRoute {
     pub listener: usize,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
+    /// Takes TLS connections whose ClientHello asks for one of these names, as they are; the most
+    /// specific of the listener wins. `None` takes what nothing else on the listener does.
+    pub server_names: Option<Vec<HostPattern>>,
     /// The server speaks first: a client silent for `timeouts.detect` is connected without a byte.
     pub server_first: bool,
     /// Ends a connection without a byte either way for so long. Default: none.
@@ -353,6 +371,7 @@ impl TcpRoute {
             name: name.into(),
             listener,
             upstream,
+            server_names: None,
             server_first: false,
             idle: None,
             linger: Duration::from_secs(10),

@@ -1,10 +1,13 @@
 //! Reaches a replica: picks one, connects, tries the next, all within one deadline.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
+use longhaul_proto::proxy_protocol::{Ends, encode};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -20,19 +23,25 @@ pub(crate) struct Dial<'a> {
     head: Option<&'a Parts>,
     client: IpAddr,
     deadline: Instant,
+    /// Sent first on each connection: nothing, or a PROXY protocol header.
+    header: Vec<u8>,
     tried: Vec<SocketAddr>,
     /// What the last connect failed with, for when no replica is left.
     failure: Option<Failure>,
 }
 
 impl<'a> Dial<'a> {
-    /// Starts the clock of the upstream's connect deadline. `head` is `None` for raw TCP.
+    /// Starts the clock of the upstream's connect deadline. `head` is `None` for raw TCP; `ends` are
+    /// announced to replicas that want to know.
     pub(crate) fn new(
         upstream: &'a Arc<Upstream>,
         head: Option<&'a Parts>,
         client: IpAddr,
+        ends: Ends,
     ) -> Self {
+        let version = upstream.config().proxy_protocol;
         Self {
+            header: version.map_or_else(Vec::new, |version| encode(version, Some(ends))),
             upstream,
             head,
             client,
@@ -66,13 +75,16 @@ impl<'a> Dial<'a> {
     pub(crate) async fn connect(&mut self, replica: &Arc<Replica>) -> Option<Transport> {
         let attempt = self.upstream.config().connect_attempt.min(self.remaining());
         let address = replica.address();
-        let failure = match timeout(attempt, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Small messages must not wait for the acknowledgement of earlier ones. A socket
-                // that refuses the option is already broken and will say so when used.
-                let _ = stream.set_nodelay(true);
-                return Some(stream.into());
-            }
+        let connected = async {
+            let mut stream = TcpStream::connect(address).await?;
+            // Small messages must not wait for the acknowledgement of earlier ones. A socket that
+            // refuses the option is already broken and will say so when used.
+            let _ = stream.set_nodelay(true);
+            stream.write_all(&self.header).await?;
+            Ok::<_, io::Error>(stream)
+        };
+        let failure = match timeout(attempt, connected).await {
+            Ok(Ok(stream)) => return Some(stream.into()),
             Ok(Err(error)) => Refusal::Unreachable.of(address, error),
             Err(_) => {
                 Refusal::ConnectTimeout.of(address, format_args!("no connection in {attempt:?}"))

@@ -85,6 +85,7 @@ impl Gateway {
             upstream.on_lost(move |replica| {
                 if let Some(shared) = shared.upgrade() {
                     shared.registry.lose_replica(replica);
+                    shared.streams.lose_replica(replica);
                 }
             });
         }

@@ -3,10 +3,12 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use longhaul_proto::proxy_protocol::Ends;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep_until;
 use tracing::{info, warn};
@@ -14,6 +16,7 @@ use tracing::{info, warn};
 use crate::config::TcpRoute;
 use crate::connection::Connection;
 use crate::dial::Dial;
+use crate::relay::control::{Control, Order};
 use crate::relay::stream::{Stream, with_scratch};
 use crate::transport::Transport;
 use crate::upstream::Work;
@@ -31,7 +34,8 @@ pub(crate) async fn serve(
     route: &TcpRoute,
 ) {
     let upstream = &connection.worker.shared.upstreams[route.upstream];
-    let mut dial = Dial::new(upstream, None, connection.peer.ip());
+    let ends = Ends { client: connection.peer, local: connection.local };
+    let mut dial = Dial::new(upstream, None, connection.peer.ip(), ends);
     let (replica, backend) = loop {
         let replica = match dial.pick() {
             Ok(replica) => replica,
@@ -47,7 +51,14 @@ pub(crate) async fn serve(
         }
     };
     replica.note_success(Instant::now());
-    let _held = replica.hold(Work::Tcp);
+    let held = replica.hold(Work::Tcp);
+    let control = Arc::new(Control::new(replica.address()));
+    let streams = &connection.worker.shared.streams;
+    let slot = streams.add(control.clone());
+    if held.is_lost() {
+        // The replica went down before the registry knew of this one.
+        control.order(Order::ReplicaLost);
+    }
     let opened_at = Instant::now();
     let mut pipe = Pipe {
         client: Stream::new(client),
@@ -55,7 +66,8 @@ pub(crate) async fn serve(
         has_ended: [false; 2],
         moved_at: opened_at,
     };
-    let cause = pipe.run(prefix, route.idle, route.linger).await;
+    let cause = pipe.run(prefix, &control, route.idle, route.linger).await;
+    streams.remove(slot);
     log(route, connection.peer, replica.address(), opened_at, &pipe, cause);
 }
 
@@ -88,6 +100,7 @@ impl Pipe {
     async fn run(
         &mut self,
         prefix: Bytes,
+        control: &Control,
         idle: Option<Duration>,
         linger: Duration,
     ) -> &'static str {
@@ -99,6 +112,9 @@ impl Pipe {
                 if self.backend.write(cx, &prefix).is_err() {
                     return Poll::Ready("replica_gone");
                 }
+            }
+            if control.poll_order(cx) == Some(Order::ReplicaLost) {
+                return Poll::Ready("replica_lost");
             }
             if let Err(cause) = self.pump(cx) {
                 return Poll::Ready(cause);

@@ -9,6 +9,7 @@ use longhaul_proto::session::SessionPolicy;
 use tokio::sync::Semaphore;
 
 use crate::config::{Config, Route};
+use crate::front::Front;
 use crate::readiness::Readiness;
 use crate::registry::Registry;
 use crate::relay::RelayPolicy;
@@ -21,7 +22,10 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) upstreams: Arc<Vec<Arc<Upstream>>>,
     pub(crate) readiness: Readiness,
+    /// Every open WebSocket.
     pub(crate) registry: Registry,
+    /// Every open raw TCP connection.
+    pub(crate) streams: Registry,
     pub(crate) telemetry: Telemetry,
     /// One permit for each client connection that may be open.
     pub(crate) connections: Arc<Semaphore>,
@@ -30,6 +34,8 @@ pub(crate) struct Shared {
     /// Requests being answered now; draining waits for them.
     pub(crate) requests_open: AtomicUsize,
     pub(crate) started_at: Instant,
+    /// One for each listener.
+    fronts: Vec<Front>,
     /// One table for each listener; its indices point into `listener_routes`.
     tables: Vec<RouteTable>,
     listener_routes: Vec<Vec<usize>>,
@@ -57,7 +63,11 @@ impl Shared {
                 RouteTable::new(routes.iter().map(|&route| config.routes[route].pattern.clone()))
             })
             .collect();
+        let fronts = (0..config.listeners.len())
+            .map(|listener| Front::new(&config.routes, &config.tcp_routes, listener))
+            .collect();
         Self {
+            fronts,
             relays: config.routes.iter().map(relay_policy).collect(),
             connections: Arc::new(Semaphore::new(
                 config.limits.connections_max.min(Semaphore::MAX_PERMITS),
@@ -66,6 +76,7 @@ impl Shared {
             requests_open: AtomicUsize::new(0),
             started_at: Instant::now(),
             registry: Registry::default(),
+            streams: Registry::default(),
             telemetry: Telemetry::default(),
             config,
             upstreams,
@@ -85,6 +96,10 @@ impl Shared {
     ) -> Option<usize> {
         let at = self.tables[listener].find(host, path, headers)?;
         Some(self.listener_routes[listener][at])
+    }
+
+    pub(crate) fn front(&self, listener: usize) -> &Front {
+        &self.fronts[listener]
     }
 
     pub(crate) fn relay_policy(&self, route: usize) -> &RelayPolicy {

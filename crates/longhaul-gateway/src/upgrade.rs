@@ -42,7 +42,7 @@ pub(crate) async fn offer(
 ) -> Result<Response<Body>, Failure> {
     // Taken out before the head is copied for a replica: the client's connection is not its affair.
     let client_upgrade = head.extensions.remove::<OnUpgrade>();
-    let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address);
+    let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
     let (replica, held, lease, mut answer) = ask(visit, &head, &mut dial).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(pass_on(visit, &head, &replica, held, lease, answer));

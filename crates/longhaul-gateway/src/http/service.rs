@@ -89,7 +89,7 @@ async fn route(
     let route = shared
         .route(connection.listener, host, head.uri.path(), &head.headers)
         .ok_or(Refusal::NoRoute)?;
-    let visit = Visit { worker: &connection.worker, route, client };
+    let visit = Visit::new(connection, route, client);
     if is_upgrade {
         upgrade::offer(&visit, connection, head).await
     } else {

@@ -1,5 +1,6 @@
 //! One request at the gateway: who sent it, which route takes it, and how it goes on.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, HOST, UPGRADE};
@@ -7,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Uri, Version};
 use longhaul_policy::forwarded::{self, Arrival, Client, Scheme};
 use longhaul_policy::hop_by_hop;
+use longhaul_proto::proxy_protocol::Ends;
 
 use super::body::Upload;
 use crate::config::Route;
@@ -20,9 +22,20 @@ pub(crate) struct Visit<'a> {
     /// Index into the config's routes.
     pub(crate) route: usize,
     pub(crate) client: Client,
+    /// What replicas are told by the PROXY protocol, where they want to know.
+    pub(crate) ends: Ends,
 }
 
-impl Visit<'_> {
+impl<'a> Visit<'a> {
+    pub(crate) fn new(connection: &'a Connection, route: usize, client: Client) -> Self {
+        let peer = connection.peer;
+        let is_peer = client.address == peer.ip().to_canonical();
+        // Of a client behind a trusted proxy the port is not known.
+        let address = if is_peer { peer } else { SocketAddr::new(client.address, 0) };
+        let ends = Ends { client: address, local: connection.local };
+        Self { worker: &connection.worker, route, client, ends }
+    }
+
     pub(crate) fn route(&self) -> &Route {
         &self.worker.shared.config.routes[self.route]
     }

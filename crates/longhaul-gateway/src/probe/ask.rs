@@ -9,6 +9,7 @@ use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use longhaul_proto::proxy_protocol::{Version, encode};
 use longhaul_proto::websocket::CloseCode;
 use longhaul_proto::websocket::frame::OwnFrame;
 use longhaul_proto::websocket::handshake::{self, HandshakeFault, Offer};
@@ -42,14 +43,23 @@ pub(super) enum ProbeFault {
     NoUpgrade { got: StatusCode },
     #[error("answered a WebSocket upgrade wrongly: {0}")]
     Handshake(#[from] HandshakeFault),
-    #[error("the WebSocket broke at once: {0}")]
+    #[error("the connection broke at once: {0}")]
     Broken(#[source] io::Error),
 }
 
 /// Asks once, within the probe's total deadline. A future dropped midway closes the connection.
-pub(super) async fn ask(probe: &Probe, replica: SocketAddr) -> Result<(), ProbeFault> {
+///
+/// Where replicas want the PROXY protocol, the header says that the gateway speaks for itself.
+pub(super) async fn ask(
+    probe: &Probe,
+    replica: SocketAddr,
+    proxy_protocol: Option<Version>,
+) -> Result<(), ProbeFault> {
     let asked = async {
-        let stream = TcpStream::connect(replica).await.map_err(ProbeFault::Connect)?;
+        let mut stream = TcpStream::connect(replica).await.map_err(ProbeFault::Connect)?;
+        if let Some(version) = proxy_protocol {
+            stream.write_all(&encode(version, None)).await.map_err(ProbeFault::Broken)?;
+        }
         match &probe.kind {
             ProbeKind::Tcp => Ok(()),
             ProbeKind::Http { path, host, status } => {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use longhaul_policy::backoff::jittered;
+use longhaul_proto::proxy_protocol::Version;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +56,9 @@ async fn watch(upstream: Arc<Upstream>, probe: Probe) -> Result<(), TaskError> {
         });
         for replica in replicas.iter() {
             if !probed.iter().any(|(known, _)| Arc::ptr_eq(known, replica)) {
-                let task = series.spawn(probe_for_ever(Arc::clone(replica), probe.clone()));
+                let proxy_protocol = upstream.config().proxy_protocol;
+                let task = probe_for_ever(Arc::clone(replica), probe.clone(), proxy_protocol);
+                let task = series.spawn(task);
                 probed.push((Arc::clone(replica), task));
             }
         }
@@ -73,9 +76,13 @@ async fn watch(upstream: Arc<Upstream>, probe: Probe) -> Result<(), TaskError> {
     }
 }
 
-async fn probe_for_ever(replica: Arc<Replica>, probe: Probe) -> Infallible {
+async fn probe_for_ever(
+    replica: Arc<Replica>,
+    probe: Probe,
+    proxy_protocol: Option<Version>,
+) -> Infallible {
     loop {
-        let outcome = ask(&probe, replica.address()).await;
+        let outcome = ask(&probe, replica.address(), proxy_protocol).await;
         replica.note_probe(outcome.map_err(|fault| fault.to_string()), Instant::now());
         tokio::time::sleep(jittered(probe.interval, JITTER, fastrand::f64())).await;
     }

@@ -36,10 +36,8 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 /// An address to listen on, which may have a name: `public=0.0.0.0:8080`.
 pub(super) fn listener(text: &str) -> Result<Listener, String> {
     match text.split_once('=') {
-        Some((name, address)) => {
-            Ok(Listener { name: self::name(name)?, address: self::address(address)? })
-        }
-        None => Ok(Listener { name: text.to_owned(), address: address(text)? }),
+        Some((name, address)) => Ok(Listener::new(self::name(name)?, self::address(address)?)),
+        None => Ok(Listener::new(text, address(text)?)),
     }
 }
 
@@ -200,6 +198,15 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
         }
         None => domain(text).map(HostPattern::Exact),
     }
+}
+
+/// A name that a TLS client asks for: a host pattern, but never an address.
+pub(super) fn server_name(text: &str) -> Result<HostPattern, String> {
+    if text.parse::<IpAddr>().is_ok() || text.starts_with('[') {
+        return Err("is an address, which TLS clients do not send as a name; use \"*\"".to_owned());
+    }
+    // Patterns are compared without the dot that ends a full name.
+    host_pattern(text.strip_suffix('.').unwrap_or(text))
 }
 
 /// A path prefix, without the slash at its end.

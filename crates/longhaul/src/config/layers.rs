@@ -55,6 +55,7 @@ pub(super) fn apply(root: &mut Table, sources: &Sources, problems: &mut Vec<Prob
     }
     if let Some(port) = &sources.port
         && !has(root, "server", "listen")
+        && !root.entries.contains_key("listeners")
     {
         listen_on_port(root, port, problems);
     }

@@ -6,6 +6,7 @@
 //! Start at [`SECTIONS`].
 
 mod app;
+mod listeners;
 mod process;
 mod routes;
 mod upstreams;
@@ -16,8 +17,9 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 10] = [
+pub(super) static SECTIONS: [&Section; 11] = [
     &process::SERVER,
+    &listeners::LISTENERS,
     &upstreams::UPSTREAMS,
     &routes::ROUTES,
     &routes::TCP,

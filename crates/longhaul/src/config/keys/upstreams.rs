@@ -128,6 +128,17 @@ pub(super) static UPSTREAMS: Section = Section {
                      connection and are sent again",
             ..Key::NEW
         },
+        Key {
+            name: "send_proxy_protocol",
+            shape: Shape::Choice(&SEND_PROXY_PROTOCOL),
+            default: || text(SEND_PROXY_PROTOCOL[0]),
+            what: "A PROXY protocol header of this version goes first on each connection to a replica \
+                   and says who the client is; probes send one that speaks for nobody",
+            cost: "a connection for each HTTP request: none is kept for the next client",
+            danger: "a replica that does not expect it answers 400 or closes, one that expects it and \
+                     gets none waits",
+            ..Key::NEW
+        },
     ],
     children: &[&PROBE, &REPLICA_HEALTH],
 };
@@ -135,6 +146,8 @@ pub(super) static UPSTREAMS: Section = Section {
 /// In the order of preference.
 pub(in crate::config) static BALANCE: [&str; 4] =
     ["least_connections", "round_robin", "random_of_two", "consistent_hash"];
+
+const SEND_PROXY_PROTOCOL: [&str; 3] = ["off", "v1", "v2"];
 
 const HASH_FORMS: &str =
     "\"address\", \"target\", \"header:NAME\", \"query:NAME\" or \"cookie:NAME\"";

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::StatusCode;
+use longhaul_gateway::config::proxy_protocol::Version;
 use longhaul_gateway::config::{
     Affinity, HashOn, HealthPolicy, Probe, ProbeKind, ReplicaSource, Strategy, UpstreamConfig,
 };
@@ -113,6 +114,7 @@ fn one(reader: &Reader<'_>, name: String, has_app: bool, problems: &Problems) ->
             .count("idle_connections_max")
             .map_or(default.idle_connections_max, to_usize),
         idle_connection: reader.duration("idle_connection").unwrap_or(default.idle_connection),
+        proxy_protocol: reader.choice("send_proxy_protocol").and_then(proxy_version),
         ..default
     };
     warn(reader, &upstream);
@@ -230,6 +232,14 @@ fn strategy(word: &str) -> Strategy {
         "random_of_two" => Strategy::RandomOfTwo,
         "consistent_hash" => Strategy::ConsistentHash,
         _ => Strategy::LeastConnections,
+    }
+}
+
+fn proxy_version(word: &str) -> Option<Version> {
+    match word {
+        "v1" => Some(Version::V1),
+        "v2" => Some(Version::V2),
+        _ => None,
     }
 }
 
