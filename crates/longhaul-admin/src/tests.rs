@@ -55,6 +55,8 @@ fn config() -> Config {
     let replica = ReplicaSource::Static { address: REPLICA, weight: 1 };
     Config {
         listeners: vec![Listener::new("public", loopback())],
+        certificates: Vec::new(),
+        certificate_watch: None,
         admin: None,
         workers: 1,
         limits: Limits::default(),

@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::connection::Connection;
-use crate::front::Kind;
+use crate::front::{Front, Kind};
 
 /// Bytes asked for at once: a ClientHello with post-quantum keys fits.
 const READ_BYTES: usize = 4096;
@@ -18,12 +18,12 @@ const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 112];
 
 /// Names what arrives. What was read stays in `prefix`, for whoever serves it.
 pub(crate) async fn name(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     prefix: &mut BytesMut,
+    front: &Front,
     connection: &Connection,
 ) -> Kind {
     let shared = &connection.worker.shared;
-    let front = shared.front(connection.listener);
     if let Some(kind) = front.only_kind() {
         return kind;
     }
@@ -37,7 +37,9 @@ pub(crate) async fn name(
         let silent_server = server_first.filter(|_| prefix.is_empty());
         let patience = match silent_server {
             Some(_) => config.timeouts.detect,
-            None => config.timeouts.head,
+            None => shared
+                .termination(connection.listener)
+                .map_or(config.timeouts.head, |tls| tls.handshake()),
         };
         prefix.reserve(READ_BYTES);
         let left = patience.saturating_sub(arrived_at.elapsed());

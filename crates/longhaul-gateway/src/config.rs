@@ -13,11 +13,19 @@ pub use longhaul_policy::health::HealthPolicy;
 pub use longhaul_policy::route::{HostPattern, RoutePattern};
 pub use longhaul_proto::proxy_protocol;
 
+use crate::tls::{Pair, TlsTerms, UpstreamTls};
+
 /// Everything one gateway needs to run.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where clients arrive. At least one.
     pub listeners: Vec<Listener>,
+    /// What listeners that terminate TLS prove themselves with: each is shown for its own names, the
+    /// first one also for all others. At least one where a listener has [`Listener::tls`].
+    pub certificates: Vec<Pair>,
+    /// How often the files of certificates are looked at; `None`: never. Default: 5 s. A pair that
+    /// changed is in use after two looks.
+    pub certificate_watch: Option<Duration>,
     /// Where the admin API listens; `None` turns it off.
     pub admin: Option<SocketAddr>,
     /// Relay threads, each with its own accept queue. Default: the number of cores.
@@ -53,12 +61,14 @@ pub struct Listener {
     /// Who must begin each connection with a PROXY protocol header; all others are refused. `None`:
     /// nobody sends one, and it would be read as the client's own bytes.
     pub proxy_senders: Option<Vec<IpNet>>,
+    /// How TLS is terminated here. `None`: it is not.
+    pub tls: Option<TlsTerms>,
 }
 
 impl Listener {
     /// A listener with the default of everything but its name and address.
     pub fn new(name: impl Into<String>, address: SocketAddr) -> Self {
-        Self { name: name.into(), address, proxy_senders: None }
+        Self { name: name.into(), address, proxy_senders: None, tls: None }
     }
 }
 
@@ -168,6 +178,9 @@ pub struct UpstreamConfig {
     /// Sent first on each connection to a replica, so that it knows the client. HTTP connections
     /// are not kept for the next request then. Default: none.
     pub proxy_protocol: Option<proxy_protocol::Version>,
+    /// How its replicas are spoken to by TLS. `None`: they are not. The handshake is part of
+    /// `connect_attempt`. Default: none.
+    pub tls: Option<UpstreamTls>,
 }
 
 impl UpstreamConfig {
@@ -188,6 +201,7 @@ impl UpstreamConfig {
             idle_connections_max: 32,
             idle_connection: Duration::from_secs(4),
             proxy_protocol: None,
+            tls: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
@@ -10,8 +11,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::front::Kind;
 use crate::shared::Shared;
+use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::{arrival, http, passthrough, proxy_protocol};
+use crate::{arrival, http, passthrough, proxy_protocol, tls};
 
 /// One client connection.
 #[derive(Debug, Clone)]
@@ -23,8 +25,20 @@ pub(crate) struct Connection {
     /// announced.
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    pub(crate) security: Security,
     /// Counts the connection until its last holder is gone; a WebSocket holds it past the upgrade.
     pub(crate) _presence: Arc<Presence>,
+}
+
+/// Whether strangers can read along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Security {
+    /// They can, as far as this gateway knows.
+    Plain,
+    /// They can, and must not: no request may go on.
+    Missing,
+    /// TLS ends at this gateway.
+    Tls,
 }
 
 /// One client connection in the gateway's books.
@@ -49,17 +63,42 @@ impl Drop for Presence {
 
 /// Serves one client until it or its WebSocket ends.
 pub(crate) async fn serve(mut stream: TcpStream, mut connection: Connection) {
+    let arrived_at = Instant::now();
     let mut prefix = BytesMut::new();
     if let Err(refused) = proxy_protocol::receive(&mut stream, &mut prefix, &mut connection).await {
         return refused.log(&connection);
     }
-    match arrival::name(&mut stream, &mut prefix, &connection).await {
-        Kind::Http => http::serve(stream.into(), prefix, connection).await,
+    let worker = connection.worker.clone();
+    let (shared, listener) = (&worker.shared, connection.listener);
+    let front = shared.front(listener);
+    let kind = arrival::name(&mut stream, &mut prefix, front, &connection).await;
+    match (kind, shared.termination(listener)) {
+        (Kind::Tls, Some(termination)) => {
+            let hello = prefix.split().freeze();
+            let secured = tls::secure(stream, &hello, termination, &connection, arrived_at).await;
+            let Some(mut stream) = secured else { return };
+            connection.security = Security::Tls;
+            let front = shared.front_behind_tls(listener);
+            let kind = arrival::name(&mut stream, &mut prefix, front, &connection).await;
+            speak(kind, stream, prefix, connection).await;
+        }
+        (Kind::UnknownName(name), _) => arrival::refuse_name(stream, &connection, name).await,
+        (kind, _) => speak(kind, stream.into(), prefix, connection).await,
+    }
+}
+
+/// Gives a client to who speaks its protocol.
+async fn speak(kind: Kind, stream: Transport, prefix: BytesMut, mut connection: Connection) {
+    match kind {
+        Kind::Http => http::serve(stream, prefix, connection).await,
+        Kind::HttpWithoutTls => {
+            connection.security = Security::Missing;
+            http::serve(stream, prefix, connection).await;
+        }
         Kind::Tcp(route) => {
             let route = &connection.worker.shared.config.tcp_routes[route];
-            passthrough::serve(stream.into(), prefix.freeze(), &connection, route).await;
+            passthrough::serve(stream, prefix.freeze(), &connection, route).await;
         }
-        Kind::UnknownName(name) => arrival::refuse_name(stream, &connection, name).await,
-        Kind::Unknown => arrival::refuse(&connection),
+        Kind::Tls | Kind::UnknownName(_) | Kind::Unknown => arrival::refuse(&connection),
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::http::answer::Refusal;
 use crate::http::failure::Failure;
+use crate::tls::{self, UpstreamTls};
 use crate::transport::Transport;
 use crate::upstream::{NoReplica, Replica, Upstream};
 
@@ -75,17 +76,11 @@ impl<'a> Dial<'a> {
     pub(crate) async fn connect(&mut self, replica: &Arc<Replica>) -> Option<Transport> {
         let attempt = self.upstream.config().connect_attempt.min(self.remaining());
         let address = replica.address();
-        let connected = async {
-            let mut stream = TcpStream::connect(address).await?;
-            // Small messages must not wait for the acknowledgement of earlier ones. A socket that
-            // refuses the option is already broken and will say so when used.
-            let _ = stream.set_nodelay(true);
-            stream.write_all(&self.header).await?;
-            Ok::<_, io::Error>(stream)
-        };
-        let failure = match timeout(attempt, connected).await {
-            Ok(Ok(stream)) => return Some(stream.into()),
-            Ok(Err(error)) => Refusal::Unreachable.of(address, error),
+        let tls = self.upstream.config().tls.as_ref();
+        let failure = match timeout(attempt, reach(address, &self.header, tls)).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(Unreached::Connect(error))) => Refusal::Unreachable.of(address, error),
+            Ok(Err(Unreached::Tls(reason))) => Refusal::ReplicaTls.of(address, reason),
             Err(_) => {
                 Refusal::ConnectTimeout.of(address, format_args!("no connection in {attempt:?}"))
             }
@@ -98,5 +93,40 @@ impl<'a> Dial<'a> {
     /// What is left of the deadline.
     pub(crate) fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Why a replica could not be spoken to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreached {
+    /// It took no connection.
+    #[error("cannot connect: {0}")]
+    Connect(#[from] io::Error),
+    /// TLS with it failed. In words, with the remedy.
+    #[error("{0}")]
+    Tls(String),
+}
+
+/// Connects to a replica the way its upstream wants it: `header` first, TLS around the rest. Waits as
+/// long as the replica does; the caller has the deadline.
+///
+/// # Errors
+/// [`Unreached`], with what the system said.
+pub(crate) async fn reach(
+    replica: SocketAddr,
+    header: &[u8],
+    tls: Option<&UpstreamTls>,
+) -> Result<Transport, Unreached> {
+    let mut stream = TcpStream::connect(replica).await?;
+    // Small messages must not wait for the acknowledgement of earlier ones. A socket that refuses
+    // the option is already broken and will say so when used.
+    let _ = stream.set_nodelay(true);
+    stream.write_all(header).await?;
+    match tls {
+        None => Ok(stream.into()),
+        Some(tls) => {
+            let connected = tls.connect(stream, replica).await;
+            connected.map_err(|error| Unreached::Tls(tls::explain(&error)))
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::readiness::Readiness;
 use crate::shared::Shared;
 use crate::supervise::{TaskSnapshot, Tasks};
+use crate::tls::CertificateSnapshot;
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
 #[derive(Debug, Clone)]
@@ -30,6 +31,12 @@ pub struct Snapshot {
     pub websockets_total: u64,
     /// Client connections open now, WebSockets included.
     pub connections_open: usize,
+    /// TLS handshakes of clients since the start that were finished.
+    pub handshakes: u64,
+    /// Those that failed or took too long.
+    pub handshakes_failed: u64,
+    /// One for each certificate, in the order of the config.
+    pub certificates: Vec<CertificateSnapshot>,
     /// Since the start.
     pub uptime: Duration,
 }
@@ -88,6 +95,9 @@ impl Handle {
             websockets_open: shared.registry.len(),
             websockets_total: shared.telemetry.websockets_total.load(Ordering::Relaxed),
             connections_open: shared.connections_open.load(Ordering::Relaxed),
+            handshakes: shared.telemetry.handshakes.load(Ordering::Relaxed),
+            handshakes_failed: shared.telemetry.handshakes_failed.load(Ordering::Relaxed),
+            certificates: shared.certificates.snapshot(),
             uptime: now - shared.started_at,
         }
     }

@@ -6,6 +6,7 @@ pub mod config;
 pub mod handle;
 pub mod readiness;
 pub mod supervise;
+pub mod tls;
 pub mod upstream;
 
 mod arrival;

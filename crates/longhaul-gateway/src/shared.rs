@@ -14,6 +14,7 @@ use crate::readiness::Readiness;
 use crate::registry::Registry;
 use crate::relay::RelayPolicy;
 use crate::telemetry::Telemetry;
+use crate::tls::{Certificates, Termination};
 use crate::upstream::Upstream;
 
 /// What every worker of one gateway shares.
@@ -34,8 +35,12 @@ pub(crate) struct Shared {
     /// Requests being answered now; draining waits for them.
     pub(crate) requests_open: AtomicUsize,
     pub(crate) started_at: Instant,
-    /// One for each listener.
+    /// What listeners that terminate TLS prove themselves with.
+    pub(crate) certificates: Arc<Certificates>,
+    /// One of each for each listener.
     fronts: Vec<Front>,
+    fronts_behind_tls: Vec<Front>,
+    terminations: Vec<Option<Termination>>,
     /// One table for each listener; its indices point into `listener_routes`.
     tables: Vec<RouteTable>,
     listener_routes: Vec<Vec<usize>>,
@@ -44,11 +49,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// # Errors
+    /// When the system has no random numbers to seal TLS sessions with.
     pub(crate) fn new(
         config: Config,
         upstreams: Arc<Vec<Arc<Upstream>>>,
         readiness: Readiness,
-    ) -> Self {
+    ) -> Result<Self, rustls::Error> {
         let listener_routes: Vec<Vec<usize>> = (0..config.listeners.len())
             .map(|listener| {
                 let serves = |route: &Route| {
@@ -63,11 +70,24 @@ impl Shared {
                 RouteTable::new(routes.iter().map(|&route| config.routes[route].pattern.clone()))
             })
             .collect();
-        let fronts = (0..config.listeners.len())
-            .map(|listener| Front::new(&config.routes, &config.tcp_routes, listener))
+        let fronts: Vec<Front> = (config.listeners.iter().enumerate())
+            .map(|(index, listener)| {
+                let front = Front::new(&config.routes, &config.tcp_routes, index);
+                front.with_tls(listener.tls.as_ref())
+            })
             .collect();
-        Self {
+        let certificates = Arc::new(Certificates::new(&config.certificates));
+        let terminations = config.listeners.iter().zip(&fronts).map(|(listener, front)| {
+            let terminate =
+                |terms| Termination::new(terms, certificates.clone(), front.protocols());
+            listener.tls.as_ref().map(terminate).transpose()
+        });
+        let terminations = terminations.collect::<Result<_, _>>()?;
+        Ok(Self {
+            fronts_behind_tls: fronts.iter().map(Front::behind_tls).collect(),
             fronts,
+            certificates,
+            terminations,
             relays: config.routes.iter().map(relay_policy).collect(),
             connections: Arc::new(Semaphore::new(
                 config.limits.connections_max.min(Semaphore::MAX_PERMITS),
@@ -83,7 +103,7 @@ impl Shared {
             readiness,
             tables,
             listener_routes,
-        }
+        })
     }
 
     /// The most specific route of this listener, as an index into the config's routes.
@@ -100,6 +120,15 @@ impl Shared {
 
     pub(crate) fn front(&self, listener: usize) -> &Front {
         &self.fronts[listener]
+    }
+
+    pub(crate) fn front_behind_tls(&self, listener: usize) -> &Front {
+        &self.fronts_behind_tls[listener]
+    }
+
+    /// What terminates TLS on this listener, if anything does.
+    pub(crate) fn termination(&self, listener: usize) -> Option<&Termination> {
+        self.terminations[listener].as_ref()
     }
 
     pub(crate) fn relay_policy(&self, route: usize) -> &RelayPolicy {

@@ -14,6 +14,8 @@ use crate::relay::Ended;
 #[derive(Debug, Default)]
 pub(crate) struct Telemetry {
     pub(crate) websockets_total: AtomicU64,
+    pub(crate) handshakes: AtomicU64,
+    pub(crate) handshakes_failed: AtomicU64,
     refused_peers: Mutex<Thinned>,
 }
 
@@ -25,6 +27,12 @@ struct Thinned {
 }
 
 impl Telemetry {
+    /// Counts a TLS handshake of a client's.
+    pub(crate) fn note_handshake(&self, is_done: bool) {
+        let counter = if is_done { &self.handshakes } else { &self.handshakes_failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Whether one more line about a peer that was refused unseen is fine. A stranger can cause
     /// them as fast as it connects; what the first ones of a minute say holds for the rest.
     pub(crate) fn may_log_refused_peer(&self) -> bool {

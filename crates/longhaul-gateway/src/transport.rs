@@ -16,7 +16,6 @@ pub(crate) enum Transport {
     Plain(TcpStream),
     /// Behind a finished TLS handshake, with the gateway on either side of it. Boxed, so that the
     /// state of TLS is paid for by those who use it.
-    #[expect(dead_code, reason = "TLS termination comes next and makes these")]
     Tls(Box<TlsStream<TcpStream>>),
 }
 

@@ -12,7 +12,8 @@ use longhaul_proto::proxy_protocol::Ends;
 
 use super::body::Upload;
 use crate::config::Route;
-use crate::connection::Connection;
+use crate::connection::{Connection, Security};
+use crate::tls::UpstreamTls;
 use crate::upstream::{Replica, Upstream};
 use crate::worker::Worker;
 
@@ -58,8 +59,12 @@ impl<'a> Visit<'a> {
             *request.uri_mut() = origin.map_or_else(|| Uri::from_static("/"), Uri::from);
         }
         if !self.route().preserve_host || !request.headers().contains_key(HOST) {
-            let address = replica.address().to_string();
-            if let Ok(host) = HeaderValue::from_str(&address) {
+            let tls = self.upstream().config().tls.as_ref();
+            let host = match tls.and_then(UpstreamTls::server_name) {
+                Some(name) => format!("{name}:{}", replica.address().port()),
+                None => replica.address().to_string(),
+            };
+            if let Ok(host) = HeaderValue::from_str(&host) {
                 request.headers_mut().insert(HOST, host);
             }
         }
@@ -85,7 +90,10 @@ pub(crate) fn prepare(head: &mut Parts, connection: &Connection, is_upgrade: boo
     let host = head.headers.get(HOST).cloned();
     let arrival = Arrival {
         peer: connection.peer.ip(),
-        scheme: Scheme::Http,
+        scheme: match connection.security {
+            Security::Tls => Scheme::Https,
+            Security::Plain | Security::Missing => Scheme::Http,
+        },
         host: host.as_ref().and_then(|host| host.to_str().ok()),
         port: connection.local.port(),
         trusted: &connection.worker.shared.config.trusted_proxies,

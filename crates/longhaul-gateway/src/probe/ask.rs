@@ -14,10 +14,12 @@ use longhaul_proto::websocket::CloseCode;
 use longhaul_proto::websocket::frame::OwnFrame;
 use longhaul_proto::websocket::handshake::{self, HandshakeFault, Offer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::config::{Probe, ProbeKind};
+use crate::dial::{Unreached, reach};
 use crate::supervise::AbortOnDrop;
+use crate::tls::UpstreamTls;
+use crate::transport::Transport;
 
 /// Bytes of an answer's head. The body is not read.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -31,8 +33,8 @@ const CLOSE_MAX: Duration = Duration::from_millis(500);
 pub(super) enum ProbeFault {
     #[error("no answer within {within:?}")]
     TimedOut { within: Duration },
-    #[error("cannot connect: {0}")]
-    Connect(#[source] io::Error),
+    #[error(transparent)]
+    Unreached(#[from] Unreached),
     #[error("no HTTP answer: {0}")]
     Http(#[from] hyper::Error),
     #[error("cannot ask: {0}")]
@@ -54,12 +56,11 @@ pub(super) async fn ask(
     probe: &Probe,
     replica: SocketAddr,
     proxy_protocol: Option<Version>,
+    tls: Option<&UpstreamTls>,
 ) -> Result<(), ProbeFault> {
     let asked = async {
-        let mut stream = TcpStream::connect(replica).await.map_err(ProbeFault::Connect)?;
-        if let Some(version) = proxy_protocol {
-            stream.write_all(&encode(version, None)).await.map_err(ProbeFault::Broken)?;
-        }
+        let header = proxy_protocol.map_or_else(Vec::new, |version| encode(version, None));
+        let stream = reach(replica, &header, tls).await?;
         match &probe.kind {
             ProbeKind::Tcp => Ok(()),
             ProbeKind::Http { path, host, status } => {
@@ -86,7 +87,7 @@ fn judge(got: StatusCode, expected: Option<StatusCode>) -> Result<(), ProbeFault
 }
 
 async fn upgrade(
-    stream: TcpStream,
+    stream: Transport,
     path: &str,
     host: Option<&str>,
     replica: SocketAddr,
@@ -128,7 +129,7 @@ fn request(path: &str, host: Option<&str>, replica: SocketAddr) -> http::request
 
 /// Sends a request and returns the head of the answer, with what keeps its connection open.
 async fn exchange(
-    stream: TcpStream,
+    stream: Transport,
     request: http::request::Builder,
 ) -> Result<(Response<Incoming>, AbortOnDrop<hyper::Result<()>>), ProbeFault> {
     let request = request.body(Empty::<Bytes>::new())?;

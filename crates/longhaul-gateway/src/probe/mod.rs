@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use longhaul_policy::backoff::jittered;
-use longhaul_proto::proxy_protocol::Version;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -56,8 +55,8 @@ async fn watch(upstream: Arc<Upstream>, probe: Probe) -> Result<(), TaskError> {
         });
         for replica in replicas.iter() {
             if !probed.iter().any(|(known, _)| Arc::ptr_eq(known, replica)) {
-                let proxy_protocol = upstream.config().proxy_protocol;
-                let task = probe_for_ever(Arc::clone(replica), probe.clone(), proxy_protocol);
+                let task =
+                    probe_for_ever(Arc::clone(replica), probe.clone(), Arc::clone(&upstream));
                 let task = series.spawn(task);
                 probed.push((Arc::clone(replica), task));
             }
@@ -79,10 +78,12 @@ async fn watch(upstream: Arc<Upstream>, probe: Probe) -> Result<(), TaskError> {
 async fn probe_for_ever(
     replica: Arc<Replica>,
     probe: Probe,
-    proxy_protocol: Option<Version>,
+    upstream: Arc<Upstream>,
 ) -> Infallible {
     loop {
-        let outcome = ask(&probe, replica.address(), proxy_protocol).await;
+        let config = upstream.config();
+        let outcome =
+            ask(&probe, replica.address(), config.proxy_protocol, config.tls.as_ref()).await;
         replica.note_probe(outcome.map_err(|fault| fault.to_string()), Instant::now());
         tokio::time::sleep(jittered(probe.interval, JITTER, fastrand::f64())).await;
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use http::StatusCode;
 use longhaul_policy::health::{HealthPolicy, State};
+use longhaul_proto::proxy_protocol::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -65,7 +66,7 @@ fn websocket_probe() -> Probe {
 }
 
 async fn ask(probe: &Probe, replica: SocketAddr) -> Result<(), ask::ProbeFault> {
-    ask::ask(probe, replica, None).await
+    ask::ask(probe, replica, None, None).await
 }
 
 #[track_caller]
@@ -258,7 +259,7 @@ async fn a_probe_speaks_for_nobody_where_headers_are_wanted() {
     let address = address.await;
     let probe = Probe::new(ProbeKind::Tcp);
     for version in [Version::V1, Version::V2] {
-        check(ask::ask(&probe, address, Some(version)).await, None);
+        check(ask::ask(&probe, address, Some(version), None).await, None);
         let expected = longhaul_proto::proxy_protocol::encode(version, None);
         assert_eq!(received.recv().await.unwrap(), expected);
     }

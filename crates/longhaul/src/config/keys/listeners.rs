@@ -1,6 +1,7 @@
 //! Keys of `[[listeners]]`: addresses that need more said about them than `server.listen` can.
 
 use super::text;
+use super::tls::LISTENER_TLS;
 use super::{Key, Section, Shape};
 
 pub(super) static LISTENERS: Section = Section {
@@ -49,7 +50,7 @@ pub(super) static LISTENERS: Section = Section {
             ..Key::NEW
         },
     ],
-    children: &[],
+    children: &[&LISTENER_TLS],
 };
 
 const PROXY_PROTOCOL: [&str; 2] = ["off", "required"];

@@ -2,6 +2,7 @@
 
 use longhaul_gateway::config::{HealthPolicy, Probe, ProbeKind, UpstreamConfig};
 
+use super::tls::UPSTREAM_TLS;
 use super::{Flag, HOUR_S, Key, Section, Shape};
 use super::{duration, milliseconds, number, seconds, text};
 
@@ -31,8 +32,9 @@ pub(super) static UPSTREAMS: Section = Section {
             shape: Shape::Replicas,
             example: "[\"127.0.0.1:9000\", { address = \"127.0.0.1:9001\", weight = 2 }]",
             what: "Where its replicas are. A name is looked up (A and AAAA) again by its TTL, and each \
-                   address is a replica; `localhost` is 127.0.0.1. Weight 1 to 1000, default 1",
-            danger: "the port must be there; replicas are spoken to without TLS",
+                   address is a replica; `localhost` is 127.0.0.1. \
+                   \"https://HOST:PORT\" speaks to it by TLS. Weight 1 to 1000, default 1",
+            danger: "the port must be there; without https:// in front replicas are spoken to without TLS",
             flag: Some(Flag::new("--upstream", "LONGHAUL_UPSTREAM", "HOST:PORT").repeated()),
             ..Key::NEW
         },
@@ -140,7 +142,7 @@ pub(super) static UPSTREAMS: Section = Section {
             ..Key::NEW
         },
     ],
-    children: &[&PROBE, &REPLICA_HEALTH],
+    children: &[&UPSTREAM_TLS, &PROBE, &REPLICA_HEALTH],
 };
 
 /// In the order of preference.

@@ -4,13 +4,14 @@ use ipnet::IpNet;
 use longhaul_gateway::config::Listener;
 
 use super::Sections;
+use super::tls::Tls;
 use crate::config::problem::{Origin, Problem};
 use crate::config::read::Reader;
 use crate::config::{defaults, forms};
 
 type Said = (Listener, Origin);
 
-pub(super) fn read(sections: &Sections<'_>, server: &Reader<'_>) -> Vec<Listener> {
+pub(super) fn read(sections: &Sections<'_>, server: &Reader<'_>, tls: &Tls) -> Vec<Listener> {
     let tables = sections.each("listeners");
     let listed = server.parsed_list("listen", forms::listener);
     if listed.as_ref().is_some_and(Vec::is_empty)
@@ -22,21 +23,25 @@ pub(super) fn read(sections: &Sections<'_>, server: &Reader<'_>) -> Vec<Listener
         server.report(problem.remedy(remedy));
     }
     let mut listeners: Vec<Said> = listed.unwrap_or_default();
-    listeners.extend(tables.iter().filter_map(listener));
+    for (listener, _) in &mut listeners {
+        listener.tls = tls.common();
+    }
+    listeners.extend(tables.iter().filter_map(|reader| listener(sections, reader, tls)));
     if !server.has("listen") && tables.is_empty() {
         let listener = forms::listener(defaults::LISTEN).expect("the default is an address");
-        listeners.push((listener, Origin::Nowhere));
+        listeners.push((Listener { tls: tls.common(), ..listener }, Origin::Nowhere));
     }
     report_twins(sections, &listeners);
     listeners.into_iter().map(|(listener, _)| listener).collect()
 }
 
-fn listener(reader: &Reader<'_>) -> Option<Said> {
+fn listener(sections: &Sections<'_>, reader: &Reader<'_>, tls: &Tls) -> Option<Said> {
     reader.require();
     let name = reader.parsed("name", forms::name);
     let address = reader.parsed("address", forms::address);
     let proxy_senders = proxy_senders(reader);
-    Some((Listener { proxy_senders, ..Listener::new(name?, address?) }, reader.at()))
+    let tls = tls.of_listener(sections, reader);
+    Some((Listener { proxy_senders, tls, ..Listener::new(name?, address?) }, reader.at()))
 }
 
 fn proxy_senders(reader: &Reader<'_>) -> Option<Vec<IpNet>> {

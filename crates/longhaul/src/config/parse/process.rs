@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use longhaul_gateway::config::{HealthPaths, Limits, Listener, Timeouts};
 
-use super::{Sections, listeners};
+use super::{Sections, listeners, tls};
 use crate::config::problem::{Origin, Problem};
 use crate::config::read::Reader;
 use crate::config::{defaults, forms};
@@ -13,6 +13,7 @@ use crate::config::{defaults, forms};
 /// What holds for the whole process.
 pub(super) struct Process<'a> {
     pub(super) listeners: Vec<Listener>,
+    pub(super) tls: tls::Tls,
     pub(super) admin: Option<SocketAddr>,
     pub(super) workers: usize,
     pub(super) limits: Limits,
@@ -27,7 +28,9 @@ pub(super) struct Process<'a> {
 
 pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
     let server = sections.one("server");
-    let listeners = listeners::read(sections, &server);
+    let tls = tls::read(sections);
+    let listeners = listeners::read(sections, &server, &tls);
+    tls.warn_of_unused(sections, &listeners);
     let timeouts_said = sections.one("timeouts");
     Process {
         admin: admin(&server, &listeners),
@@ -40,6 +43,7 @@ pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
         affinity_key: affinity_key(&server),
         dns_servers: dns_servers(&server),
         listeners,
+        tls,
     }
 }
 
