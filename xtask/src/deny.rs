@@ -15,7 +15,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     run(command(&deny).args(["--all-features", "check", "bans", "licenses", "sources"]))?;
     step("dependencies: advisories");
     if succeeds(command(&deny).args(["fetch", "db"])) {
-        run(command(&deny).args(["--all-features", "check", "--disable-fetch", "advisories"]))
+        run(command(&deny).args(["--all-features", "check", "advisories"]))
     } else {
         println!("NOT RUN: the RustSec database could not be fetched");
         Ok(())

@@ -35,14 +35,21 @@ pub(crate) async fn drain(shared: &Shared) {
         }
     };
     let everyone_left = async {
-        while shared.registry.len() > 0 || shared.requests_open.load(Ordering::Relaxed) > 0 {
+        while shared.registry.len() > 0 || shared.work_open.load(Ordering::Relaxed) > 0 {
             sleep(LOOK).await;
         }
     };
+    // Telling goes on only as long as somebody is left to be told.
+    let told = async {
+        tell.await;
+        std::future::pending().await
+    };
     tokio::select! {
-        () = async { tokio::join!(tell, everyone_left); } => info!("drained"),
+        () = everyone_left => info!("drained"),
+        () = told => {}
         () = sleep_until(deadline) => {
-            warn!(websockets = shared.registry.len(), "drain time is over; ending the rest");
+            let (websockets, other) = (shared.registry.len(), shared.work_open.load(Ordering::Relaxed));
+            warn!(websockets, other, "drain time is over; ending the rest");
         }
     }
 }

@@ -61,7 +61,6 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 pub(crate) async fn accept(worker: Arc<Worker>, listener: usize, socket: tokio::net::TcpListener) {
     let name = &worker.shared.config.listeners[listener].name;
     loop {
-        let Ok(permit) = worker.shared.connections.clone().acquire_owned().await else { return };
         let (stream, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -72,6 +71,9 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: usize, socket: tokio::
                 continue;
             }
         };
+        // One client waits here, the rest behind it in the kernel's queue. Taken before `accept`, a
+        // permit would lie idle in every worker to which no client comes.
+        let Ok(permit) = worker.shared.connections.clone().acquire_owned().await else { return };
         let Ok(local) = stream.local_addr() else { continue };
         let _ = stream.set_nodelay(true);
         let _presence = Arc::new(Presence::new(worker.shared.clone(), permit));

@@ -18,6 +18,7 @@ use crate::connection::Connection;
 use crate::dial::Dial;
 use crate::relay::control::{Control, Order};
 use crate::relay::stream::{Stream, with_scratch};
+use crate::shared::OpenWork;
 use crate::transport::Transport;
 use crate::upstream::Work;
 
@@ -59,6 +60,7 @@ pub(crate) async fn serve(
         // The replica went down before the registry knew of this one.
         control.order(Order::ReplicaLost);
     }
+    let _work = OpenWork::new(&connection.worker.shared);
     let opened_at = Instant::now();
     let mut pipe = Pipe {
         client: Stream::new(client),

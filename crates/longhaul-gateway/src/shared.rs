@@ -1,7 +1,7 @@
 //! What every worker of one gateway shares. Read-only, or touched once per connection.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use longhaul_policy::route::RouteTable;
@@ -30,10 +30,10 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Telemetry,
     /// One permit for each client connection that may be open.
     pub(crate) connections: Arc<Semaphore>,
-    /// Client connections open now; the semaphore also lends to those who wait to accept one.
+    /// Client connections open now.
     pub(crate) connections_open: AtomicUsize,
-    /// Requests being answered now; draining waits for them.
-    pub(crate) requests_open: AtomicUsize,
+    /// Requests being answered and raw TCP connections; draining waits for them.
+    pub(crate) work_open: AtomicUsize,
     pub(crate) started_at: Instant,
     /// What listeners that terminate TLS prove themselves with.
     pub(crate) certificates: Arc<Certificates>,
@@ -46,6 +46,23 @@ pub(crate) struct Shared {
     listener_routes: Vec<Vec<usize>>,
     /// One for each route.
     relays: Vec<RelayPolicy>,
+}
+
+/// One piece of work that is not a WebSocket, open until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenWork(Arc<Shared>);
+
+impl OpenWork {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.work_open.fetch_add(1, Ordering::Relaxed);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for OpenWork {
+    fn drop(&mut self) {
+        self.0.work_open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
@@ -93,7 +110,7 @@ impl Shared {
                 config.limits.connections_max.min(Semaphore::MAX_PERMITS),
             )),
             connections_open: AtomicUsize::new(0),
-            requests_open: AtomicUsize::new(0),
+            work_open: AtomicUsize::new(0),
             started_at: Instant::now(),
             registry: Registry::default(),
             streams: Registry::default(),

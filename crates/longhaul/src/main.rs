@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         return parent::exec::exec(arguments).into();
     }
     let exit_code = commands::dispatch(cli::Cli::parse().verb);
-    logs::finish();
+    logs::flush();
     exit_code.into()
 }
 

@@ -99,7 +99,10 @@ pub(crate) async fn serve(
     let mut house = House { signals: &mut signals, life: std::pin::pin!(life), ended: None };
 
     let signal = house.until_asked(has_app.then_some(&asks)).await;
-    tracing::info!(signal = signal.map(|signal| signal.as_raw()), "asked to end");
+    // Without one, the application was given up, which has been logged.
+    if let Some(signal) = signal {
+        tracing::info!(signal = signal.as_raw(), "asked to end");
+    }
     let _ = asks.try_send(Ask::NoMoreStarts);
     let drain = tokio::time::timeout(drain_deadline, gateway.drain());
     let Ok(drained) = house.finish(drain).await else { return Ok(house.ended_at_once()) };
@@ -162,11 +165,7 @@ impl<L: Future<Output = Ended>> House<'_, L> {
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
-                signal = self.signals.next_stop_again() => {
-                    tracing::warn!(signal = signal.as_raw(), "asked again; ending at once");
-                    self.ended = Some(Ended { exit_code: signals::exit_code(signal) });
-                    return Err(Impatient);
-                }
+                signal = self.signals.next_stop_again() => return Err(self.give_in(signal)),
                 ended = &mut self.life, if self.ended.is_none() => self.ended = Some(ended),
             }
         }
@@ -179,19 +178,26 @@ impl<L: Future<Output = Ended>> House<'_, L> {
         signal: Signal,
         patience: Duration,
     ) -> Result<(), Impatient> {
-        let asked = tokio::time::timeout(patience, asks.send(Ask::Stop(signal)));
-        let _ = self.finish(asked).await?;
-        let until = tokio::time::Instant::now() + patience;
-        while self.ended.is_none() {
-            // `finish` notes the end of the application as it comes by.
-            let pause = Duration::from_millis(20);
-            self.finish(tokio::time::sleep(pause)).await?;
-            if tokio::time::Instant::now() >= until {
+        // The queue may be full of signals that were passed on; the app's life empties it.
+        let _ = self.finish(asks.send(Ask::Stop(signal))).await?;
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        tokio::select! {
+            ended = &mut self.life => self.ended = Some(ended),
+            signal = self.signals.next_stop_again() => return Err(self.give_in(signal)),
+            () = tokio::time::sleep(patience) => {
                 tracing::error!("the app cannot be killed");
                 self.ended = Some(Ended { exit_code: 1 });
             }
         }
         Ok(())
+    }
+
+    fn give_in(&mut self, signal: Signal) -> Impatient {
+        tracing::warn!(signal = signal.as_raw(), "asked again; ending at once");
+        self.ended = Some(Ended { exit_code: signals::exit_code(signal) });
+        Impatient
     }
 
     fn ended_at_once(&self) -> u8 {

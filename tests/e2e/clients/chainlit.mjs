@@ -23,23 +23,15 @@ await withBrowser({}, async (context) => {
   const replica = (await welcome.textContent()).split(" ").at(-1);
   console.log("welcomed by", replica);
 
-  if (upload) {
-    const bytes = Buffer.alloc(100_000, "longhaul");
-    const answered = page.waitForResponse((response) => response.url().includes("/project/file"));
-    await page
-      .locator("input#upload-button-input")
-      .setInputFiles({ name: "notes.txt", mimeType: "text/plain", buffer: bytes });
-    const status = (await answered).status();
-    assert.equal(status, 200, "the upload must reach the replica that holds the session");
-  }
   for (const number of [1, 2, 3]) {
     const before = tokens;
+    if (upload) await attach(page, `notes-${number}.txt`);
     await page.locator("#chat-input").click();
     await page.keyboard.type(`message ${number}`);
     await page.keyboard.press("Enter");
     await page.getByText(`${replica} streams back: message ${number} (end)`).waitFor();
     assert.ok(tokens - before >= 5, `message ${number} came in ${tokens - before} token frames`);
-    if (upload && number === 1) await page.getByText("file notes.txt has 100000 bytes").waitFor();
+    if (upload) await page.getByText(`file notes-${number}.txt has 100000 bytes`).waitFor();
   }
   assert.equal(await page.getByText("Could not reach the server").count(), 0);
   assert.ok(
@@ -50,3 +42,13 @@ await withBrowser({}, async (context) => {
   console.log(`three messages answered in ${tokens} token frames`);
 });
 console.log("done");
+
+/** Uploads a file, which must reach the replica that holds the session of this page. */
+async function attach(page, name) {
+  const answered = page.waitForResponse((response) => response.url().includes("/project/file"));
+  const buffer = Buffer.alloc(100_000, "longhaul");
+  await page
+    .locator("input#upload-button-input")
+    .setInputFiles({ name, mimeType: "text/plain", buffer });
+  assert.equal((await answered).status(), 200, "the upload must reach the replica of the session");
+}

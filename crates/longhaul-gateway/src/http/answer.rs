@@ -217,4 +217,25 @@ mod tests {
         assert!(text.contains(r#"the \"app\" <b>"#));
         assert!(html(refusal.status(), "x", &refusal.sentence()).contains("&lt;b&gt;"));
     }
+
+    #[test]
+    fn every_answer_stands_in_the_operators_table() {
+        let table = include_str!("../../../../docs/operate/errors.md");
+        for refusal in [
+            Refusal::NoRoute,
+            Refusal::NotReady(String::new()),
+            Refusal::Draining,
+            Refusal::NoReplica,
+            Refusal::Unreachable,
+            Refusal::ConnectTimeout,
+            Refusal::AnswerMissing,
+            Refusal::AnswerGarbled,
+            Refusal::AnswerTimeout,
+            Refusal::HandshakeInvalid,
+            Refusal::BodyAborted,
+        ] {
+            let row = format!("| {} | `{}` |", refusal.status().as_u16(), refusal.cause());
+            assert!(table.contains(&row), "docs/operate/errors.md lacks {row}");
+        }
+    }
 }

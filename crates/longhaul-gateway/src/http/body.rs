@@ -14,6 +14,7 @@ use longhaul_proto::http1::Violation;
 use super::expect::Gate;
 use super::pool::Lease;
 use super::screened::{Exchange, violation_of};
+use crate::shared::OpenWork;
 use crate::upstream::{Held, Replica, Upstream};
 
 /// Body of an answer to a client.
@@ -22,6 +23,8 @@ pub(crate) struct Body {
     content: Content,
     /// Keeps the connection from counting as idle until the answer is out.
     exchange: Option<Exchange>,
+    /// Keeps a drain waiting until the answer is out.
+    work: Option<OpenWork>,
 }
 
 #[derive(Debug)]
@@ -35,17 +38,18 @@ enum Content {
 impl Body {
     /// No body at all.
     pub(crate) fn empty() -> Self {
-        Self { content: Content::Whole(None), exchange: None }
+        Self { content: Content::Whole(None), exchange: None, work: None }
     }
 
     /// The gateway's own words.
     pub(crate) fn text(text: String) -> Self {
-        Self { content: Content::Whole(Some(text.into())), exchange: None }
+        Self { content: Content::Whole(Some(text.into())), exchange: None, work: None }
     }
 
-    /// Lets the exchange end with the body.
-    pub(crate) fn hold(&mut self, exchange: Exchange) {
+    /// Lets the exchange, and the work it is, end with the body.
+    pub(crate) fn hold(&mut self, exchange: Exchange, work: OpenWork) {
         self.exchange = Some(exchange);
+        self.work = Some(work);
     }
 }
 
@@ -85,7 +89,7 @@ impl Forwarded {
 
 impl From<Forwarded> for Body {
     fn from(body: Forwarded) -> Self {
-        Self { content: Content::Forwarded(Box::new(body)), exchange: None }
+        Self { content: Content::Forwarded(Box::new(body)), exchange: None, work: None }
     }
 }
 
@@ -106,6 +110,10 @@ impl HttpBody for Forwarded {
             let Ok(data) = frame.into_data() else { continue };
             if let Some(Learner { upstream, replica }) = self.learner.take() {
                 upstream.learn(&data, &replica, Instant::now());
+            }
+            // The library does not ask again behind the last piece of a body of known length.
+            if self.inner.is_end_stream() {
+                self.release();
             }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }

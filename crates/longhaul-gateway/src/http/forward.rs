@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use http::header::{ACCEPT_ENCODING, SET_COOKIE};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use longhaul_policy::hop_by_hop;
 
+use super::answer::Refusal;
 use super::body::{Body, Forwarded, Learner, Progress, Upload};
 use super::exchange::{self, ExchangeError, exchange};
 use super::expect::{Gate, expects_continue};
@@ -98,6 +99,11 @@ impl Forwarding<'_> {
         let patience = self.visit.upstream().config().response_head;
         let gate = self.gate.clone();
         match exchange(&mut lease.sender, request, &self.progress, gate, patience).await {
+            // A tunnel that nobody asked for (RFC 9110 §15.2.2).
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                replica.note_failure(Instant::now());
+                Err(Refusal::HandshakeInvalid.of(replica.address(), "101 without an upgrade"))
+            }
             Ok(answer) => {
                 replica.note_success(Instant::now());
                 let learner = self.learns.then(|| Learner {

@@ -9,18 +9,24 @@
 //! The stream also keeps the deadlines that only the bytes can tell: head, idle connection,
 //! stalled body, stalled response. Start at [`Screened::new`].
 
+mod alarm;
+mod handle;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use atomic_waker::AtomicWaker;
+use alarm::Alarm;
 use bytes::{Buf as _, BytesMut};
+use handle::Shared;
+pub(crate) use handle::{Exchange, Refusal, ScreenHandle, violation_of};
 use longhaul_proto::http1::{self, Screen, Step, Violation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::config::{Limits, Timeouts};
 
@@ -32,10 +38,14 @@ const STAND_IN: &[u8] = b"TRACE / HTTP/1.1\r\nHost: refused\r\nConnection: close
 /// of a hurried client. Beyond it, plus one read, the client waits.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 
-/// How long, and for how many bytes, a connection that ends early is still read. Closed at once,
-/// the kernel would answer the client's next bytes with a reset, which can overtake the answer and
-/// destroy it (RFC 9112 §9.6).
+/// How long the second direction of a connection may go on after the first ended.
+///
+/// A client that has ended still gets its answer, as long as bytes of it flow: some end as soon as
+/// they have asked. A connection that the gateway ends is still read: closed at once, the kernel
+/// would answer the client's next bytes with a reset, which can overtake the answer and destroy it
+/// (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(1);
+/// How much is read and dropped in that time.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// A client's stream whose bytes are screened on the way in.
@@ -52,36 +62,15 @@ pub(crate) struct Screened<S> {
     /// Behind an upgrade that is not answered yet.
     held: BytesMut,
     end: Option<End>,
+    /// The client has ended, and is still owed an answer.
+    is_half_closed: bool,
+    /// Heads given to hyper.
+    requests: usize,
     /// What is waited for, and since when.
     waiting: Option<(Wait, Instant)>,
     write_stalled_since: Option<Instant>,
     lingering: Option<Linger>,
-    /// One timer for all deadlines, made when the first wait begins. It may ring early: a deadline
-    /// that moves on leaves it where it is.
-    alarm: Option<Pin<Box<Sleep>>>,
-}
-
-/// What the service sees of a [`Screened`] stream. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct ScreenHandle {
-    shared: Arc<Shared>,
-}
-
-/// Held while a request is answered, until its last byte was given to hyper: its connection is not
-/// idle.
-#[derive(Debug)]
-#[must_use = "the connection counts as idle once this is dropped"]
-pub(crate) struct Exchange {
-    shared: Arc<Shared>,
-}
-
-/// A head that was refused, to be answered with `Connection: close`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// What is wrong with it: status, public reason, section.
-    pub(crate) violation: Violation,
-    /// False for a HEAD request, whose answer must not have a body.
-    pub(crate) wants_body: bool,
+    alarm: Alarm,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,14 +80,6 @@ struct Deadlines {
     body_stall: Duration,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    exchanges: AtomicUsize,
-    /// The connection's task, to be told that it became idle.
-    idle: AtomicWaker,
-    refusal: Mutex<Option<Refusal>>,
-}
-
 /// Why there is nothing more to read.
 #[derive(Debug, Clone, Copy)]
 enum End {
@@ -106,6 +87,8 @@ enum End {
     Eof,
     /// The stand-in was the last request.
     Refused,
+    /// An upgrade was answered, and not with a tunnel.
+    NotUpgraded,
     /// The body that was being read is bad.
     Broken(Violation),
 }
@@ -119,6 +102,8 @@ enum Wait {
     Body,
     /// The service: nothing of this stream's is late.
     Answer,
+    /// The service, while the client has ended.
+    LastAnswer,
 }
 
 #[derive(Debug)]
@@ -154,10 +139,12 @@ impl<S> Screened<S> {
             clean: BytesMut::new(),
             held: BytesMut::new(),
             end: None,
+            is_half_closed: false,
+            requests: 0,
             waiting: Some((Wait::FirstByte, Instant::now())),
             write_stalled_since: None,
             lingering: None,
-            alarm: None,
+            alarm: Alarm::default(),
         };
         (stream, ScreenHandle { shared })
     }
@@ -183,6 +170,7 @@ impl<S> Screened<S> {
                 Step::Kept => break,
                 Step::Head { kept, len } => {
                     self.waiting = None;
+                    self.requests = self.requests.wrapping_add(1);
                     self.clean.extend_from_slice(&kept);
                     len
                 }
@@ -212,18 +200,23 @@ impl<S> Screened<S> {
             return;
         }
         let wants_body = !self.screen.is_head_request();
-        *self.shared.refusal() = Some(Refusal { violation, wants_body });
+        self.shared.refuse(Refusal { violation, wants_body });
         self.clean.extend_from_slice(STAND_IN);
         self.end = Some(End::Refused);
     }
 
-    fn wait(&self) -> Wait {
+    /// Whether some answer is not yet given to hyper, or not yet taken by the client.
+    fn is_answering(&self, waker: &Waker) -> bool {
+        self.requests != self.shared.answered(waker) || self.write_stalled_since.is_some()
+    }
+
+    fn wait(&self, waker: &Waker) -> Wait {
         if self.screen.is_in_body() {
             Wait::Body
         } else if !self.screen.is_between_requests() {
             Wait::RestOfHead
-        } else if self.shared.exchanges.load(Ordering::Acquire) > 0 {
-            Wait::Answer
+        } else if self.is_answering(waker) {
+            if self.is_half_closed { Wait::LastAnswer } else { Wait::Answer }
         } else if matches!(self.waiting, Some((Wait::FirstByte, _))) {
             Wait::FirstByte
         } else {
@@ -234,9 +227,7 @@ impl<S> Screened<S> {
     /// Nothing has arrived: ends the stream, or some request of it, when that has lasted too long.
     /// Ready when there is something to tell hyper.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Registered before the look at `exchanges`, so that the end of the last one is not missed.
-        self.shared.idle.register(cx.waker());
-        let wait = self.wait();
+        let wait = self.wait(cx.waker());
         let since = match self.waiting {
             Some((earlier, since)) if earlier == wait => since,
             _ => Instant::now(),
@@ -246,30 +237,18 @@ impl<S> Screened<S> {
             Wait::FirstByte | Wait::RestOfHead => self.deadlines.head,
             Wait::NextRequest => self.deadlines.keep_alive,
             Wait::Body => self.deadlines.body_stall,
+            Wait::LastAnswer => LINGER,
             Wait::Answer => return Poll::Pending,
         };
-        ready!(self.poll_alarm(cx, since + allowed));
+        ready!(self.alarm.poll_at(cx, since + allowed));
         match wait {
             Wait::RestOfHead => self.refuse(Violation::HeadTimeout),
             Wait::Body => self.refuse(Violation::BodyTimeout),
-            Wait::FirstByte | Wait::NextRequest | Wait::Answer => self.end = Some(End::Eof),
+            Wait::FirstByte | Wait::NextRequest | Wait::Answer | Wait::LastAnswer => {
+                self.end = Some(End::Eof);
+            }
         }
         Poll::Ready(())
-    }
-
-    /// Ready once `at` has come.
-    fn poll_alarm(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if alarm.deadline() > at {
-            alarm.as_mut().reset(at);
-        }
-        loop {
-            ready!(alarm.as_mut().poll(cx));
-            if Instant::now() >= at {
-                return Poll::Ready(());
-            }
-            alarm.as_mut().reset(at);
-        }
     }
 }
 
@@ -291,7 +270,6 @@ impl<S: AsyncRead + Unpin> Screened<S> {
             self.held.extend_from_slice(fresh);
             scratch.set_filled(before);
         }
-        // Whoever answers the upgrade drives the stream from then on; no waker is needed.
         Poll::Pending
     }
 
@@ -306,21 +284,13 @@ impl<S: AsyncRead + Unpin> Screened<S> {
             let mut buf = ReadBuf::new(&mut scratch);
             let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, &mut buf) else {
                 let until = linger.until;
-                return self.poll_alarm(cx, until);
+                return self.alarm.poll_at(cx, until);
             };
             let len = buf.filled().len();
             if read.is_err() || len == 0 || len > linger.bytes_left {
                 return Poll::Ready(());
             }
             linger.bytes_left -= len;
-        }
-    }
-
-    fn has_unread_bytes(&self) -> bool {
-        match self.end {
-            Some(End::Eof) => false,
-            Some(End::Refused | End::Broken(_)) => true,
-            None => !self.screen.is_between_requests(),
         }
     }
 }
@@ -346,18 +316,36 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
                 this.prefix = BytesMut::new();
             }
             match this.end {
-                Some(End::Eof) => return Poll::Ready(Ok(())),
+                Some(End::Eof | End::NotUpgraded) => return Poll::Ready(Ok(())),
                 // hyper ends the connection once it has answered; end of file would end it before.
                 Some(End::Refused) => return Poll::Pending,
                 Some(End::Broken(violation)) => return Poll::Ready(Err(broken(violation))),
+                // Answered, and hyper still reads: the upgrade was refused, whether or not the answer
+                // said `close`. What was held is nobody's.
+                None if this.screen.is_held() && !this.is_answering(cx.waker()) => {
+                    this.end = Some(End::NotUpgraded);
+                    continue;
+                }
                 None if this.screen.is_held() => return this.poll_held(cx, buf),
+                None if this.is_half_closed && this.is_answering(cx.waker()) => {
+                    ready!(this.poll_deadline(cx));
+                    continue;
+                }
+                None if this.is_half_closed => {
+                    this.end = Some(End::Eof);
+                    continue;
+                }
                 None => {}
             }
             if this.prefix.is_empty() {
                 match Pin::new(&mut this.io).poll_read(cx, buf) {
                     Poll::Ready(Ok(())) if buf.filled().len() == before => {
-                        this.end = Some(End::Eof);
-                        return Poll::Ready(Ok(()));
+                        if this.screen.is_between_requests() {
+                            this.is_half_closed = true;
+                        } else {
+                            this.end = Some(End::Eof);
+                        }
+                        continue;
                     }
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -389,10 +377,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Screened<S> {
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.write_stalled_since = None;
+            if self.is_half_closed {
+                self.waiting = None;
+            }
             return written;
         }
         let since = *self.write_stalled_since.get_or_insert_with(Instant::now);
-        ready!(self.poll_alarm(cx, since + self.deadlines.body_stall));
+        ready!(self.alarm.poll_at(cx, since + self.deadlines.body_stall));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading")))
     }
 }
@@ -431,61 +422,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Screened<S> {
         if this.lingering.is_none() {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
         }
-        if this.has_unread_bytes() {
+        if !this.is_half_closed && !matches!(this.end, Some(End::Eof)) {
             ready!(this.poll_linger(cx));
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl ScreenHandle {
-    /// The refusal that this request stands in for. No request of a client's is ever taken for one.
-    pub(crate) fn take_refusal<B>(&self, request: &http::Request<B>) -> Option<Refusal> {
-        if request.method() != http::Method::TRACE {
-            return None;
-        }
-        self.shared.refusal().take()
-    }
-
-    /// Says that a request is being answered. Keep what this returns in the response's body: the
-    /// idle time of the connection begins when it is dropped.
-    pub(crate) fn begin_exchange(&self) -> Exchange {
-        self.shared.exchanges.fetch_add(1, Ordering::AcqRel);
-        Exchange { shared: Arc::clone(&self.shared) }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if self.shared.exchanges.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.idle.wake();
-        }
-    }
-}
-
-impl Shared {
-    fn refusal(&self) -> std::sync::MutexGuard<'_, Option<Refusal>> {
-        // A plain value is whole whoever panicked while holding it.
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The violation that made a body end, if `error` or what caused it carries one.
-pub(crate) fn violation_of(error: &(dyn std::error::Error + 'static)) -> Option<Violation> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
-        if let Some(violation) = inner.and_then(|inner| inner.downcast_ref::<Violation>()) {
-            return Some(*violation);
-        }
-        cause = error.source();
-    }
-    None
-}
-
 fn broken(violation: Violation) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, violation)
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,10 +1,10 @@
 //! Decides who answers a request: a rule, a health endpoint, a replica, or nobody.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use longhaul_policy::redact;
 use tracing::{debug, warn};
@@ -16,7 +16,7 @@ use super::screened::{self, ScreenHandle};
 use super::visit::{self, Visit};
 use super::{forward, health};
 use crate::connection::{Connection, Security};
-use crate::shared::Shared;
+use crate::shared::{OpenWork, Shared};
 use crate::upgrade;
 
 /// Answers one request. The answer is always one: what fails becomes an answer of the gateway's own.
@@ -26,13 +26,13 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let shared = &connection.worker.shared;
-    let _open = OpenRequest::new(&shared.requests_open);
+    let work = OpenWork::new(shared);
     let exchange = screen.begin_exchange();
     let mut answer = match screen.take_refusal(&request) {
         Some(refused) => refuse(connection, refused),
         None => dispatch(connection, request).await,
     };
-    answer.body_mut().hold(exchange);
+    answer.body_mut().hold(exchange, work);
     Ok(answer)
 }
 
@@ -58,14 +58,13 @@ async fn dispatch(connection: &Connection, request: Request<Incoming>) -> Respon
     if let Some(answer) = health::answer(&config.health_paths, &shared.readiness, method, path) {
         return answer;
     }
-    let is_upgrade = is_websocket_upgrade(request.headers());
+    let is_upgrade = is_websocket_upgrade(&request);
     let accept = request.headers().get(http::header::ACCEPT).cloned();
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let target = redact::target(target).into_owned();
+    let uri = request.uri().clone();
     let mut answer = match route(connection, request, is_upgrade).await {
         Ok(answer) => answer,
         Err(failure) => {
-            log(connection, &failure, &target);
+            log(connection, &failure, &uri);
             let mut headers = HeaderMap::new();
             headers.extend(accept.map(|accept| (http::header::ACCEPT, accept)));
             failure.refusal.answer(&headers)
@@ -116,43 +115,32 @@ fn welcome(shared: &Shared, is_upgrade: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether the head asks for a WebSocket. The screen has refused whatever asks for one wrongly.
-fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(UPGRADE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|token| token.trim().eq_ignore_ascii_case("websocket"))
+/// Whether the head asks for a WebSocket. The screen has refused whatever asks for one wrongly;
+/// in HTTP/1.0 there are no upgrades to ask for (RFC 9110 §7.8).
+fn is_websocket_upgrade(request: &Request<Incoming>) -> bool {
+    request.version() == Version::HTTP_11
+        && request
+            .headers()
+            .get_all(UPGRADE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|token| token.trim().eq_ignore_ascii_case("websocket"))
 }
 
-fn log(connection: &Connection, failure: &Failure, target: &str) {
+fn log(connection: &Connection, failure: &Failure, uri: &Uri) {
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let path = &*redact::target(path);
     let Failure { refusal, replica, detail } = failure;
     let (peer, status, cause) = (connection.peer, refusal.status().as_u16(), refusal.cause());
     let replica = replica.map(tracing::field::display);
     match refusal {
         // The client's doing: of interest only to who debugs it.
         Refusal::Violation(_) | Refusal::NoRoute | Refusal::BodyAborted => {
-            debug!(%peer, status, cause, path = target, "request refused");
+            debug!(%peer, status, cause, path, "request refused");
         }
         _ => {
-            warn!(%peer, status, cause, path = target, replica, error = detail, "no answer from a replica")
+            warn!(%peer, status, cause, path, replica, error = detail, "no answer from a replica")
         }
-    }
-}
-
-/// Counts one request as open.
-struct OpenRequest<'a>(&'a AtomicUsize);
-
-impl<'a> OpenRequest<'a> {
-    fn new(open: &'a AtomicUsize) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(open)
-    }
-}
-
-impl Drop for OpenRequest<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

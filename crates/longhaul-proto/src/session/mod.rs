@@ -4,8 +4,10 @@
 //! [`Session::poll`] until it returns [`Output::Wait`]; only then is the session at rest.
 
 mod cause;
+mod ending;
 mod keepalive;
 mod leg;
+mod receive;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +19,8 @@ pub use cause::Cause;
 use keepalive::Verdict;
 use leg::{Finish, Leg};
 
-use crate::websocket::frame::{CONTROL_PAYLOAD_BYTES_MAX, OwnFrame};
-use crate::websocket::{CloseCode, ControlFrame, Found, Opcode, Role};
+use crate::websocket::Role;
+use crate::websocket::frame::OwnFrame;
 
 /// One of the two legs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -152,44 +154,6 @@ impl Session {
         }
     }
 
-    /// Takes bytes that `from` sent; call again with what was not consumed. Never called with no
-    /// bytes; `now` never goes back.
-    pub fn receive<'a>(&'a mut self, from: Side, bytes: &'a [u8], now: Instant) -> Step<'a> {
-        self.now = now;
-        self.leg_mut(from).keepalive.note_heard(now);
-        if self.leg(from).is_dead || self.leg(from).is_garbled {
-            return Step { consumed: bytes.len(), forward: &[] };
-        }
-        if !self.leg(from.other()).takes_bytes() {
-            return self.receive_unforwarded(from, bytes);
-        }
-        // A farewell goes out at the first boundary, so no frame behind it may be begun.
-        let bytes = match self.leg(from.other()).farewell {
-            Some(_) => &bytes[..self.leg(from).scanner.bytes_to_boundary().min(bytes.len())],
-            None => bytes,
-        };
-        if bytes.is_empty() {
-            // At the boundary with a farewell due: `poll` sends it, then the rest is dropped.
-            return Step { consumed: 0, forward: &[] };
-        }
-        self.receive_forwarded(from, bytes)
-    }
-
-    /// Takes the end of what `from` sends: end of file, or a connection error when `is_reset`.
-    pub fn receive_end(&mut self, from: Side, is_reset: bool, now: Instant) {
-        self.now = now;
-        self.leg_mut(from).has_ended = true;
-        if is_reset {
-            self.leg_mut(from).kill();
-        }
-        self.begin_closing(Cause::Gone(from), true);
-        if self.is_dismissed(from) && from == Side::Client {
-            // The client left without answering the gateway's close; the replica is still told.
-            self.dismiss(Side::Backend, CloseCode::GOING_AWAY, "client left");
-        }
-        self.end_across(from);
-    }
-
     /// Says whether bytes wait for `to` after a write; `has_moved` when some were taken.
     pub fn note_pressure(&mut self, to: Side, is_blocked: bool, has_moved: bool, now: Instant) {
         self.now = now;
@@ -198,22 +162,6 @@ impl Session {
             (false, _) => leg.blocked_since = None,
             (true, Some(_)) if !has_moved => {}
             (true, _) => leg.blocked_since = Some(now),
-        }
-    }
-
-    /// Ends the session for a reason of the gateway's own, or because its replica is lost. The
-    /// client gets a close frame at the next frame boundary and may still say what it had begun.
-    pub fn end(&mut self, cause: Cause, now: Instant) {
-        self.now = now;
-        if matches!(self.state, State::Closing { .. }) {
-            return;
-        }
-        self.begin_closing(cause, false);
-        if cause == Cause::ReplicaLost {
-            self.backend.kill();
-            self.end_across(Side::Backend);
-        } else {
-            self.dismiss(Side::Client, cause.client_code(), reason(cause));
         }
     }
 
@@ -277,118 +225,6 @@ impl Session {
         self.leg(from).scanner.messages()
     }
 
-    fn receive_forwarded<'a>(&'a mut self, from: Side, bytes: &'a [u8]) -> Step<'a> {
-        let (now, linger, ping_payload) = (self.now, self.policy.linger, self.ping_payload);
-        let (leg, to) = match from {
-            Side::Client => (&mut self.client, &mut self.backend),
-            Side::Backend => (&mut self.backend, &mut self.client),
-        };
-        match leg.scanner.next(bytes) {
-            Ok(Found::Data(len)) => {
-                to.keepalive.note_spoken(now);
-                self.data_at = now;
-                renew(&mut self.state, now + linger);
-                Step { consumed: len, forward: &bytes[..len] }
-            }
-            Ok(Found::Held) => Step { consumed: bytes.len(), forward: &[] },
-            Ok(Found::Control { frame, consumed }) => {
-                let opcode = frame.header.opcode;
-                let is_own_pong = opcode == Opcode::PONG && carries(&frame, &ping_payload);
-                // A leg that answers the gateway's own close: only the client is still listened to
-                // after it, for what it had begun to say.
-                let is_answer = opcode == Opcode::CLOSE && leg.is_dismissed;
-                if is_answer {
-                    leg.finish.order();
-                    to.dismiss(
-                        CloseCode::GOING_AWAY,
-                        "client left",
-                        Some(mask_key(&mut self.random)),
-                    );
-                }
-                if is_own_pong || is_answer {
-                    return Step { consumed, forward: &[] };
-                }
-                to.keepalive.note_spoken(now);
-                if opcode == Opcode::CLOSE {
-                    let cause = Cause::Closed { by: from, code: frame.close_code() };
-                    begin_closing(&mut self.state, cause, now + linger, false);
-                }
-                Step { consumed, forward: frame.wire }
-            }
-            Err(fault) => {
-                // `poll` ends the session over it: here the leg is still lent out.
-                leg.is_garbled = true;
-                leg.fault = Some(fault);
-                Step { consumed: bytes.len(), forward: &[] }
-            }
-        }
-    }
-
-    /// Reads on without passing anything: only a close frame still means something.
-    fn receive_unforwarded(&mut self, from: Side, bytes: &[u8]) -> Step<'static> {
-        let leg = self.leg_mut(from);
-        let consumed = match leg.scanner.next(bytes) {
-            Ok(Found::Data(len)) => len,
-            Ok(Found::Held) => bytes.len(),
-            Ok(Found::Control { frame, consumed }) => {
-                // The answer to the gateway's own close: this connection ends now.
-                if frame.header.opcode == Opcode::CLOSE && leg.is_dismissed {
-                    leg.finish.order();
-                }
-                consumed
-            }
-            Err(_) => {
-                leg.is_garbled = true;
-                bytes.len()
-            }
-        };
-        Step { consumed, forward: &[] }
-    }
-
-    /// A leg is found dead: it gets nothing more, and the other is told.
-    fn lose(&mut self, side: Side, cause: Cause) {
-        self.begin_closing(cause, false);
-        self.leg_mut(side).kill();
-        self.end_across(side);
-    }
-
-    /// A leg sends what cannot be followed: both are told, as far as frame boundaries allow.
-    fn fail(&mut self, side: Side, cause: Cause) {
-        self.begin_closing(cause, false);
-        let reason = reason(cause);
-        match side {
-            Side::Client => {
-                self.dismiss(Side::Client, CloseCode::PROTOCOL_ERROR, reason);
-                self.client.finish.order();
-                self.end_across(Side::Client);
-            }
-            Side::Backend => {
-                self.backend.kill();
-                self.end_across(Side::Backend);
-            }
-        }
-    }
-
-    /// Ends what the other leg is sent, since nothing more comes from `from`.
-    fn end_across(&mut self, from: Side) {
-        let State::Closing { cause, .. } = self.state else { return };
-        let is_at_boundary = self.leg(from).scanner.is_at_boundary();
-        let is_closed_by_peer = matches!(cause, Cause::Closed { .. });
-        let to = from.other();
-        if !is_at_boundary {
-            // Half a frame was passed on; a close frame behind it would be read as its payload.
-            self.leg_mut(to).farewell = None;
-        } else if from == Side::Backend && !is_closed_by_peer && !self.client.is_dismissed {
-            self.dismiss(Side::Client, cause.client_code(), reason(cause));
-        }
-        self.leg_mut(to).finish.order();
-    }
-
-    fn dismiss(&mut self, to: Side, code: CloseCode, reason: &str) {
-        let mask = self.mask_for(to);
-        self.leg_mut(to).dismiss(code, reason, mask);
-    }
-
     fn poll_leg(&mut self, to: Side) -> Option<Output> {
         let is_at_boundary = self.leg(to.other()).scanner.is_at_boundary();
         let now = self.now;
@@ -439,14 +275,6 @@ impl Session {
         stalls.chain(pings).chain(idle).chain(self.ends_at).min()
     }
 
-    fn begin_closing(&mut self, cause: Cause, is_renewed: bool) {
-        begin_closing(&mut self.state, cause, self.now + self.policy.linger, is_renewed);
-    }
-
-    fn is_dismissed(&self, side: Side) -> bool {
-        self.leg(side).is_dismissed
-    }
-
     fn leg(&self, side: Side) -> &Leg {
         match side {
             Side::Client => &self.client,
@@ -462,19 +290,6 @@ impl Session {
     }
 }
 
-/// The first cause stays: a session has exactly one.
-fn begin_closing(state: &mut State, cause: Cause, until: Instant, is_renewed: bool) {
-    if matches!(state, State::Open) {
-        *state = State::Closing { cause, until, is_renewed };
-    }
-}
-
-fn renew(state: &mut State, later: Instant) {
-    if let State::Closing { until, is_renewed: true, .. } = state {
-        *until = later;
-    }
-}
-
 /// xorshift64: enough for what RFC 6455 §10.3 guards against, since the gateway chooses the payload
 /// of every frame it masks.
 fn mask_key(random: &mut u64) -> [u8; 4] {
@@ -482,23 +297,4 @@ fn mask_key(random: &mut u64) -> [u8; 4] {
     *random ^= *random >> 7;
     *random ^= *random << 17;
     ((*random >> 32) as u32).to_be_bytes()
-}
-
-fn carries(frame: &ControlFrame<'_>, payload: &[u8]) -> bool {
-    frame.payload(&mut [0; CONTROL_PAYLOAD_BYTES_MAX]) == payload
-}
-
-/// The reason sent in a close frame: short, and nothing a stranger should not read.
-fn reason(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Gone(_) | Cause::ReplicaLost => "replica went away",
-        Cause::Silent(_) => "replica stopped answering",
-        Cause::Stalled(_) => "replica stopped reading",
-        Cause::Fault(Side::Client, _) => "frames cannot be followed",
-        Cause::Fault(Side::Backend, _) => "replica broke the protocol",
-        Cause::Idle => "idle for too long",
-        Cause::Lifetime => "lifetime reached",
-        Cause::Drained => "gateway drains",
-        Cause::Closed { .. } => "",
-    }
 }

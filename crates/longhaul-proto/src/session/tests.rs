@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::websocket::{Header, mask};
+use crate::websocket::{CloseCode, Header, mask};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -298,7 +298,8 @@ fn a_client_whose_frames_cannot_be_followed_gets_1002() {
     let mut pair = Pair::relaying();
     pair.sends(Side::Client, b"\x81\x05hello");
     assert_eq!(frames(&pair.to_client)[0].1[..2], 1002u16.to_be_bytes());
-    assert_eq!(pair.to_backend, b"");
+    let told = (8, b"\x03\xe9client broke the protocol".to_vec());
+    assert_eq!(frames(&pair.to_backend), [told], "nothing of the bad frame passes");
     assert_eq!(pair.finished, [Side::Client, Side::Backend]);
 }
 

@@ -126,7 +126,11 @@ impl Scanner {
                 at += self.complete_header(&bytes[at..])?;
             } else if Opcode(bytes[at] & 0x0f).is_control() {
                 break;
-            } else if let Some(header) = self.parse(&bytes[at..])? {
+            } else if let Some(header) = match self.parse(&bytes[at..]) {
+                // What stands in front of a fault still passes; the next call finds the fault.
+                Err(_) if at > 0 => return Ok(at),
+                parsed => parsed?,
+            } {
                 at += header.len;
                 self.enter(header);
             } else {

@@ -17,7 +17,7 @@ pub(crate) fn dispatch(verb: Verb) -> u8 {
         Verb::Check { file } => check::check(&file),
         Verb::Demo { listen } => demo::demo(listen),
         Verb::Schema => print::schema(),
-        Verb::Reference { toml } => print::reference(toml),
+        Verb::Reference { page } => print::reference(page),
         Verb::Completions { shell } => print::completions(shell),
     }
 }

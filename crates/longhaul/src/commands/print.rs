@@ -4,15 +4,19 @@ use std::io::Write;
 
 use clap::CommandFactory;
 
-use crate::cli::Cli;
+use crate::cli::{self, Cli, Page};
 use crate::config::{reference, schema};
 
 pub(super) fn schema() -> u8 {
     print(&schema::text())
 }
 
-pub(super) fn reference(as_toml: bool) -> u8 {
-    print(&if as_toml { reference::all_keys() } else { reference::page() })
+pub(super) fn reference(page: Page) -> u8 {
+    print(&match page {
+        Page::Config => reference::page(),
+        Page::Cli => cli::page(),
+        Page::Toml => reference::all_keys(),
+    })
 }
 
 pub(super) fn completions(shell: clap_complete::Shell) -> u8 {

@@ -1,6 +1,7 @@
 //! `longhaul run`: the gateway, by flags, environment and file.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 
 use super::EXIT_USAGE;
 use crate::cli::RunArgs;
@@ -11,8 +12,9 @@ use crate::{error_chain, logs};
 pub(super) fn run(arguments: RunArgs) -> u8 {
     let is_said = |text: &String| !text.is_empty();
     let sources = Sources {
-        // An empty LONGHAUL_CONFIG counts as unset, like every other variable.
-        file: arguments.config.filter(|path| !path.as_os_str().is_empty()),
+        // An empty LONGHAUL_CONFIG counts as unset, like every other variable; clap would refuse an
+        // empty path.
+        file: arguments.config.filter(|path| !path.is_empty()).map(Into::into),
         overrides: arguments.overrides.0,
         command: arguments.command,
         port: std::env::var("PORT").ok().filter(is_said),
@@ -54,12 +56,21 @@ fn serve(settings: Settings) -> u8 {
     })
 }
 
-/// A line that terminals turn into a link.
+/// Lines that terminals turn into links, after everything that was logged on the way here.
 fn greet(started: &Started<'_>) {
+    logs::flush();
     for address in started.handle.listeners() {
-        eprintln!("listening on http://{address}");
+        eprintln!("listening on {}", link(*address));
     }
     if let Some(admin) = started.admin {
-        eprintln!("admin API on http://{admin}");
+        eprintln!("admin API on {}", link(admin));
     }
+}
+
+/// An address to click on: "all interfaces" is none.
+fn link(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        return format!("http://localhost:{}", address.port());
+    }
+    format!("http://{address}")
 }

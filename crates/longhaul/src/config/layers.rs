@@ -74,7 +74,7 @@ fn listen_on_port(root: &mut Table, port: &str, problems: &mut Vec<Problem>) {
             root.set("server", "listen", Value { at, kind });
         }
         _ => {
-            let title = format!("PORT = {port:?} is not a port");
+            let title = format!("{port:?} is not a port");
             let remedy = "set it to 1 to 65535, unset it, or say where to listen with --listen";
             problems.push(Problem::error(at, title).remedy(remedy));
         }

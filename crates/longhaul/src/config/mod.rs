@@ -73,12 +73,7 @@ pub(crate) struct Loaded {
 /// # Errors
 /// A report of every problem at once. A file that cannot be read is such a problem.
 pub(crate) fn load(sources: Sources) -> Result<Loaded, Report> {
-    let text = match sources.file.as_deref().map(read_file).transpose() {
-        Ok(text) => text.unwrap_or_default(),
-        Err(problem) => {
-            return Err(Report { problems: vec![problem], ..Report::default() });
-        }
-    };
+    let text = sources.file.as_deref().map(read_file).transpose()?.unwrap_or_default();
     parse(sources, &text)
 }
 
@@ -112,12 +107,13 @@ fn parse(sources: Sources, text: &str) -> Result<Loaded, Report> {
     }
 }
 
-fn read_file(path: &Path) -> Result<String, Problem> {
+fn read_file(path: &Path) -> Result<String, Report> {
     /// A file beyond this is no configuration; /dev/zero would never end.
     const BYTES_MAX: u64 = 4 << 20;
     let problem = |what: String, remedy: &str| {
         let title = format!("cannot read {}: {what}", path.display());
-        Problem::error(Origin::Nowhere, title).remedy(remedy)
+        let problem = Problem::error(Origin::Nowhere, title).remedy(remedy);
+        Report { problems: vec![problem], ..Report::default() }
     };
     let check = "check the path given with --config or LONGHAUL_CONFIG";
     let file = std::fs::File::open(path).map_err(|error| problem(error.to_string(), check))?;

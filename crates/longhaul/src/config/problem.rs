@@ -30,6 +30,8 @@ pub(crate) struct Problem {
     label: String,
     /// What to do.
     remedy: String,
+    /// What is good to know beside it.
+    note: String,
 }
 
 impl Problem {
@@ -40,6 +42,7 @@ impl Problem {
             title: title.into(),
             label: String::new(),
             remedy: String::new(),
+            note: String::new(),
         }
     }
 
@@ -54,6 +57,11 @@ impl Problem {
 
     pub(super) fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = remedy.into();
+        self
+    }
+
+    pub(super) fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = note.into();
         self
     }
 }
@@ -128,6 +136,9 @@ impl Report {
         }
         if !problem.remedy.is_empty() {
             group = group.element(Level::HELP.message(problem.remedy.as_str()));
+        }
+        if !problem.note.is_empty() {
+            group = group.element(Level::NOTE.message(problem.note.as_str()));
         }
         renderer.render(&[group])
     }

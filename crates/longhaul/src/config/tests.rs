@@ -63,6 +63,7 @@ fn all_problems_are_told_at_once_with_line_value_and_remedy() {
             "longhaul.toml:3:9",
             "limits.connections_max = 0 is too small",
             "use 1 or more, or remove it for the default of 100000",
+            "note: too low makes clients wait in the accept queue",
             "unknown section `rutes`",
             "did you mean `routes`?",
             "nothing says where requests go",
@@ -109,6 +110,7 @@ fn a_broken_text_is_told_by_its_syntax_errors_alone() {
     refused("[server\n[limits\n", &["longhaul.toml:1:8", "longhaul.toml:2:8", "unclosed table"]);
     refused("[server]\nworkers = 1\nworkers = 2\n", &["duplicate key"]);
     assert!(!report("a = [").contains("nothing says"));
+    refused(&"key: value\n".repeat(100), &["more syntax errors; is this a TOML file?"]);
 }
 
 #[test]
@@ -250,6 +252,12 @@ fn a_program_is_an_upstream_of_its_own() {
     assert_eq!(settings.gateway.upstreams[app.upstream].name, "app");
     assert_eq!(settings.gateway.routes[0].upstream, app.upstream);
 
+    refused(
+        "[app]\ncommand = \"chainlit run app.py\"",
+        &["no shell takes it apart", "write a list"],
+    );
+    refused("[app]\ncommand = []", &["names no program"]);
+
     let both = Sources { overrides: vec![upstream("10.0.0.1:1")], ..sources() };
     let report = load(both).expect_err("where to?").render(false);
     assert!(report.contains("both a program to start and other upstreams"), "{report}");
@@ -275,7 +283,7 @@ fn port_counts_when_nothing_else_says_where_to_listen() {
     let both = load_with(vec![upstream("10.0.0.1:1"), said], "8123");
     assert_eq!(listen(both.unwrap_or_else(|r| panic!("{r}"))), "127.0.0.1:7".parse().unwrap());
     let wrong = load_with(vec![upstream("10.0.0.1:1")], "http").expect_err("no port");
-    assert!(wrong.render(false).contains("PORT = \"http\" is not a port"));
+    assert!(wrong.render(false).contains("PORT: \"http\" is not a port"));
 }
 
 #[test]
@@ -313,6 +321,44 @@ fn hostile_texts_are_refused_without_a_panic() {
         assert!(report.has_errors());
         let _ = report.render(false);
     }
+}
+
+/// Files that were half written, badly merged or hit by a typing mistake.
+#[test]
+fn mutilated_files_are_told_and_never_panic() {
+    const ROUNDS: u64 = 1_000;
+    let sound = reference::all_keys();
+    let lines: Vec<&str> = sound.lines().filter(|line| !line.starts_with('#')).collect();
+    let mut refused = 0;
+    for seed in 1..=ROUNDS {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut below = |bound: usize| {
+            // xorshift64: the seed of a failing round is in its message.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % bound as u64).unwrap()
+        };
+        let mut text: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        for _ in 0..=below(3) {
+            let (at, other) = (below(text.len()), below(text.len()));
+            match below(5) {
+                0 => drop(text.remove(at)),
+                1 => text.swap(at, other),
+                2 => text.insert(at, text[other].clone()),
+                3 => text[at] = text[at].replace(['"', '1', '='], ["", "-1", "[", "é"][below(4)]),
+                _ => text[at] = text[at].chars().take(below(20)).collect(),
+            }
+        }
+        let outcome = std::panic::catch_unwind(|| match load_text("f", &text.join("\n")) {
+            Ok(loaded) => (false, loaded.report.render(false)),
+            Err(report) => (true, report.render(true)),
+        });
+        let (is_refused, report) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
+        assert!(!is_refused || !report.is_empty(), "seed {seed}: refused without a reason");
+        refused += u64::from(is_refused);
+    }
+    assert!(refused > ROUNDS / 2, "most of them are wrong: {refused}");
 }
 
 #[test]
@@ -412,8 +458,9 @@ fn replicas_may_be_told_who_the_client_is() {
 fn what_is_generated_is_checked_in() {
     for (file, generated, command) in [
         ("docs/reference/longhaul.schema.json", schema::text(), "schema"),
-        ("docs/reference/config.md", reference::page(), "reference"),
-        ("examples/all-keys.toml", reference::all_keys(), "reference --toml"),
+        ("docs/reference/config.md", reference::page(), "reference config"),
+        ("docs/reference/cli.md", crate::cli::page(), "reference cli"),
+        ("examples/all-keys.toml", reference::all_keys(), "reference toml"),
     ] {
         let checked_in = std::fs::read_to_string(root().join(file)).unwrap_or_default();
         assert!(

@@ -11,6 +11,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Origin, Problem};
 
+/// Syntax errors shown. More come of a file in another language, and say nothing new.
+const SYNTAX_ERRORS_MAX: usize = 10;
+
 /// A value and where it was said.
 #[derive(Debug, Clone)]
 pub(super) struct Value {
@@ -68,9 +71,14 @@ impl Table {
     /// Reads TOML. Every syntax error becomes a problem; what could be read is returned.
     pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Self {
         let (table, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
+        let beyond = errors.len().saturating_sub(SYNTAX_ERRORS_MAX);
+        for error in errors.into_iter().take(SYNTAX_ERRORS_MAX) {
             let at = error.span().map_or(Origin::Nowhere, Origin::File);
             problems.push(Problem::error(at, error.message().to_owned()));
+        }
+        if beyond > 0 {
+            let title = format!("{beyond} more syntax errors; is this a TOML file?");
+            problems.push(Problem::error(Origin::Nowhere, title));
         }
         let span = table.span();
         convert_table(span, table.into_inner())

@@ -94,8 +94,8 @@ pub(crate) fn start(settings: &LogSettings) {
     std::panic::set_hook(Box::new(log_panic));
 }
 
-/// Waits until what was logged is written, for a second at most. The last thing before the end.
-pub(crate) fn finish() {
+/// Waits until what was logged is written, for a second at most.
+pub(crate) fn flush() {
     lines::flush();
 }
 

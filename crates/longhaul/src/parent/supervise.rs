@@ -1,6 +1,7 @@
 //! Keeps the application alive: starts it, waits for its first answer, starts it again, ends it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use longhaul_gateway::readiness::{GateGuard, Readiness};
@@ -248,8 +249,31 @@ async fn at(deadline: Option<Instant>) {
     }
 }
 
-/// A port that was free a moment ago. Somebody may take it before the application does; then the
-/// application says so and ends, and the port of the next gateway is another one.
-fn free_port() -> std::io::Result<SocketAddr> {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+/// A port that was free a moment ago, from below the range in which Linux picks the ports of outgoing
+/// connections, so that it is still free when the application has loaded its models. When somebody
+/// takes it all the same, the application says so and ends, and the next gateway picks another one.
+fn free_port() -> io::Result<SocketAddr> {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    const TRIES: usize = 32;
+    let bind = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr();
+    let mut random = [0; 2 * TRIES];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    random
+        .chunks(2)
+        .map(|bytes| FIRST + u16::from_le_bytes([bytes[0], bytes[1]]) % COUNT)
+        .find_map(|port| bind(port).ok())
+        .map_or_else(|| bind(0), Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_free_and_not_one_of_outgoing_connections() {
+        let address = free_port().unwrap();
+        assert!((20_000..32_000).contains(&address.port()), "{address}");
+        TcpListener::bind(address).expect("it is free");
+    }
 }

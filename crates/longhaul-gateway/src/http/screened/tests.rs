@@ -17,6 +17,8 @@ use super::*;
 
 /// Longer than anything here takes, shorter than a human waits.
 const SOON: Duration = Duration::from_secs(10);
+/// More bytes than the kernel keeps for a client that does not read.
+const LARGE: usize = 32 * 1024 * 1024;
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
@@ -110,6 +112,7 @@ async fn answer(
             let body = StreamBody::new(futures_util::stream::iter(frames));
             return Ok(Response::new(BodyExt::boxed(Kept { body, _kept: (exchange, Gone(tell)) })));
         }
+        "/large" => return Ok(Response::new(Full::new(vec![b'x'; LARGE].into()).boxed())),
         "/ws" => {
             let upgrade = hyper::upgrade::on(&mut request);
             tokio::spawn(echo_held_bytes(upgrade));
@@ -310,6 +313,18 @@ async fn bytes_behind_an_upgrade_reach_the_tunnel_and_not_the_parser() {
 }
 
 #[tokio::test]
+async fn bytes_behind_a_refused_upgrade_are_nobodys() {
+    let mut server = Server::start(patient()).await;
+    let refused = UPGRADE.replace("/ws", "/elsewhere");
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    // The answer does not say `close`, yet nothing follows it.
+    let answers = server.exchange(format!("{refused}{smuggled}")).await;
+    assert_eq!(statuses(&answers), ["200"]);
+    assert_eq!(server.next_seen().await, "GET /elsewhere");
+    assert!(server.seen.is_empty());
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_before_its_upgrade_is_answered_is_noticed() {
     let mut server = Server::start(patient()).await;
     let mut client = server.connect().await;
@@ -318,6 +333,33 @@ async fn a_client_that_leaves_before_its_upgrade_is_answered_is_noticed() {
     assert_eq!(server.next_seen().await, "GET /never");
     drop(client);
     assert_eq!(server.next_seen().await, "gone");
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_still_gets_its_answer() {
+    let mut server = Server::start(patient()).await;
+    let mut client = server.connect().await;
+    client.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    assert_eq!(statuses(&rest(&mut client).await), ["200"]);
+
+    let mut client = server.connect().await;
+    client.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    assert!(rest(&mut client).await.len() > LARGE);
+
+    let mut client = server.connect().await;
+    client.write_all(b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    assert_eq!(rest(&mut client).await, "");
+    assert_eq!(server.next_seen().await, "GET /slow");
+    assert_eq!(server.next_seen().await, "GET /large");
+    assert_eq!(server.next_seen().await, "GET /never");
+    assert_eq!(
+        server.next_seen().await,
+        "gone",
+        "not answered while the client could wait for ever"
+    );
 }
 
 #[tokio::test]

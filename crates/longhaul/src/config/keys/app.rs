@@ -15,7 +15,8 @@ pub(super) static APP: Section = Section {
             shape: Shape::Texts("program and its arguments; {port} is the port to listen on"),
             example: "[\"chainlit\", \"run\", \"app.py\", \"--port\", \"{port}\", \"--headless\"]",
             what: "Program to start, like CMD in `longhaul run -- CMD`; PORT is in its environment too",
-            danger: "no shell reads it: use [\"sh\", \"-c\", \"…\"] for one",
+            danger: "no shell reads it: use [\"sh\", \"-c\", \"…\"] for one; a program that goes to the \
+                     background counts as dead",
             ..Key::NEW
         },
         Key {

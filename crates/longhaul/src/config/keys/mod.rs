@@ -183,7 +183,7 @@ pub(crate) fn flags() -> Vec<(&'static str, &'static str, Flag, String)> {
     for section in SECTIONS {
         for key in section.keys {
             if let Some(flag) = key.flag {
-                let help = match (key.default)() {
+                let help = match (key.default)().filter(|default| default != "[]") {
                     Some(default) => {
                         format!("{} [default: {}]", key.what, default.trim_matches('"'))
                     }

@@ -34,6 +34,14 @@ pub(super) fn app(sections: &Sections<'_>) -> Option<AppSettings> {
             .map_or(default.quick_deaths_max, to_usize),
         command,
     };
+    if let [only] = settings.command.as_slice()
+        && only.contains(' ')
+        && !only.starts_with(['/', '.'])
+    {
+        let title = format!("app.command = {only:?} is one text, and no shell takes it apart");
+        let problem = Problem::error(reader.at_key("command"), title);
+        reader.report(problem.remedy("write a list, as in [\"chainlit\", \"run\", \"app.py\"]"));
+    }
     if settings.command.first().is_some_and(|program| program.is_empty())
         || (reader.has("command") && settings.command.is_empty())
     {

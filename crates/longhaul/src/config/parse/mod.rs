@@ -3,6 +3,7 @@
 //! Each part reads its sections and reports; only when nobody reported an error do settings exist.
 
 mod app;
+mod health;
 mod listeners;
 mod process;
 mod routes;

@@ -59,12 +59,13 @@ const CLOSE_CODES = {
   1006: "cut without a close frame",
   1008: "refused by the chat",
   1011: "server error",
-  1012: "the replica is gone or restarts",
+  1012: "service restart",
   1013: "try again later",
 };
 
 const hear = {
   welcome({ room: welcomedTo, replica, history, replicas }) {
+    if (room !== null && room !== welcomedTo) addEvent("The demo was started anew.");
     if (room !== welcomedTo) [room, lastNumber] = [welcomedTo, null];
     attempts = 0;
     openedAt = performance.now();

@@ -3,19 +3,23 @@
 //! A reader returns what it could read and puts the rest into `problems`; nobody stops at the first
 //! problem. Types, ranges and unknown keys are settled here; what a text means is its caller's work.
 
+mod complain;
+
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::keys::{Key, Section, Shape, all_sections};
+pub(in crate::config) use complain::{elsewhere, nearest};
+
+use super::keys::{Key, Section, Shape};
 use super::problem::{Origin, Problem};
 use super::tree::{Kind, Table, Value};
 use super::units::{parse_duration, parse_size, show_duration, show_size};
 
 /// Collects problems from everywhere.
-pub(super) type Problems = RefCell<Vec<Problem>>;
+pub(in crate::config) type Problems = RefCell<Vec<Problem>>;
 
 /// One table being read.
-pub(super) struct Reader<'a> {
+pub(in crate::config) struct Reader<'a> {
     section: &'static Section,
     /// As errors name it: `timeouts`, `upstreams[1]`.
     path: String,
@@ -26,7 +30,7 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Reads `table`, which is `None` when the file does not have it. Reports keys that `section`
     /// does not know.
-    pub(super) fn new(
+    pub(in crate::config) fn new(
         section: &'static Section,
         path: impl Into<String>,
         table: Option<&'a Table>,
@@ -38,27 +42,30 @@ impl<'a> Reader<'a> {
     }
 
     /// Where the table is.
-    pub(super) fn at(&self) -> Origin {
+    pub(in crate::config) fn at(&self) -> Origin {
         self.table.map_or(Origin::Nowhere, |table| table.at.clone())
     }
 
     /// Where a key was said, or its table.
-    pub(super) fn at_key(&self, name: &str) -> Origin {
+    pub(in crate::config) fn at_key(&self, name: &str) -> Origin {
         self.value(name).map_or_else(|| self.at(), |value| value.at.clone())
     }
 
     /// Whether anything was said about this key.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(in crate::config) fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
     }
 
-    pub(super) fn duration(&self, name: &'static str) -> Option<Duration> {
+    pub(in crate::config) fn duration(&self, name: &'static str) -> Option<Duration> {
         self.duration_or_off(name).flatten()
     }
 
     /// `Some(None)` when it was turned off.
     #[expect(clippy::option_option, reason = "absent and turned off are different things")]
-    pub(super) fn duration_or_off(&self, name: &'static str) -> Option<Option<Duration>> {
+    pub(in crate::config) fn duration_or_off(
+        &self,
+        name: &'static str,
+    ) -> Option<Option<Duration>> {
         let key = self.key(name);
         let Shape::Duration { min, max, or_off } = key.shape else {
             unreachable!("{name} is declared as a duration")
@@ -86,7 +93,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn size(&self, name: &'static str) -> Option<usize> {
+    pub(in crate::config) fn size(&self, name: &'static str) -> Option<usize> {
         let key = self.key(name);
         let Shape::Size { min, max } = key.shape else {
             unreachable!("{name} is declared as a size")
@@ -116,7 +123,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn count(&self, name: &'static str) -> Option<u64> {
+    pub(in crate::config) fn count(&self, name: &'static str) -> Option<u64> {
         let key = self.key(name);
         let Shape::Count { min, max } = key.shape else {
             unreachable!("{name} is declared as a count")
@@ -140,7 +147,7 @@ impl<'a> Reader<'a> {
         u64::try_from(number).ok().filter(|number| (min..=max).contains(number))
     }
 
-    pub(super) fn boolean(&self, name: &'static str) -> Option<bool> {
+    pub(in crate::config) fn boolean(&self, name: &'static str) -> Option<bool> {
         let value = self.value(name)?;
         match value.kind {
             Kind::Boolean(boolean) => Some(boolean),
@@ -152,7 +159,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One of the words of a [`Shape::Choice`].
-    pub(super) fn choice(&self, name: &'static str) -> Option<&'static str> {
+    pub(in crate::config) fn choice(&self, name: &'static str) -> Option<&'static str> {
         let key = self.key(name);
         let Shape::Choice(words) = key.shape else {
             unreachable!("{name} is declared as a choice")
@@ -170,7 +177,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text that `parse` understands or explains what is wrong with, as in "has no port".
-    pub(super) fn parsed<T>(
+    pub(in crate::config) fn parsed<T>(
         &self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -181,7 +188,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One text or a list of them, each understood by `parse`.
-    pub(super) fn parsed_list<T>(
+    pub(in crate::config) fn parsed_list<T>(
         &self,
         name: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -199,7 +206,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The elements of a list of any shape.
-    pub(super) fn list(&self, name: &'static str) -> Option<&'a [Value]> {
+    pub(in crate::config) fn list(&self, name: &'static str) -> Option<&'a [Value]> {
         let value = self.value(name)?;
         match &value.kind {
             Kind::List(values) => Some(values),
@@ -211,7 +218,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A table of free keys.
-    pub(super) fn table(&self, name: &'static str) -> Option<&'a Table> {
+    pub(in crate::config) fn table(&self, name: &'static str) -> Option<&'a Table> {
         let value = self.value(name)?;
         match &value.kind {
             Kind::Table(table) => Some(table),
@@ -223,7 +230,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A table inside this one.
-    pub(super) fn child(&self, name: &'static str) -> Option<Reader<'a>> {
+    pub(in crate::config) fn child(&self, name: &'static str) -> Option<Reader<'a>> {
         let section = *self
             .section
             .children
@@ -242,40 +249,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports a required key that is missing. Returns whether all are there.
-    pub(super) fn require(&self) -> bool {
-        let missing = self.section.keys.iter().filter(|key| key.is_required && !self.has(key.name));
-        let mut is_complete = true;
-        for key in missing {
-            is_complete = false;
-            let title = format!("{}.{} is missing", self.path, key.name);
-            let remedy = format!("add `{} = {}`: {}", key.name, key.example, key.what);
-            self.report(Problem::error(self.at(), title).remedy(remedy));
-        }
-        is_complete
-    }
-
-    /// Reports that a value is wrong: `path.name = value: problem`.
-    pub(super) fn wrong(&self, name: &str, value: &Value, problem: &str, remedy: &str) {
-        let shown = if name == "affinity_key" { "…".to_owned() } else { show(value) };
-        let title = format!("{}.{name} = {shown} {problem}", self.path);
-        self.report(Problem::error(value.at.clone(), title).label(problem).remedy(remedy));
-    }
-
-    /// Reports something about a key that is legal but dangerous.
-    pub(super) fn warn(&self, name: &str, danger: &str, remedy: &str) {
-        let shown = self.value(name).map_or(String::new(), |value| format!(" = {}", show(value)));
-        let title = format!("{}.{name}{shown}: {danger}", self.path);
-        self.report(Problem::warning(self.at_key(name), title).remedy(remedy));
-    }
-
     /// Reports a problem of its own making.
-    pub(super) fn report(&self, problem: Problem) {
+    pub(in crate::config) fn report(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
     }
 
     /// The path of this table, as in `upstreams[1]`.
-    pub(super) fn path(&self) -> &str {
+    pub(in crate::config) fn path(&self) -> &str {
         &self.path
     }
 
@@ -312,97 +292,4 @@ impl<'a> Reader<'a> {
             })
             .ok()
     }
-
-    fn wrong_type(&self, key: &Key, value: &Value) {
-        let hint = match (&key.shape, &value.kind) {
-            (Shape::Duration { .. }, Kind::Integer(n)) => {
-                format!("write \"{n}s\" for seconds, with quotes and unit")
-            }
-            (Shape::Size { .. }, Kind::Integer(n)) => {
-                format!("write \"{n}B\" for bytes, with quotes and unit")
-            }
-            (Shape::Duration { .. }, Kind::Boolean(_)) => "write \"off\" or a duration".to_owned(),
-            (_, Kind::Text(_)) => "remove the quotes if the value is right".to_owned(),
-            _ => String::new(),
-        };
-        let problem = format!("is {}", value.kind.name());
-        let expected = format!("this key takes a {}", key.shape.describe());
-        let remedy = if hint.is_empty() { expected } else { format!("{hint}; {expected}") };
-        self.wrong(key.name, value, &problem, &remedy);
-    }
-
-    fn out_of_range(&self, key: &Key, value: &Value, problem: &str, limit: &str) {
-        self.wrong(key.name, value, problem, &self.remedy(key, limit));
-    }
-
-    /// What to do about a wrong value, with the default as the way out.
-    fn remedy(&self, key: &Key, first: &str) -> String {
-        let way_out = match (key.default)() {
-            Some(default) => format!("remove it for the default of {default}"),
-            None => format!("as in {} = {}", key.name, key.example),
-        };
-        let join = if first.is_empty() { "" } else { ", or " };
-        format!("{first}{join}{way_out}")
-    }
-
-    fn report_unknown_keys(&self) {
-        let Some(table) = self.table else { return };
-        let known = || {
-            let keys = self.section.keys.iter().map(|key| key.name);
-            keys.chain(self.section.children.iter().map(|child| child.name))
-        };
-        for (name, entry) in &table.entries {
-            if known().any(|known| known == name) {
-                continue;
-            }
-            let title = format!("{}: unknown key `{}`", self.path, name.escape_debug());
-            let remedy = nearest(name, known()).map_or_else(
-                || elsewhere(name).unwrap_or_else(|| list_known(known())),
-                |near| format!("did you mean `{near}`?"),
-            );
-            let problem = Problem::error(entry.key_at.clone(), title).label("not known here");
-            self.report(problem.remedy(remedy));
-        }
-    }
-}
-
-/// The known word that was probably meant.
-pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    known
-        .map(|known| (strsim::damerau_levenshtein(word, known), known))
-        .filter(|(distance, known)| *distance <= 1 + known.len().min(word.len()) / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
-}
-
-/// A value as the file would say it, short enough for one line.
-pub(super) fn show(value: &Value) -> String {
-    const CHARACTERS_MAX: usize = 60;
-    let text = match &value.kind {
-        Kind::Text(text) => format!("{text:?}"),
-        Kind::Integer(number) => number.to_string(),
-        Kind::Boolean(boolean) => boolean.to_string(),
-        Kind::List(_) => "[…]".to_owned(),
-        Kind::Table(_) => "{…}".to_owned(),
-        Kind::Other(name) => (*name).to_owned(),
-    };
-    if text.chars().count() <= CHARACTERS_MAX {
-        return text;
-    }
-    text.chars().take(CHARACTERS_MAX).chain("…".chars()).collect()
-}
-
-/// Where a key that is not known here would be.
-pub(super) fn elsewhere(name: &str) -> Option<String> {
-    let (section, _) = all_sections()
-        .into_iter()
-        .filter(|(_, section)| section.keys.iter().any(|key| key.name == name))
-        // What holds for everything was rather meant than the exception for one route.
-        .min_by_key(|(path, _)| path.contains('.'))?;
-    Some(format!("`{name}` belongs under [{section}]"))
-}
-
-fn list_known<'w>(known: impl Iterator<Item = &'w str>) -> String {
-    let known: Vec<&str> = known.collect();
-    format!("known here: {}", known.join(", "))
 }

@@ -1,0 +1,16 @@
+//! `longhaul demo` as its visitors meet it.
+
+use crate::support::gateway::Gateway;
+use crate::support::process::Signal;
+use crate::support::{artefact, clients, s};
+
+#[test]
+fn two_visitors_talk_and_survive_the_stop_of_a_replica() {
+    let mut demo = Gateway::demo();
+    let picture = artefact("demo.png");
+    let arguments = [&demo.http(), picture.to_str().unwrap()];
+    clients::run("demo.mjs", &arguments, s(90));
+    demo.process.signal(Signal::INT);
+    let status = demo.process.end(s(10));
+    assert_eq!(status.code(), Some(0), "Ctrl-C ends it in good order");
+}

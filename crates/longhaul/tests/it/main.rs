@@ -1,0 +1,35 @@
+//! Stories about the whole process: the real binary between real backends and real clients.
+//!
+//! A new story goes where its subject is listed below; a new subject gets a file and a line. What
+//! two stories share belongs to `support`. Programs that are not Rust live in `tests/e2e`.
+//!
+//! `cargo xtask setup` installs what they start; `cargo xtask test --only NAME` runs some of them.
+// A story may fail wherever it likes, and says its seeds and figures.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+
+mod support;
+
+// Applications, as their users meet them.
+mod chainlit;
+mod demo;
+mod echo;
+mod socketio;
+
+// The two protocols, to the byte.
+mod attack;
+mod bodies;
+mod http;
+mod relay;
+mod tcp;
+
+// Replicas and discovery.
+mod discovery;
+mod replicas;
+
+// The life of the process.
+mod cli;
+mod drain;
+mod leak;
+mod limits;
+mod logs;
+mod parent;

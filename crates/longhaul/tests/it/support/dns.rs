@@ -1,0 +1,50 @@
+//! A real DNS server (dnsmasq) whose records a story changes.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use super::process::Process;
+use super::wait_until;
+
+/// A running server; dropping it leaves the port dead.
+pub(crate) struct Dns {
+    _process: Process,
+    pub(crate) address: SocketAddr,
+}
+
+impl Dns {
+    /// Serves these records, as dnsmasq's options say them: `host-record=…`, `srv-host=…`.
+    #[track_caller]
+    pub(crate) fn start(records: &[String]) -> Self {
+        // dnsmasq takes port 0 for "no DNS": find a free one for it.
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("loopback has free ports");
+        let address = socket.local_addr().expect("it is bound");
+        drop(socket);
+        Self::start_on(address, records)
+    }
+
+    /// The same where a server was before.
+    #[track_caller]
+    pub(crate) fn start_on(address: SocketAddr, records: &[String]) -> Self {
+        let program = ["/usr/sbin/dnsmasq", "/usr/bin/dnsmasq"];
+        let program = program.iter().find(|path| std::path::Path::new(path).exists());
+        let mut command = Command::new(program.unwrap_or(&"dnsmasq"));
+        command.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+        ]);
+        command.args(["--bind-interfaces", "--listen-address=127.0.0.1", "--local-ttl=1"]);
+        command.args(["--log-facility=-", "--user=", "--pid-file=", "--local=/test/", "--no-ping"]);
+        command.arg(format!("--port={}", address.port()));
+        command.args(records.iter().map(|record| format!("--{record}")));
+        let mut process = Process::start("dnsmasq", &mut command);
+        wait_until("dnsmasq has bound its port", Duration::from_secs(10), || {
+            assert!(process.is_running(), "dnsmasq ended: {:#?}", process.lines());
+            UdpSocket::bind(address).is_err()
+        });
+        Self { _process: process, address }
+    }
+}
