@@ -1,5 +1,7 @@
 //! Raw TCP: moves bytes both ways and understands none of them.
 
+mod splice;
+
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -9,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use longhaul_proto::proxy_protocol::Ends;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
+use self::splice::{Bulk, Moved};
 use crate::config::TcpRoute;
 use crate::connection::Connection;
 use crate::dial::Dial;
@@ -66,6 +68,7 @@ pub(crate) async fn serve(
         client: Stream::new(client),
         backend: Stream::new(backend),
         has_ended: [false; 2],
+        bulk: [Bulk::default(), Bulk::default()],
         moved_at: opened_at,
     };
     let cause = pipe.run(prefix, &control, route.idle, route.linger).await;
@@ -94,6 +97,8 @@ struct Pipe {
     backend: Stream<Transport>,
     /// Whether the client, the backend, sends no more.
     has_ended: [bool; 2],
+    /// From the client, from the backend.
+    bulk: [Bulk; 2],
     moved_at: Instant,
 }
 
@@ -154,11 +159,16 @@ impl Pipe {
             self.moved_at = Instant::now();
         }
         let [client_ended, backend_ended] = &mut self.has_ended;
+        let [up, down] = &mut self.bulk;
         with_scratch(BUFFER_BYTES, |scratch| {
             for _ in 0..TURNS_MAX {
-                let up = step(&mut self.client, &mut self.backend, client_ended, cx, scratch)
+                let mut one_way = Way { has_ended: client_ended, bulk: up };
+                let up = one_way
+                    .step(&mut self.client, &mut self.backend, cx, scratch)
                     .map_err(|is_reader| if is_reader { "client_gone" } else { "replica_gone" })?;
-                let down = step(&mut self.backend, &mut self.client, backend_ended, cx, scratch)
+                let mut other_way = Way { has_ended: backend_ended, bulk: down };
+                let down = other_way
+                    .step(&mut self.backend, &mut self.client, cx, scratch)
                     .map_err(|is_reader| if is_reader { "replica_gone" } else { "client_gone" })?;
                 if !up && !down {
                     return Ok(());
@@ -171,32 +181,54 @@ impl Pipe {
     }
 }
 
-/// Moves what `from` has to `to`. Says whether something moved.
-///
-/// # Errors
-/// True when reading failed, false when writing did.
-fn step<A, B>(
-    from: &mut Stream<A>,
-    to: &mut Stream<B>,
-    has_ended: &mut bool,
-    cx: &mut Context<'_>,
-    scratch: &mut [u8],
-) -> Result<bool, bool>
-where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
-{
-    if *has_ended || to.is_blocked() {
-        return Ok(false);
-    }
-    match from.poll_read(cx, scratch) {
-        Poll::Pending => Ok(false),
-        Poll::Ready(Ok(0)) => {
-            *has_ended = true;
-            to.finish();
-            to.flush(cx).map_err(|_| false)
+/// One direction of a connection.
+struct Way<'a> {
+    has_ended: &'a mut bool,
+    bulk: &'a mut Bulk,
+}
+
+impl Way<'_> {
+    /// Moves what `from` has to `to`. Says whether something moved.
+    ///
+    /// # Errors
+    /// True when reading failed, false when writing did.
+    fn step(
+        &mut self,
+        from: &mut Stream<Transport>,
+        to: &mut Stream<Transport>,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Result<bool, bool> {
+        if *self.has_ended || to.is_blocked() {
+            return Ok(false);
         }
-        Poll::Ready(Ok(len)) => to.write(cx, &scratch[..len]).map(|()| true).map_err(|_| false),
-        Poll::Ready(Err(_)) => Err(true),
+        if self.bulk.is_on()
+            && let (Transport::Plain(source), Transport::Plain(sink)) = (from.io(), to.io())
+        {
+            match self.bulk.step(source, sink, cx)? {
+                Moved::Some(len) => {
+                    from.bytes_read += len as u64;
+                    return Ok(true);
+                }
+                Moved::Nothing => return Ok(false),
+                Moved::End => return self.end(to, cx),
+                Moved::Refused => {}
+            }
+        }
+        match from.poll_read(cx, scratch) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0)) => self.end(to, cx),
+            Poll::Ready(Ok(len)) => {
+                self.bulk.note_read(len == scratch.len());
+                to.write(cx, &scratch[..len]).map(|()| true).map_err(|_| false)
+            }
+            Poll::Ready(Err(_)) => Err(true),
+        }
+    }
+
+    fn end(&mut self, to: &mut Stream<Transport>, cx: &mut Context<'_>) -> Result<bool, bool> {
+        *self.has_ended = true;
+        to.finish();
+        to.flush(cx).map_err(|_| false)
     }
 }
