@@ -20,6 +20,10 @@ mod attack;
 mod bodies;
 mod http;
 mod relay;
+
+// Layer 4, and who connects through it.
+mod passthrough;
+mod proxy_protocol;
 mod tcp;
 
 // Replicas and discovery.

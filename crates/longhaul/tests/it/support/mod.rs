@@ -8,6 +8,7 @@ pub(crate) mod dns;
 pub(crate) mod frames;
 pub(crate) mod gateway;
 pub(crate) mod process;
+pub(crate) mod proxies;
 pub(crate) mod raw;
 pub(crate) mod recorder;
 
