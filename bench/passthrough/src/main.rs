@@ -227,9 +227,8 @@ async fn splice_burst(
         if waits {
             from.readable().await?;
         }
-        let taken = from.try_io(Interest::READABLE, || {
-            Ok(splice(from, None, pipe_in, None, capacity, flags)?)
-        });
+        let taken = from
+            .try_io(Interest::READABLE, || Ok(splice(from, None, pipe_in, None, capacity, flags)?));
         let mut left = match taken {
             Ok(0) => return Ok(false),
             Ok(taken) => taken,
@@ -238,9 +237,8 @@ async fn splice_burst(
         };
         while left > 0 {
             to.writable().await?;
-            let given = to.try_io(Interest::WRITABLE, || {
-                Ok(splice(pipe_out, None, to, None, left, flags)?)
-            });
+            let given = to
+                .try_io(Interest::WRITABLE, || Ok(splice(pipe_out, None, to, None, left, flags)?));
             match given {
                 Ok(given) => left -= given,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

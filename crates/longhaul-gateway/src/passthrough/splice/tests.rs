@@ -75,16 +75,16 @@ async fn a_source_with_nothing_to_say_holds_no_pipe() {
     for _ in 0..3 {
         client.write_all(&buffer).await.unwrap();
         let mut moved = 0;
-        poll_fn(|cx| {
+        let last = poll_fn(|cx| {
             loop {
                 match bulk.step(&from, &to, cx).unwrap() {
                     Moved::Some(len) => moved += len,
                     Moved::Nothing if moved < buffer.len() => return Poll::Pending,
-                    last => return Poll::Ready(assert_eq!(last, Moved::Nothing)),
+                    last => return Poll::Ready(last),
                 }
             }
-        })
-        .await;
+        });
+        assert_eq!(last.await, Moved::Nothing);
         assert!(bulk.is_on() && bulk.lent.is_none());
         assert_eq!(pipes(), (1, 1));
         server.read_exact(&mut buffer).await.unwrap();
@@ -98,11 +98,11 @@ async fn thin_moves_go_back_to_copying() {
     let mut bulk = bulk();
     for _ in 0..THIN_MOVES_MAX {
         client.write_all(b"thin").await.unwrap();
-        poll_fn(|cx| match bulk.step(&from, &to, cx).unwrap() {
+        let moved = poll_fn(|cx| match bulk.step(&from, &to, cx).unwrap() {
             Moved::Nothing => Poll::Pending,
-            moved => Poll::Ready(assert_eq!(moved, Moved::Some(4))),
-        })
-        .await;
+            moved => Poll::Ready(moved),
+        });
+        assert_eq!(moved.await, Moved::Some(4));
         server.read_exact(&mut [0; 4]).await.unwrap();
     }
     assert!(!bulk.is_on());
