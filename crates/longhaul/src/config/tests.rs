@@ -445,6 +445,20 @@ fn tcp_routes_of_one_listener_are_told_apart_by_name() {
 }
 
 #[test]
+fn routes_without_listeners_leave_raw_ports_alone() {
+    let listeners = |listen: &str, sni: &str| {
+        let tcp = format!("[[tcp]]\nlistener = \"p\"\nupstream = \"a\"\n{sni}\n");
+        let text = format!("[server]\nlisten = {listen}\n{ONE}[[routes]]\nupstream = \"a\"\n{tcp}");
+        settings(&text).gateway.routes[0].listeners.clone()
+    };
+    let two = "[\"p=127.0.0.1:1\", \"q=127.0.0.1:2\"]";
+    assert_eq!(listeners(two, ""), [1]);
+    assert!(listeners(two, "sni = \"a.example\"").is_empty());
+    // Shared, since nothing else would be served by the route.
+    assert!(listeners("[\"p=127.0.0.1:1\"]", "").is_empty());
+}
+
+#[test]
 fn replicas_may_be_told_who_the_client_is() {
     let version = |word: &str| {
         let config = settings(&format!("{ONE}send_proxy_protocol = \"{word}\"")).gateway;

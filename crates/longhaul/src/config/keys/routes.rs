@@ -58,7 +58,8 @@ pub(super) static ROUTES: Section = Section {
             name: "listeners",
             shape: Shape::Texts("names of listeners"),
             example: "[\"public\"]",
-            what: "Listeners it serves; by default all that no TCP route has for itself",
+            what: "Listeners it serves; by default all but those where a TCP route without `sni` takes \
+                   whatever comes, and all when that leaves none",
             ..Key::NEW
         },
         Key {

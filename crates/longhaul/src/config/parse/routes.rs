@@ -33,12 +33,29 @@ pub(super) fn read(
         tcp_readers.iter().filter_map(|reader| tcp_route(reader, listeners, upstreams)).collect();
     report_tcp_twins(&tcp_readers, &tcp, listeners);
     let mut routes = Routes { http, tcp };
+    leave_to_tcp(&mut routes, listeners.len());
     if !sections.has("routes") && !sections.has("tcp") {
         routes.http.extend(catch_all(sections, upstreams, base, has_app));
     } else if readers.len() == routes.http.len() && tcp_readers.len() == routes.tcp.len() {
         warn_of_unused(sections, upstreams, &routes);
     }
     routes
+}
+
+/// HTTP routes that name no listener leave alone those on which a TCP route takes whatever comes:
+/// there every connection would wait for its first bytes, and a server that speaks first for ever.
+/// When that leaves none, they share.
+fn leave_to_tcp(routes: &mut Routes, listeners: usize) {
+    let takes_all = |route: &TcpRoute| route.server_names.is_none();
+    let tcp: Vec<usize> =
+        routes.tcp.iter().filter(|route| takes_all(route)).map(|route| route.listener).collect();
+    let free: Vec<usize> = (0..listeners).filter(|listener| !tcp.contains(listener)).collect();
+    if tcp.is_empty() || free.is_empty() {
+        return;
+    }
+    for route in routes.http.iter_mut().filter(|route| route.listeners.is_empty()) {
+        route.listeners.clone_from(&free);
+    }
 }
 
 /// With one upstream and no route, everything goes there.
