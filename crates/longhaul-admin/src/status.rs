@@ -22,7 +22,9 @@ pub(crate) struct Status {
     draining: bool,
     /// Bound addresses.
     listeners: Vec<String>,
-    /// Client connections open now, WebSockets included.
+    /// Raw TCP connections open now.
+    tcp_open: usize,
+    /// Client connections open now, WebSockets and raw TCP included.
     connections_open: usize,
     /// WebSockets open now.
     websockets_open: usize,
@@ -47,6 +49,7 @@ struct Replica {
     state: &'static str,
     websockets_open: usize,
     requests_open: usize,
+    tcp_open: usize,
     /// What the last probe failed with; null when it passed, or none is sent.
     probe_failure: Option<String>,
 }
@@ -71,6 +74,7 @@ impl Status {
             upstreams,
             websockets_open,
             websockets_total,
+            tcp_open,
             connections_open,
             uptime,
             ..
@@ -83,6 +87,7 @@ impl Status {
             draining: readiness.is_draining(),
             listeners: listeners.iter().map(ToString::to_string).collect(),
             connections_open,
+            tcp_open,
             websockets_open,
             websockets_total,
             upstreams: upstreams.into_iter().map(Upstream::from).collect(),
@@ -105,6 +110,7 @@ impl From<ReplicaSnapshot> for Replica {
             state: replica.state,
             websockets_open: replica.websockets_open,
             requests_open: replica.requests_open,
+            tcp_open: replica.tcp_open,
             probe_failure: replica.probe_failure,
         }
     }

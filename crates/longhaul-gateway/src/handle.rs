@@ -29,7 +29,9 @@ pub struct Snapshot {
     pub websockets_open: usize,
     /// WebSockets opened since the start.
     pub websockets_total: u64,
-    /// Client connections open now, WebSockets included.
+    /// Raw TCP connections open now.
+    pub tcp_open: usize,
+    /// Client connections open now, WebSockets and raw TCP included.
     pub connections_open: usize,
     /// TLS handshakes of clients since the start that were finished.
     pub handshakes: u64,
@@ -61,6 +63,8 @@ pub struct ReplicaSnapshot {
     pub websockets_open: usize,
     /// Requests it answers through this gateway.
     pub requests_open: usize,
+    /// Raw TCP connections it holds through this gateway.
+    pub tcp_open: usize,
     /// What its last probe failed with; `None` when it passed, or none is sent.
     pub probe_failure: Option<String>,
 }
@@ -94,6 +98,7 @@ impl Handle {
             upstreams: shared.upstreams.iter().map(|upstream| upstream.snapshot(now)).collect(),
             websockets_open: shared.registry.len(),
             websockets_total: shared.telemetry.websockets_total.load(Ordering::Relaxed),
+            tcp_open: shared.streams.len(),
             connections_open: shared.connections_open.load(Ordering::Relaxed),
             handshakes: shared.telemetry.handshakes.load(Ordering::Relaxed),
             handshakes_failed: shared.telemetry.handshakes_failed.load(Ordering::Relaxed),
