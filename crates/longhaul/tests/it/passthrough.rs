@@ -2,13 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::apps::{App, free_address};
 use crate::support::gateway::Gateway;
+use crate::support::pair::Pair;
 use crate::support::process::Process;
 use crate::support::raw::{self, Raw};
 use crate::support::recorder::{Answer, Recorder};
@@ -21,34 +22,24 @@ const HELLO_IN_RECORDS: &[u8] = include_bytes!("../../../../fuzz/seeds/client_he
 /// A TLS server with a certificate of its own, which says every line backwards.
 struct TlsServer {
     address: SocketAddr,
-    certificate: PathBuf,
+    pair: Pair,
     _process: Process,
-    _directory: tempfile::TempDir,
 }
 
 impl TlsServer {
     #[track_caller]
     fn start(name: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let file = |name: &str| directory.path().join(name);
-        let (certificate, key) = (file("cert.pem"), file("key.pem"));
-        let mut command = Command::new("openssl");
-        command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-        command.args(["-nodes", "-days", "2", "-subj", &format!("/CN={name}")]);
-        command.args(["-addext", &format!("subjectAltName=DNS:{name}")]);
-        command.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
-        let made = command.stderr(Stdio::null()).status().expect("openssl is installed");
-        assert!(made.success());
+        let pair = Pair::make(name);
         let address = free_address();
         let mut command = Command::new("openssl");
         command.args(["s_server", "-quiet", "-rev", "-accept", &address.to_string()]);
-        command.arg("-cert").arg(&certificate).arg("-key").arg(&key);
+        command.arg("-cert").arg(&pair.certificate).arg("-key").arg(&pair.key);
         let mut process = Process::start(format!("openssl s_server ({name})"), &mut command);
         wait_until("the TLS server accepts", s(20), || {
             assert!(process.is_running(), "{:#?}", process.lines());
             TcpStream::connect(address).is_ok()
         });
-        Self { address, certificate, _process: process, _directory: directory }
+        Self { address, pair, _process: process }
     }
 }
 
@@ -82,11 +73,11 @@ fn two_names_on_one_port_meet_their_own_certificates() {
         web.address, first.address, second.address
     ));
     for (name, server) in [("a.example", &first), ("deep.b.example", &second)] {
-        let seen = tls_client(gateway.address(), name, &server.certificate, "hello");
+        let seen = tls_client(gateway.address(), name, &server.pair.certificate, "hello");
         assert!(seen.contains("Verify return code: 0 (ok)"), "{seen}");
         assert!(seen.contains("olleh"), "{seen}");
     }
-    let crossed = tls_client(gateway.address(), "a.example", &second.certificate, "hello");
+    let crossed = tls_client(gateway.address(), "a.example", &second.pair.certificate, "hello");
     assert!(crossed.contains("verify error") && !crossed.contains("olleh"), "{crossed}");
     assert_eq!(raw::get(gateway.address(), "/").text(), "web");
 }
@@ -100,7 +91,7 @@ fn a_name_that_nobody_serves_is_told_so() {
          [[tcp]]\nlistener = \"public\"\nupstream = \"a\"\nsni = \"a.example\"\n",
         server.address
     ));
-    let seen = tls_client(gateway.address(), "c.example", &server.certificate, "hello");
+    let seen = tls_client(gateway.address(), "c.example", &server.pair.certificate, "hello");
     assert!(seen.contains("unrecognized name"), "{seen}");
     wait_until("the log names it", s(10), || {
         let lines = gateway.process.lines();
@@ -138,7 +129,7 @@ fn the_hybrid_example_does_what_it_says() {
     let [public, database] = gateway.listeners[..] else { panic!("{:?}", gateway.listeners) };
     assert_eq!(raw::get(public, "/").text(), "web");
     frames::echo(&mut frames::open(public, "/ws/echo"), "hello");
-    let seen = tls_client(public, "vault.example", &vault.certificate, "hello");
+    let seen = tls_client(public, "vault.example", &vault.pair.certificate, "hello");
     assert!(seen.contains("Verify return code: 0 (ok)") && seen.contains("olleh"), "{seen}");
     let mut client = connect(database);
     client.write_all(b"hello").unwrap();

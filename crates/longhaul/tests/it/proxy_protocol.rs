@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 
 use crate::support::apps::App;
 use crate::support::gateway::Gateway;
+use crate::support::pair::Pair;
 use crate::support::proxies::{self, curl_from};
 use crate::support::raw::Raw;
 use crate::support::recorder::{Answer, Recorder};
@@ -72,6 +74,32 @@ fn clients_behind_nginx_keep_their_address() {
     ));
     let expected = format!("127.0.0.9 {}", front.address.port());
     assert_eq!(curl_from("127.0.0.9", front.address), expected);
+}
+
+/// The header comes before TLS, which a TCP load balancer does not look into.
+#[test]
+fn the_client_is_known_inside_of_tls_that_ends_here() {
+    let mirror = mirror();
+    let pair = Pair::make("chat.example");
+    let gateway = Gateway::with_config_unready(&format!(
+        "[[certificates]]\ncertificate = {:?}\nkey = {:?}\n\
+         [[listeners]]\nname = \"lb\"\naddress = \"127.0.0.1:0\"\n\
+         proxy_protocol = \"required\"\nproxy_protocol_from = \"loopback\"\n\
+         [listeners.tls]\nmode = \"on\"\n\
+         [[upstreams]]\nname = \"web\"\nreplicas = [\"{}\"]\n",
+        pair.certificate, pair.key, mirror.address
+    ));
+    let front = proxies::haproxy(
+        "tcp",
+        &format!("listen l\n bind {{bind}}\n server g {} send-proxy-v2", gateway.address()),
+    );
+    let port = front.address.port();
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--max-time", "20", "--interface", "127.0.0.9"]);
+    curl.args(["--connect-to", &format!("chat.example:443:{}", front.address), "--cacert"]);
+    let output = curl.arg(&pair.certificate).arg("https://chat.example/").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(text, format!("127.0.0.9 {port}"), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub(crate) mod clients;
 pub(crate) mod dns;
 pub(crate) mod frames;
 pub(crate) mod gateway;
+pub(crate) mod pair;
 pub(crate) mod process;
 pub(crate) mod proxies;
 pub(crate) mod raw;
