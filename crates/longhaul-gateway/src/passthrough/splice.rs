@@ -2,7 +2,7 @@
 //! to user space.
 //!
 //! Measured (`bench/passthrough`): where reads fill the copying path's buffer, this halves the CPU
-//! time per byte; for small messages it costs up to a half more, and a new pipe as much as a message.
+//! time per byte; for small messages it gains nothing, and a new pipe costs about half of one.
 //! So a direction starts by copying, comes here once its reads are full, and goes back when they are
 //! thin. A pipe is lent while bytes flow and given back as soon as the source has nothing more:
 //! connections that are idle hold none.
