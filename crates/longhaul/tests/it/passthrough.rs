@@ -198,6 +198,28 @@ fn a_hello_in_pieces_and_what_follows_arrive_untouched() {
 }
 
 #[test]
+fn a_hello_that_does_not_end_is_given_up() {
+    let (replica, listener) = one_server();
+    listener.set_nonblocking(true).unwrap();
+    let gateway = Gateway::with_config_unready(&format!(
+        "[server]\nlisten = [\"public=127.0.0.1:0\"]\n[timeouts]\nhead = \"300ms\"\n\
+         [[upstreams]]\nname = \"tls\"\nreplicas = [\"{replica}\"]\n\
+         [[tcp]]\nlistener = \"public\"\nupstream = \"tls\"\nsni = \"*\"\n"
+    ));
+    // One that stops halfway, and one that says it will be longer than any hello.
+    let endless = b"\x16\x03\x01\x40\x00\x01\x00\xff\xff\x03\x03";
+    for bytes in [&HELLO[..HELLO.len() / 2], endless] {
+        let started = Instant::now();
+        let mut client = Raw::connect(gateway.address());
+        client.send(bytes);
+        client.assert_closed();
+        assert!(started.elapsed() < s(5));
+    }
+    let nobody = listener.accept().expect_err("the replica is not bothered");
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
 fn either_side_may_end_its_direction_first() {
     let (replica, listener) = one_server();
     let gateway = port(replica, "");
