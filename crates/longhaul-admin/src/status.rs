@@ -2,9 +2,12 @@
 //!
 //! These structs are the contract; the gateway's snapshot may change without them.
 
+use std::time::UNIX_EPOCH;
+
 use longhaul_gateway::Handle;
 use longhaul_gateway::handle::{ReplicaSnapshot, Snapshot, UpstreamSnapshot};
 use longhaul_gateway::supervise::TaskSnapshot;
+use longhaul_gateway::tls::CertificateSnapshot;
 use serde::Serialize;
 
 use crate::health::seconds;
@@ -32,6 +35,12 @@ pub(crate) struct Status {
     websockets_total: u64,
     /// In the order of the config.
     upstreams: Vec<Upstream>,
+    /// TLS handshakes of clients since the start that were finished.
+    tls_handshakes_total: u64,
+    /// Those that failed or took too long.
+    tls_handshakes_failed_total: u64,
+    /// In the order of the config.
+    certificates: Vec<Certificate>,
     /// Discovery and probes, in the order in which they were started.
     tasks: Vec<Task>,
 }
@@ -52,6 +61,21 @@ struct Replica {
     tcp_open: usize,
     /// What the last probe failed with; null when it passed, or none is sent.
     probe_failure: Option<String>,
+}
+
+/// A certificate that listeners prove themselves with.
+#[derive(Debug, Serialize)]
+struct Certificate {
+    file: String,
+    names: Vec<String>,
+    /// Its last moment, in seconds since 1970.
+    not_after_s: f64,
+    /// How often a new one took its place since the start.
+    swaps: u64,
+    /// How often new files were refused since the start, and the old pair kept.
+    refusals: u64,
+    /// What is wrong with the files that are there now; null when nothing is.
+    last_refusal: Option<String>,
 }
 
 /// A task that watches. It is restarted when it fails, which never touches serving.
@@ -77,6 +101,9 @@ impl Status {
             tcp_open,
             connections_open,
             uptime,
+            handshakes,
+            handshakes_failed,
+            certificates,
             ..
         } = handle.snapshot();
         let readiness = handle.readiness();
@@ -91,6 +118,9 @@ impl Status {
             websockets_open,
             websockets_total,
             upstreams: upstreams.into_iter().map(Upstream::from).collect(),
+            tls_handshakes_total: handshakes,
+            tls_handshakes_failed_total: handshakes_failed,
+            certificates: certificates.into_iter().map(Certificate::from).collect(),
             tasks: handle.tasks().into_iter().map(Task::from).collect(),
         }
     }
@@ -112,6 +142,20 @@ impl From<ReplicaSnapshot> for Replica {
             requests_open: replica.requests_open,
             tcp_open: replica.tcp_open,
             probe_failure: replica.probe_failure,
+        }
+    }
+}
+
+impl From<CertificateSnapshot> for Certificate {
+    fn from(certificate: CertificateSnapshot) -> Self {
+        let not_after = certificate.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            file: certificate.file.display().to_string(),
+            names: certificate.names,
+            not_after_s: seconds(not_after),
+            swaps: certificate.swaps,
+            refusals: certificate.refusals,
+            last_refusal: certificate.last_refusal,
         }
     }
 }

@@ -7,6 +7,8 @@ use longhaul_gateway::config::{Affinity, HostPattern, ReplicaSource, Strategy};
 
 use super::*;
 
+mod tls;
+
 /// The report on a text, plain.
 #[track_caller]
 fn report(text: &str) -> String {
