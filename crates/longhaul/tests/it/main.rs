@@ -26,6 +26,9 @@ mod passthrough;
 mod proxy_protocol;
 mod tcp;
 
+// What lies around them.
+mod tls;
+
 // Replicas and discovery.
 mod discovery;
 mod replicas;
