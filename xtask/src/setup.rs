@@ -8,13 +8,17 @@ use std::path::{Path, PathBuf};
 
 use crate::shell::{Failure, command, is_on_path, root, run, step, succeeds};
 
-/// A program that the stories start, and the Debian package it comes from.
-const PROGRAMS: [(&str, &str); 6] = [
+/// A program that the stories start, or a file that it needs, and the Debian package it comes from.
+const PROGRAMS: [(&str, &str); 10] = [
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("dnsmasq", "dnsmasq-base"),
+    ("haproxy", "haproxy"),
+    ("nginx", "nginx"),
+    ("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("openssl", "openssl"),
     ("python3", "python3"),
 ];
 
@@ -65,6 +69,9 @@ fn debian() -> Result<(), Failure> {
         )));
     }
     println!("Debian packages: installing {}", missing.join(" "));
+    if Path::new("/run/systemd/system").exists() {
+        println!("haproxy and nginx come with services; `systemctl disable --now` keeps them off");
+    }
     apt_get(&["update"])
         .and_then(|()| {
             apt_get(

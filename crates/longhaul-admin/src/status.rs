@@ -2,9 +2,12 @@
 //!
 //! These structs are the contract; the gateway's snapshot may change without them.
 
+use std::time::UNIX_EPOCH;
+
 use longhaul_gateway::Handle;
 use longhaul_gateway::handle::{ReplicaSnapshot, Snapshot, UpstreamSnapshot};
 use longhaul_gateway::supervise::TaskSnapshot;
+use longhaul_gateway::tls::CertificateSnapshot;
 use serde::Serialize;
 
 use crate::health::seconds;
@@ -22,7 +25,9 @@ pub(crate) struct Status {
     draining: bool,
     /// Bound addresses.
     listeners: Vec<String>,
-    /// Client connections open now, WebSockets included.
+    /// Raw TCP connections open now.
+    tcp_open: usize,
+    /// Client connections open now, WebSockets and raw TCP included.
     connections_open: usize,
     /// WebSockets open now.
     websockets_open: usize,
@@ -30,6 +35,12 @@ pub(crate) struct Status {
     websockets_total: u64,
     /// In the order of the config.
     upstreams: Vec<Upstream>,
+    /// TLS handshakes of clients since the start that were finished.
+    tls_handshakes_total: u64,
+    /// Those that failed or took too long.
+    tls_handshakes_failed_total: u64,
+    /// In the order of the config.
+    certificates: Vec<Certificate>,
     /// Discovery and probes, in the order in which they were started.
     tasks: Vec<Task>,
 }
@@ -47,8 +58,24 @@ struct Replica {
     state: &'static str,
     websockets_open: usize,
     requests_open: usize,
+    tcp_open: usize,
     /// What the last probe failed with; null when it passed, or none is sent.
     probe_failure: Option<String>,
+}
+
+/// A certificate that listeners prove themselves with.
+#[derive(Debug, Serialize)]
+struct Certificate {
+    file: String,
+    names: Vec<String>,
+    /// Its last moment, in seconds since 1970.
+    not_after_s: f64,
+    /// How often a new one took its place since the start.
+    swaps: u64,
+    /// How often new files were refused since the start, and the old pair kept.
+    refusals: u64,
+    /// What is wrong with the files that are there now; null when nothing is.
+    last_refusal: Option<String>,
 }
 
 /// A task that watches. It is restarted when it fails, which never touches serving.
@@ -71,8 +98,12 @@ impl Status {
             upstreams,
             websockets_open,
             websockets_total,
+            tcp_open,
             connections_open,
             uptime,
+            handshakes,
+            handshakes_failed,
+            certificates,
             ..
         } = handle.snapshot();
         let readiness = handle.readiness();
@@ -83,9 +114,13 @@ impl Status {
             draining: readiness.is_draining(),
             listeners: listeners.iter().map(ToString::to_string).collect(),
             connections_open,
+            tcp_open,
             websockets_open,
             websockets_total,
             upstreams: upstreams.into_iter().map(Upstream::from).collect(),
+            tls_handshakes_total: handshakes,
+            tls_handshakes_failed_total: handshakes_failed,
+            certificates: certificates.into_iter().map(Certificate::from).collect(),
             tasks: handle.tasks().into_iter().map(Task::from).collect(),
         }
     }
@@ -105,7 +140,22 @@ impl From<ReplicaSnapshot> for Replica {
             state: replica.state,
             websockets_open: replica.websockets_open,
             requests_open: replica.requests_open,
+            tcp_open: replica.tcp_open,
             probe_failure: replica.probe_failure,
+        }
+    }
+}
+
+impl From<CertificateSnapshot> for Certificate {
+    fn from(certificate: CertificateSnapshot) -> Self {
+        let not_after = certificate.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            file: certificate.file.display().to_string(),
+            names: certificate.names,
+            not_after_s: seconds(not_after),
+            swaps: certificate.swaps,
+            refusals: certificate.refusals,
+            last_refusal: certificate.last_refusal,
         }
     }
 }

@@ -54,7 +54,9 @@ fn loopback() -> SocketAddr {
 fn config() -> Config {
     let replica = ReplicaSource::Static { address: REPLICA, weight: 1 };
     Config {
-        listeners: vec![Listener { name: "public".into(), address: loopback() }],
+        listeners: vec![Listener::new("public", loopback())],
+        certificates: Vec::new(),
+        certificate_watch: None,
         admin: None,
         workers: 1,
         limits: Limits::default(),

@@ -10,13 +10,22 @@ use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 pub use longhaul_policy::balance::Strategy;
 pub use longhaul_policy::health::HealthPolicy;
-pub use longhaul_policy::route::RoutePattern;
+pub use longhaul_policy::route::{HostPattern, RoutePattern};
+pub use longhaul_proto::proxy_protocol;
+
+use crate::tls::{Pair, TlsTerms, UpstreamTls};
 
 /// Everything one gateway needs to run.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where clients arrive. At least one.
     pub listeners: Vec<Listener>,
+    /// What listeners that terminate TLS prove themselves with: each is shown for its own names, the
+    /// first one also for all others. At least one where a listener has [`Listener::tls`].
+    pub certificates: Vec<Pair>,
+    /// How often the files of certificates are looked at; `None`: never. Default: 5 s. A pair that
+    /// changed is in use after two looks.
+    pub certificate_watch: Option<Duration>,
     /// Where the admin API listens; `None` turns it off.
     pub admin: Option<SocketAddr>,
     /// Relay threads, each with its own accept queue. Default: the number of cores.
@@ -49,6 +58,18 @@ pub struct Listener {
     pub name: String,
     /// Address to bind; port 0 takes a free one.
     pub address: SocketAddr,
+    /// Who must begin each connection with a PROXY protocol header; all others are refused. `None`:
+    /// nobody sends one, and it would be read as the client's own bytes.
+    pub proxy_senders: Option<Vec<IpNet>>,
+    /// How TLS is terminated here. `None`: it is not.
+    pub tls: Option<TlsTerms>,
+}
+
+impl Listener {
+    /// A listener with the default of everything but its name and address.
+    pub fn new(name: impl Into<String>, address: SocketAddr) -> Self {
+        Self { name: name.into(), address, proxy_senders: None, tls: None }
+    }
 }
 
 /// Bounds of the whole process.
@@ -154,6 +175,12 @@ pub struct UpstreamConfig {
     /// How long an idle HTTP connection to a replica is kept. Default: 4 s, below the 5 s after which
     /// uvicorn and Node close theirs: whoever closes first cannot be surprised by a request.
     pub idle_connection: Duration,
+    /// Sent first on each connection to a replica, so that it knows the client. HTTP connections
+    /// are not kept for the next request then. Default: none.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
+    /// How its replicas are spoken to by TLS. `None`: they are not. The handshake is part of
+    /// `connect_attempt`. Default: none.
+    pub tls: Option<UpstreamTls>,
 }
 
 impl UpstreamConfig {
@@ -173,6 +200,8 @@ impl UpstreamConfig {
             response_head: Duration::from_secs(60),
             idle_connections_max: 32,
             idle_connection: Duration::from_secs(4),
+            proxy_protocol: None,
+            tls: None,
         }
     }
 }
@@ -329,7 +358,7 @@ impl Default for WebSocketPolicy {
     }
 }
 
-/// One raw TCP route.
+/// One raw TCP route. A listener may have many: one for each set of names, and one for the rest.
 #[derive(Debug, Clone)]
 pub struct TcpRoute {
     /// Unique name, for logs and metrics.
@@ -338,6 +367,9 @@ pub struct TcpRoute {
     pub listener: usize,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
+    /// Takes TLS connections whose ClientHello asks for one of these names, as they are; the most
+    /// specific of the listener wins. `None` takes what nothing else on the listener does.
+    pub server_names: Option<Vec<HostPattern>>,
     /// The server speaks first: a client silent for `timeouts.detect` is connected without a byte.
     pub server_first: bool,
     /// Ends a connection without a byte either way for so long. Default: none.
@@ -353,6 +385,7 @@ impl TcpRoute {
             name: name.into(),
             listener,
             upstream,
+            server_names: None,
             server_first: false,
             idle: None,
             linger: Duration::from_secs(10),

@@ -6,19 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use longhaul_proto::detect::{self, Protocol};
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
 
-use crate::config::TcpRoute;
+use crate::front::Kind;
 use crate::shared::Shared;
+use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::{http, passthrough};
-
-/// Bytes looked at before an undecided protocol counts as raw: more than any of the known ones needs.
-const DETECT_BYTES_MAX: usize = 1024;
+use crate::{arrival, http, passthrough, proxy_protocol, tls};
 
 /// One client connection.
 #[derive(Debug, Clone)]
@@ -26,10 +21,24 @@ pub(crate) struct Connection {
     pub(crate) worker: Arc<Worker>,
     /// Index into the config's listeners.
     pub(crate) listener: usize,
+    /// Who connected, and where to: the connection's own ends, or what a PROXY protocol header
+    /// announced.
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    pub(crate) security: Security,
     /// Counts the connection until its last holder is gone; a WebSocket holds it past the upgrade.
     pub(crate) _presence: Arc<Presence>,
+}
+
+/// Whether strangers can read along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Security {
+    /// They can, as far as this gateway knows.
+    Plain,
+    /// They can, and must not: no request may go on.
+    Missing,
+    /// TLS ends at this gateway.
+    Tls,
 }
 
 /// One client connection in the gateway's books.
@@ -52,56 +61,44 @@ impl Drop for Presence {
     }
 }
 
-impl Connection {
-    fn tcp_route(&self) -> Option<&TcpRoute> {
-        let routes = &self.worker.shared.config.tcp_routes;
-        routes.iter().find(|route| route.listener == self.listener)
-    }
-
-    fn serves_http(&self) -> bool {
-        let routes = &self.worker.shared.config.routes;
-        routes
-            .iter()
-            .any(|route| route.listeners.is_empty() || route.listeners.contains(&self.listener))
-    }
-}
-
 /// Serves one client until it or its WebSocket ends.
-pub(crate) async fn serve(mut stream: TcpStream, connection: Connection) {
+pub(crate) async fn serve(mut stream: TcpStream, mut connection: Connection) {
+    let arrived_at = Instant::now();
     let mut prefix = BytesMut::new();
-    let Some(route) = connection.tcp_route() else {
-        return http::serve(stream, prefix, connection).await;
-    };
-    if !connection.serves_http() || is_raw(&mut stream, &mut prefix, &connection, route).await {
-        passthrough::serve(stream, prefix.freeze(), &connection, route).await;
-    } else {
-        http::serve(stream, prefix, connection).await;
+    if let Err(refused) = proxy_protocol::receive(&mut stream, &mut prefix, &mut connection).await {
+        return refused.log(&connection);
+    }
+    let worker = connection.worker.clone();
+    let (shared, listener) = (&worker.shared, connection.listener);
+    let front = shared.front(listener);
+    let kind = arrival::name(&mut stream, &mut prefix, front, &connection).await;
+    match (kind, shared.termination(listener)) {
+        (Kind::Tls, Some(termination)) => {
+            let hello = prefix.split().freeze();
+            let secured = tls::secure(stream, &hello, termination, &connection, arrived_at).await;
+            let Some(mut stream) = secured else { return };
+            connection.security = Security::Tls;
+            let front = shared.front_behind_tls(listener);
+            let kind = arrival::name(&mut stream, &mut prefix, front, &connection).await;
+            speak(kind, stream, prefix, connection).await;
+        }
+        (Kind::UnknownName(name), _) => arrival::refuse_name(stream, &connection, name).await,
+        (kind, _) => speak(kind, stream.into(), prefix, connection).await,
     }
 }
 
-/// Reads until the first bytes say whether this is HTTP; what was read stays in `prefix`.
-async fn is_raw(
-    stream: &mut TcpStream,
-    prefix: &mut BytesMut,
-    connection: &Connection,
-    route: &TcpRoute,
-) -> bool {
-    let config = &connection.worker.shared.config;
-    let patience = if route.server_first { config.timeouts.detect } else { config.timeouts.head };
-    let deadline = Instant::now() + patience;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match timeout(left, stream.read_buf(prefix)).await {
-            // A client that says nothing waits for the server of a raw route.
-            Err(_) => return route.server_first && prefix.is_empty(),
-            // Whoever serves it will see the same end.
-            Ok(Err(_) | Ok(0)) => return true,
-            Ok(Ok(_)) => {}
+/// Gives a client to who speaks its protocol.
+async fn speak(kind: Kind, stream: Transport, prefix: BytesMut, mut connection: Connection) {
+    match kind {
+        Kind::Http => http::serve(stream, prefix, connection).await,
+        Kind::HttpWithoutTls => {
+            connection.security = Security::Missing;
+            http::serve(stream, prefix, connection).await;
         }
-        match detect::classify(prefix) {
-            Protocol::NeedMore if prefix.len() < DETECT_BYTES_MAX => {}
-            Protocol::Http1 => return false,
-            _ => return true,
+        Kind::Tcp(route) => {
+            let route = &connection.worker.shared.config.tcp_routes[route];
+            passthrough::serve(stream, prefix.freeze(), &connection, route).await;
         }
+        Kind::Tls | Kind::UnknownName(_) | Kind::Unknown => arrival::refuse(&connection),
     }
 }

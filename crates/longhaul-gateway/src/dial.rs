@@ -1,15 +1,20 @@
 //! Reaches a replica: picks one, connects, tries the next, all within one deadline.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
+use longhaul_proto::proxy_protocol::{Ends, encode};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::http::answer::Refusal;
 use crate::http::failure::Failure;
+use crate::tls::{self, UpstreamTls};
+use crate::transport::Transport;
 use crate::upstream::{NoReplica, Replica, Upstream};
 
 /// One attempt to have one piece of work taken by some replica of an upstream.
@@ -19,19 +24,25 @@ pub(crate) struct Dial<'a> {
     head: Option<&'a Parts>,
     client: IpAddr,
     deadline: Instant,
+    /// Sent first on each connection: nothing, or a PROXY protocol header.
+    header: Vec<u8>,
     tried: Vec<SocketAddr>,
     /// What the last connect failed with, for when no replica is left.
     failure: Option<Failure>,
 }
 
 impl<'a> Dial<'a> {
-    /// Starts the clock of the upstream's connect deadline. `head` is `None` for raw TCP.
+    /// Starts the clock of the upstream's connect deadline. `head` is `None` for raw TCP; `ends` are
+    /// announced to replicas that want to know.
     pub(crate) fn new(
         upstream: &'a Arc<Upstream>,
         head: Option<&'a Parts>,
         client: IpAddr,
+        ends: Ends,
     ) -> Self {
+        let version = upstream.config().proxy_protocol;
         Self {
+            header: version.map_or_else(Vec::new, |version| encode(version, Some(ends))),
             upstream,
             head,
             client,
@@ -62,17 +73,14 @@ impl<'a> Dial<'a> {
     }
 
     /// Connects to `replica`; `None` means: pick the next.
-    pub(crate) async fn connect(&mut self, replica: &Arc<Replica>) -> Option<TcpStream> {
+    pub(crate) async fn connect(&mut self, replica: &Arc<Replica>) -> Option<Transport> {
         let attempt = self.upstream.config().connect_attempt.min(self.remaining());
         let address = replica.address();
-        let failure = match timeout(attempt, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Small messages must not wait for the acknowledgement of earlier ones. A socket
-                // that refuses the option is already broken and will say so when used.
-                let _ = stream.set_nodelay(true);
-                return Some(stream);
-            }
-            Ok(Err(error)) => Refusal::Unreachable.of(address, error),
+        let tls = self.upstream.config().tls.as_ref();
+        let failure = match timeout(attempt, reach(address, &self.header, tls)).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(Unreached::Connect(error))) => Refusal::Unreachable.of(address, error),
+            Ok(Err(Unreached::Tls(reason))) => Refusal::ReplicaTls.of(address, reason),
             Err(_) => {
                 Refusal::ConnectTimeout.of(address, format_args!("no connection in {attempt:?}"))
             }
@@ -85,5 +93,40 @@ impl<'a> Dial<'a> {
     /// What is left of the deadline.
     pub(crate) fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Why a replica could not be spoken to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreached {
+    /// It took no connection.
+    #[error("cannot connect: {0}")]
+    Connect(#[from] io::Error),
+    /// TLS with it failed. In words, with the remedy.
+    #[error("{0}")]
+    Tls(String),
+}
+
+/// Connects to a replica the way its upstream wants it: `header` first, TLS around the rest. Waits as
+/// long as the replica does; the caller has the deadline.
+///
+/// # Errors
+/// [`Unreached`], with what the system said.
+pub(crate) async fn reach(
+    replica: SocketAddr,
+    header: &[u8],
+    tls: Option<&UpstreamTls>,
+) -> Result<Transport, Unreached> {
+    let mut stream = TcpStream::connect(replica).await?;
+    // Small messages must not wait for the acknowledgement of earlier ones. A socket that refuses
+    // the option is already broken and will say so when used.
+    let _ = stream.set_nodelay(true);
+    stream.write_all(header).await?;
+    match tls {
+        None => Ok(stream.into()),
+        Some(tls) => {
+            let connected = tls.connect(stream, replica).await;
+            connected.map_err(|error| Unreached::Tls(tls::explain(&error)))
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::handle::Handle;
 use crate::readiness::Readiness;
 use crate::shared::Shared;
 use crate::upstream::Upstream;
-use crate::{background, listen, worker};
+use crate::{background, listen, tls, worker};
 
 /// A running gateway. Dropping it ends everything at once.
 #[derive(Debug)]
@@ -38,6 +38,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// TLS cannot be terminated.
+    #[error("cannot seal TLS sessions: the system has no random numbers")]
+    Tls(#[from] rustls::Error),
     /// A worker thread could not be started.
     #[error("cannot start worker {worker}")]
     Worker {
@@ -79,17 +82,20 @@ impl Gateway {
             .map(|upstream| Upstream::new(upstream.clone(), config.affinity_key, entries_max))
             .collect();
         let upstreams = Arc::new(upstreams);
-        let shared = Arc::new(Shared::new(config, upstreams.clone(), readiness.clone()));
+        let shared = Arc::new(Shared::new(config, upstreams.clone(), readiness.clone())?);
         for upstream in upstreams.iter() {
             let shared = Arc::downgrade(&shared);
             upstream.on_lost(move |replica| {
                 if let Some(shared) = shared.upgrade() {
                     shared.registry.lose_replica(replica);
+                    shared.streams.lose_replica(replica);
                 }
             });
         }
         let dns_servers = &shared.config.dns_servers;
         let tasks = background::start(&upstreams, dns_servers, &readiness, &stop);
+        let watch_interval = shared.config.certificate_watch;
+        tls::watch::start(&shared.certificates, watch_interval, &tasks, &stop);
         let mut workers = Vec::with_capacity(shared.config.workers);
         for index in 0..shared.config.workers {
             let sockets = per_listener.iter_mut().filter_map(Vec::pop).collect();

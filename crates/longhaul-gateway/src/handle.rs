@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::readiness::Readiness;
 use crate::shared::Shared;
 use crate::supervise::{TaskSnapshot, Tasks};
+use crate::tls::CertificateSnapshot;
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
 #[derive(Debug, Clone)]
@@ -28,8 +29,16 @@ pub struct Snapshot {
     pub websockets_open: usize,
     /// WebSockets opened since the start.
     pub websockets_total: u64,
-    /// Client connections open now, WebSockets included.
+    /// Raw TCP connections open now.
+    pub tcp_open: usize,
+    /// Client connections open now, WebSockets and raw TCP included.
     pub connections_open: usize,
+    /// TLS handshakes of clients since the start that were finished.
+    pub handshakes: u64,
+    /// Those that failed or took too long.
+    pub handshakes_failed: u64,
+    /// One for each certificate, in the order of the config.
+    pub certificates: Vec<CertificateSnapshot>,
     /// Since the start.
     pub uptime: Duration,
 }
@@ -54,6 +63,8 @@ pub struct ReplicaSnapshot {
     pub websockets_open: usize,
     /// Requests it answers through this gateway.
     pub requests_open: usize,
+    /// Raw TCP connections it holds through this gateway.
+    pub tcp_open: usize,
     /// What its last probe failed with; `None` when it passed, or none is sent.
     pub probe_failure: Option<String>,
 }
@@ -87,7 +98,11 @@ impl Handle {
             upstreams: shared.upstreams.iter().map(|upstream| upstream.snapshot(now)).collect(),
             websockets_open: shared.registry.len(),
             websockets_total: shared.telemetry.websockets_total.load(Ordering::Relaxed),
+            tcp_open: shared.streams.len(),
             connections_open: shared.connections_open.load(Ordering::Relaxed),
+            handshakes: shared.telemetry.handshakes.load(Ordering::Relaxed),
+            handshakes_failed: shared.telemetry.handshakes_failed.load(Ordering::Relaxed),
+            certificates: shared.certificates.snapshot(),
             uptime: now - shared.started_at,
         }
     }

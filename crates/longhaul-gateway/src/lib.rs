@@ -6,22 +6,27 @@ pub mod config;
 pub mod handle;
 pub mod readiness;
 pub mod supervise;
+pub mod tls;
 pub mod upstream;
 
+mod arrival;
 mod background;
 mod connection;
 mod dial;
 mod discover;
 mod drain;
+mod front;
 mod gateway;
 mod http;
 mod listen;
 mod passthrough;
 mod probe;
+mod proxy_protocol;
 mod registry;
 mod relay;
 mod shared;
 mod telemetry;
+mod transport;
 mod upgrade;
 mod worker;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::warn;
 
-use crate::connection::{self, Connection, Presence};
+use crate::connection::{self, Connection, Presence, Security};
 use crate::worker::Worker;
 
 /// Connections the kernel holds for a worker that has no time to accept.
@@ -77,7 +77,14 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: usize, socket: tokio::
         let Ok(local) = stream.local_addr() else { continue };
         let _ = stream.set_nodelay(true);
         let _presence = Arc::new(Presence::new(worker.shared.clone(), permit));
-        let connection = Connection { worker: worker.clone(), listener, peer, local, _presence };
+        let connection = Connection {
+            worker: worker.clone(),
+            listener,
+            peer,
+            local,
+            security: Security::Plain,
+            _presence,
+        };
         tokio::spawn(connection::serve(stream, connection));
     }
 }

@@ -1,22 +1,27 @@
 //! Raw TCP: moves bytes both ways and understands none of them.
 
+mod splice;
+
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use longhaul_proto::proxy_protocol::Ends;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
+use self::splice::{Bulk, Moved};
 use crate::config::TcpRoute;
 use crate::connection::Connection;
 use crate::dial::Dial;
+use crate::relay::control::{Control, Order};
 use crate::relay::stream::{Stream, with_scratch};
 use crate::shared::OpenWork;
+use crate::transport::Transport;
 use crate::upstream::Work;
 
 /// Bytes moved at once, and the most that waits for a slow peer.
@@ -26,13 +31,14 @@ const TURNS_MAX: usize = 32;
 
 /// Connects a client to a replica and moves bytes until both sides ended.
 pub(crate) async fn serve(
-    client: TcpStream,
+    client: Transport,
     prefix: Bytes,
     connection: &Connection,
     route: &TcpRoute,
 ) {
     let upstream = &connection.worker.shared.upstreams[route.upstream];
-    let mut dial = Dial::new(upstream, None, connection.peer.ip());
+    let ends = Ends { client: connection.peer, local: connection.local };
+    let mut dial = Dial::new(upstream, None, connection.peer.ip(), ends);
     let (replica, backend) = loop {
         let replica = match dial.pick() {
             Ok(replica) => replica,
@@ -48,16 +54,25 @@ pub(crate) async fn serve(
         }
     };
     replica.note_success(Instant::now());
-    let _held = replica.hold(Work::Tcp);
+    let held = replica.hold(Work::Tcp);
+    let control = Arc::new(Control::new(replica.address()));
+    let streams = &connection.worker.shared.streams;
+    let slot = streams.add(control.clone());
+    if held.is_lost() {
+        // The replica went down before the registry knew of this one.
+        control.order(Order::ReplicaLost);
+    }
     let _work = OpenWork::new(&connection.worker.shared);
     let opened_at = Instant::now();
     let mut pipe = Pipe {
         client: Stream::new(client),
         backend: Stream::new(backend),
         has_ended: [false; 2],
+        bulk: [Bulk::default(), Bulk::default()],
         moved_at: opened_at,
     };
-    let cause = pipe.run(prefix, route.idle, route.linger).await;
+    let cause = pipe.run(prefix, &control, route.idle, route.linger).await;
+    streams.remove(slot);
     log(route, connection.peer, replica.address(), opened_at, &pipe, cause);
 }
 
@@ -78,10 +93,12 @@ fn log(
 }
 
 struct Pipe {
-    client: Stream<TcpStream>,
-    backend: Stream<TcpStream>,
+    client: Stream<Transport>,
+    backend: Stream<Transport>,
     /// Whether the client, the backend, sends no more.
     has_ended: [bool; 2],
+    /// From the client, from the backend.
+    bulk: [Bulk; 2],
     moved_at: Instant,
 }
 
@@ -90,6 +107,7 @@ impl Pipe {
     async fn run(
         &mut self,
         prefix: Bytes,
+        control: &Control,
         idle: Option<Duration>,
         linger: Duration,
     ) -> &'static str {
@@ -101,6 +119,9 @@ impl Pipe {
                 if self.backend.write(cx, &prefix).is_err() {
                     return Poll::Ready("replica_gone");
                 }
+            }
+            if control.poll_order(cx) == Some(Order::ReplicaLost) {
+                return Poll::Ready("replica_lost");
             }
             if let Err(cause) = self.pump(cx) {
                 return Poll::Ready(cause);
@@ -138,11 +159,16 @@ impl Pipe {
             self.moved_at = Instant::now();
         }
         let [client_ended, backend_ended] = &mut self.has_ended;
+        let [up, down] = &mut self.bulk;
         with_scratch(BUFFER_BYTES, |scratch| {
             for _ in 0..TURNS_MAX {
-                let up = step(&mut self.client, &mut self.backend, client_ended, cx, scratch)
+                let mut one_way = Way { has_ended: client_ended, bulk: up };
+                let up = one_way
+                    .step(&mut self.client, &mut self.backend, cx, scratch)
                     .map_err(|is_reader| if is_reader { "client_gone" } else { "replica_gone" })?;
-                let down = step(&mut self.backend, &mut self.client, backend_ended, cx, scratch)
+                let mut other_way = Way { has_ended: backend_ended, bulk: down };
+                let down = other_way
+                    .step(&mut self.backend, &mut self.client, cx, scratch)
                     .map_err(|is_reader| if is_reader { "replica_gone" } else { "client_gone" })?;
                 if !up && !down {
                     return Ok(());
@@ -155,32 +181,54 @@ impl Pipe {
     }
 }
 
-/// Moves what `from` has to `to`. Says whether something moved.
-///
-/// # Errors
-/// True when reading failed, false when writing did.
-fn step<A, B>(
-    from: &mut Stream<A>,
-    to: &mut Stream<B>,
-    has_ended: &mut bool,
-    cx: &mut Context<'_>,
-    scratch: &mut [u8],
-) -> Result<bool, bool>
-where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
-{
-    if *has_ended || to.is_blocked() {
-        return Ok(false);
-    }
-    match from.poll_read(cx, scratch) {
-        Poll::Pending => Ok(false),
-        Poll::Ready(Ok(0)) => {
-            *has_ended = true;
-            to.finish();
-            to.flush(cx).map_err(|_| false)
+/// One direction of a connection.
+struct Way<'a> {
+    has_ended: &'a mut bool,
+    bulk: &'a mut Bulk,
+}
+
+impl Way<'_> {
+    /// Moves what `from` has to `to`. Says whether something moved.
+    ///
+    /// # Errors
+    /// True when reading failed, false when writing did.
+    fn step(
+        &mut self,
+        from: &mut Stream<Transport>,
+        to: &mut Stream<Transport>,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Result<bool, bool> {
+        if *self.has_ended || to.is_blocked() {
+            return Ok(false);
         }
-        Poll::Ready(Ok(len)) => to.write(cx, &scratch[..len]).map(|()| true).map_err(|_| false),
-        Poll::Ready(Err(_)) => Err(true),
+        if self.bulk.is_on()
+            && let (Transport::Plain(source), Transport::Plain(sink)) = (from.io(), to.io())
+        {
+            match self.bulk.step(source, sink, cx)? {
+                Moved::Some(len) => {
+                    from.bytes_read += len as u64;
+                    return Ok(true);
+                }
+                Moved::Nothing => return Ok(false),
+                Moved::End => return self.end(to, cx),
+                Moved::Refused => {}
+            }
+        }
+        match from.poll_read(cx, scratch) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0)) => self.end(to, cx),
+            Poll::Ready(Ok(len)) => {
+                self.bulk.note_read(len == scratch.len());
+                to.write(cx, &scratch[..len]).map(|()| true).map_err(|_| false)
+            }
+            Poll::Ready(Err(_)) => Err(true),
+        }
+    }
+
+    fn end(&mut self, to: &mut Stream<Transport>, cx: &mut Context<'_>) -> Result<bool, bool> {
+        *self.has_ended = true;
+        to.finish();
+        to.flush(cx).map_err(|_| false)
     }
 }

@@ -1,22 +1,23 @@
-//! Every open WebSocket, so that it can be told something. Touched at open and close only.
+//! Every open WebSocket, or every raw TCP connection, so that it can be told something. Touched at
+//! open and close only.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::relay::control::{Control, Order};
 
-/// Every open WebSocket of one gateway.
+/// All connections of one kind of one gateway.
 #[derive(Debug, Default)]
 pub(crate) struct Registry(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// Slots of open WebSockets; a free one is `None` and listed in `free`.
+    /// Slots of open connections; a free one is `None` and listed in `free`.
     slots: Vec<Option<Arc<Control>>>,
     free: Vec<usize>,
 }
 
-/// The place of one WebSocket in the registry.
+/// The place of one connection in the registry.
 #[derive(Debug)]
 pub(crate) struct Slot(usize);
 
@@ -55,7 +56,7 @@ impl Registry {
         self.lock().slots.iter().flatten().cloned().collect()
     }
 
-    /// Ends every WebSocket whose replica was found dead.
+    /// Ends every connection whose replica was found dead.
     pub(crate) fn lose_replica(&self, replica: SocketAddr) {
         for control in self.lock().slots.iter().flatten() {
             if control.replica == replica {

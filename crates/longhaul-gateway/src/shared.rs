@@ -9,10 +9,12 @@ use longhaul_proto::session::SessionPolicy;
 use tokio::sync::Semaphore;
 
 use crate::config::{Config, Route};
+use crate::front::Front;
 use crate::readiness::Readiness;
 use crate::registry::Registry;
 use crate::relay::RelayPolicy;
 use crate::telemetry::Telemetry;
+use crate::tls::{Certificates, Termination};
 use crate::upstream::Upstream;
 
 /// What every worker of one gateway shares.
@@ -21,7 +23,10 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) upstreams: Arc<Vec<Arc<Upstream>>>,
     pub(crate) readiness: Readiness,
+    /// Every open WebSocket.
     pub(crate) registry: Registry,
+    /// Every open raw TCP connection.
+    pub(crate) streams: Registry,
     pub(crate) telemetry: Telemetry,
     /// One permit for each client connection that may be open.
     pub(crate) connections: Arc<Semaphore>,
@@ -30,6 +35,12 @@ pub(crate) struct Shared {
     /// Requests being answered and raw TCP connections; draining waits for them.
     pub(crate) work_open: AtomicUsize,
     pub(crate) started_at: Instant,
+    /// What listeners that terminate TLS prove themselves with.
+    pub(crate) certificates: Arc<Certificates>,
+    /// One of each for each listener.
+    fronts: Vec<Front>,
+    fronts_behind_tls: Vec<Front>,
+    terminations: Vec<Option<Termination>>,
     /// One table for each listener; its indices point into `listener_routes`.
     tables: Vec<RouteTable>,
     listener_routes: Vec<Vec<usize>>,
@@ -55,11 +66,13 @@ impl Drop for OpenWork {
 }
 
 impl Shared {
+    /// # Errors
+    /// When the system has no random numbers to seal TLS sessions with.
     pub(crate) fn new(
         config: Config,
         upstreams: Arc<Vec<Arc<Upstream>>>,
         readiness: Readiness,
-    ) -> Self {
+    ) -> Result<Self, rustls::Error> {
         let listener_routes: Vec<Vec<usize>> = (0..config.listeners.len())
             .map(|listener| {
                 let serves = |route: &Route| {
@@ -74,7 +87,24 @@ impl Shared {
                 RouteTable::new(routes.iter().map(|&route| config.routes[route].pattern.clone()))
             })
             .collect();
-        Self {
+        let fronts: Vec<Front> = (config.listeners.iter().enumerate())
+            .map(|(index, listener)| {
+                let front = Front::new(&config.routes, &config.tcp_routes, index);
+                front.with_tls(listener.tls.as_ref())
+            })
+            .collect();
+        let certificates = Arc::new(Certificates::new(&config.certificates));
+        let terminations = config.listeners.iter().zip(&fronts).map(|(listener, front)| {
+            let terminate =
+                |terms| Termination::new(terms, certificates.clone(), front.protocols());
+            listener.tls.as_ref().map(terminate).transpose()
+        });
+        let terminations = terminations.collect::<Result<_, _>>()?;
+        Ok(Self {
+            fronts_behind_tls: fronts.iter().map(Front::behind_tls).collect(),
+            fronts,
+            certificates,
+            terminations,
             relays: config.routes.iter().map(relay_policy).collect(),
             connections: Arc::new(Semaphore::new(
                 config.limits.connections_max.min(Semaphore::MAX_PERMITS),
@@ -83,13 +113,14 @@ impl Shared {
             work_open: AtomicUsize::new(0),
             started_at: Instant::now(),
             registry: Registry::default(),
+            streams: Registry::default(),
             telemetry: Telemetry::default(),
             config,
             upstreams,
             readiness,
             tables,
             listener_routes,
-        }
+        })
     }
 
     /// The most specific route of this listener, as an index into the config's routes.
@@ -102,6 +133,19 @@ impl Shared {
     ) -> Option<usize> {
         let at = self.tables[listener].find(host, path, headers)?;
         Some(self.listener_routes[listener][at])
+    }
+
+    pub(crate) fn front(&self, listener: usize) -> &Front {
+        &self.fronts[listener]
+    }
+
+    pub(crate) fn front_behind_tls(&self, listener: usize) -> &Front {
+        &self.fronts_behind_tls[listener]
+    }
+
+    /// What terminates TLS on this listener, if anything does.
+    pub(crate) fn termination(&self, listener: usize) -> Option<&Termination> {
+        self.terminations[listener].as_ref()
     }
 
     pub(crate) fn relay_policy(&self, route: usize) -> &RelayPolicy {

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use longhaul_proto::session::Cause;
 use tracing::{info, warn};
@@ -13,6 +14,37 @@ use crate::relay::Ended;
 #[derive(Debug, Default)]
 pub(crate) struct Telemetry {
     pub(crate) websockets_total: AtomicU64,
+    pub(crate) handshakes: AtomicU64,
+    pub(crate) handshakes_failed: AtomicU64,
+    refused_peers: Mutex<Thinned>,
+}
+
+/// Lines of one kind within the current minute.
+#[derive(Debug, Default)]
+struct Thinned {
+    minute_began: Option<Instant>,
+    lines: u32,
+}
+
+impl Telemetry {
+    /// Counts a TLS handshake of a client's.
+    pub(crate) fn note_handshake(&self, is_done: bool) {
+        let counter = if is_done { &self.handshakes } else { &self.handshakes_failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether one more line about a peer that was refused unseen is fine. A stranger can cause
+    /// them as fast as it connects; what the first ones of a minute say holds for the rest.
+    pub(crate) fn may_log_refused_peer(&self) -> bool {
+        const MINUTE: Duration = Duration::from_secs(60);
+        const LINES_MAX: u32 = 20;
+        let mut thinned = self.refused_peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if thinned.minute_began.is_none_or(|began| began.elapsed() >= MINUTE) {
+            *thinned = Thinned { minute_began: Some(Instant::now()), lines: 0 };
+        }
+        thinned.lines = thinned.lines.saturating_add(1);
+        thinned.lines <= LINES_MAX
+    }
 }
 
 /// What both log lines of one WebSocket say about it.

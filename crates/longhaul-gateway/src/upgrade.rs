@@ -15,7 +15,6 @@ use hyper_util::rt::TokioIo;
 use longhaul_policy::{hop_by_hop, redact};
 use longhaul_proto::session::Session;
 use longhaul_proto::websocket::handshake::{self, HandshakeFault};
-use tokio::net::TcpStream;
 
 use crate::connection::Connection;
 use crate::dial::Dial;
@@ -29,6 +28,7 @@ use crate::http::visit::Visit;
 use crate::relay::control::{Control, Order};
 use crate::relay::{self, Leg};
 use crate::telemetry::WebSocketLog;
+use crate::transport::Transport;
 use crate::upstream::{Held, Replica, Work};
 
 /// Offers the handshake to a replica, and answers as it answers.
@@ -42,7 +42,7 @@ pub(crate) async fn offer(
 ) -> Result<Response<Body>, Failure> {
     // Taken out before the head is copied for a replica: the client's connection is not its affair.
     let client_upgrade = head.extensions.remove::<OnUpgrade>();
-    let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address);
+    let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
     let (replica, held, lease, mut answer) = ask(visit, &head, &mut dial).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(pass_on(visit, &head, &replica, held, lease, answer));
@@ -183,15 +183,15 @@ impl Joint {
 }
 
 /// Takes the client's socket back from the library, with what was read ahead.
-fn client_leg(upgraded: hyper::upgrade::Upgraded) -> Option<Leg<TcpStream>> {
-    let parts = upgraded.downcast::<TokioIo<Screened<TcpStream>>>().ok()?;
+fn client_leg(upgraded: hyper::upgrade::Upgraded) -> Option<Leg<Transport>> {
+    let parts = upgraded.downcast::<TokioIo<Screened<Transport>>>().ok()?;
     let (io, held_back) = parts.io.into_inner().into_parts();
     let mut read_ahead = bytes::BytesMut::from(&parts.read_buf[..]);
     read_ahead.extend_from_slice(&held_back);
     Some(Leg { io, read_ahead: read_ahead.freeze() })
 }
 
-fn backend_leg(upgraded: hyper::upgrade::Upgraded) -> Option<Leg<TcpStream>> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+fn backend_leg(upgraded: hyper::upgrade::Upgraded) -> Option<Leg<Transport>> {
+    let parts = upgraded.downcast::<TokioIo<Transport>>().ok()?;
     Some(Leg { io: parts.io.into_inner(), read_ahead: parts.read_buf })
 }

@@ -46,6 +46,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<SocketAddr>,
     },
+    /// Make a certificate to try TLS out with.
+    Cert(CertArgs),
     /// Print the JSON Schema of the configuration file.
     Schema,
     /// Print a page of the reference.
@@ -59,6 +61,23 @@ pub(crate) enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// What to make.
+#[derive(Debug, Args)]
+pub(crate) struct CertArgs {
+    /// Write cert.pem and key.pem here, signed by nobody else.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) self_signed: PathBuf,
+    /// A host or address it is for; repeat it for more [default: localhost, 127.0.0.1, ::1]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Vec<String>,
+    /// How many days it is valid.
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+    /// Replace what is there.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// A page that is generated.

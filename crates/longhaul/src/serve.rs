@@ -47,6 +47,8 @@ pub(crate) enum ServeError {
 pub(crate) struct Started<'a> {
     pub(crate) handle: &'a Handle,
     pub(crate) admin: Option<SocketAddr>,
+    /// Which listeners speak TLS alone, in the order of the config.
+    pub(crate) secure: &'a [bool],
 }
 
 /// Serves until asked to end, or until the application is given up. Returns the exit code.
@@ -77,6 +79,9 @@ pub(crate) async fn serve(
     };
     let admin_address = config.admin;
     let names: Vec<String> = config.listeners.iter().map(|at| at.name.clone()).collect();
+    let secure: Vec<bool> = (config.listeners.iter())
+        .map(|listener| listener.tls.as_ref().is_some_and(|terms| !terms.takes_plain))
+        .collect();
     let drain_deadline = config.timeouts.drain + DRAIN_MARGIN;
 
     let gateway = Gateway::start(config, readiness)?;
@@ -85,7 +90,11 @@ pub(crate) async fn serve(
     for (name, address) in names.iter().zip(handle.listeners()) {
         tracing::info!(listener = name, "listening on {address}");
     }
-    announce(&Started { handle: &handle, admin: admin.as_ref().map(|admin| admin.address) });
+    announce(&Started {
+        handle: &handle,
+        admin: admin.as_ref().map(|admin| admin.address),
+        secure: &secure,
+    });
 
     let has_app = app.is_some();
     // Bounded: a flood of signals is passed on as far as it fits, as the system itself does.

@@ -15,8 +15,11 @@ const FLAGS = [
   "--disable-dev-shm-usage", // Containers give /dev/shm 64 MiB.
 ];
 
-/** Runs `story(context)` in a fresh profile; `cookies: false` makes the browser refuse them all. */
-export async function withBrowser({ cookies = true }, story) {
+/**
+ * Runs `story(context)` in a fresh profile; `cookies: false` makes the browser refuse them all,
+ * `args` are more flags for it.
+ */
+export async function withBrowser({ cookies = true, args = [] }, story) {
   const profile = mkdtempSync(join(tmpdir(), "longhaul-chromium-"));
   if (!cookies) {
     const preferences = { profile: { default_content_setting_values: { cookies: 2 } } };
@@ -26,7 +29,7 @@ export async function withBrowser({ cookies = true }, story) {
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
-    args: FLAGS,
+    args: [...FLAGS, ...args],
     viewport: { width: 1000, height: 760 },
   });
   context.setDefaultTimeout(30_000);

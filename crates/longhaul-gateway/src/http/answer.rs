@@ -17,6 +17,8 @@ pub(crate) const CAUSE: HeaderName = HeaderName::from_static("longhaul-cause");
 pub(crate) enum Refusal {
     /// The request breaks HTTP or RFC 6455; nothing was forwarded.
     Violation(Violation),
+    /// The request came without TLS where it must not.
+    TlsRequired,
     /// No route takes this host and path.
     NoRoute,
     /// The process has not started yet, or the app behind it restarts: this is waited for.
@@ -27,6 +29,9 @@ pub(crate) enum Refusal {
     NoReplica,
     /// No replica took the connection.
     Unreachable,
+    /// A replica took the connection, but TLS with it failed: it is not who it should be, or speaks
+    /// otherwise.
+    ReplicaTls,
     /// The total connect deadline ran out.
     ConnectTimeout,
     /// The replica took the request and ended the connection without an answer.
@@ -50,11 +55,12 @@ impl Refusal {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NotReady(_) | Self::Draining | Self::NoReplica => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable
+            | Self::ReplicaTls
             | Self::AnswerMissing
             | Self::AnswerGarbled
             | Self::HandshakeInvalid => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::AnswerTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::BodyAborted => StatusCode::BAD_REQUEST,
+            Self::BodyAborted | Self::TlsRequired => StatusCode::BAD_REQUEST,
         }
     }
 
@@ -62,11 +68,13 @@ impl Refusal {
     pub(crate) fn cause(&self) -> &'static str {
         match self {
             Self::Violation(_) => "bad_request",
+            Self::TlsRequired => "tls_required",
             Self::NoRoute => "no_route",
             Self::NotReady(_) => "not_ready",
             Self::Draining => "draining",
             Self::NoReplica => "no_replica",
             Self::Unreachable => "replica_unreachable",
+            Self::ReplicaTls => "replica_tls",
             Self::ConnectTimeout => "connect_timeout",
             Self::AnswerMissing => "answer_missing",
             Self::AnswerGarbled => "answer_garbled",
@@ -80,11 +88,18 @@ impl Refusal {
     fn sentence(&self) -> String {
         match self {
             Self::Violation(violation) => violation.to_string(),
+            Self::TlsRequired => {
+                "This port speaks TLS only; use https:// (or wss://) instead of http://.".into()
+            }
             Self::NoRoute => "No route of this gateway takes this host and path.".into(),
             Self::NotReady(what) => format!("The service is starting; waiting for: {what}."),
             Self::Draining => "This gateway is shutting down; please connect again.".into(),
             Self::NoReplica => "The service has no replica to answer at the moment.".into(),
             Self::Unreachable => "The service behind this gateway took no connection.".into(),
+            Self::ReplicaTls => {
+                "The service behind this gateway could not be reached by a secure connection."
+                    .into()
+            }
             Self::ConnectTimeout => {
                 "The service behind this gateway took no connection in time.".into()
             }
@@ -115,7 +130,7 @@ impl Refusal {
     /// Whether the connection must end after this answer: its framing can no longer be trusted, or
     /// bytes behind a refused upgrade could be taken for a request.
     fn ends_connection(&self) -> bool {
-        matches!(self, Self::Violation(_) | Self::Draining | Self::BodyAborted)
+        matches!(self, Self::Violation(_) | Self::TlsRequired | Self::Draining | Self::BodyAborted)
     }
 
     /// The whole answer, as HTML where the client asks for it and as JSON otherwise.

@@ -8,13 +8,13 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::answer::Refusal;
 use super::body::{Progress, Upload};
 use super::expect::Gate;
 use super::failure::Failure;
+use crate::transport::Transport;
 use crate::upstream::Replica;
 
 /// How long a replica may leave `Expect: 100-continue` unanswered before the body is sent anyway
@@ -54,7 +54,7 @@ impl ExchangeError {
 ///
 /// # Errors
 /// What the library says of a connection that broke at once.
-pub(crate) async fn open(stream: TcpStream) -> hyper::Result<http1::SendRequest<Upload>> {
+pub(crate) async fn open(stream: Transport) -> hyper::Result<http1::SendRequest<Upload>> {
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(ANSWER_FIELDS_MAX)

@@ -47,14 +47,17 @@ pub(crate) async fn forward(
         progress,
         gate,
     };
-    let mut dial = Dial::new(visit.upstream(), Some(head), visit.client.address);
+    let mut dial = Dial::new(visit.upstream(), Some(head), visit.client.address, visit.ends);
     loop {
         let replica = dial.pick()?;
         let config = visit.upstream().config();
         let pool = &visit.worker.pool;
-        let idle_max = config.idle_connections_max;
+        // A connection that was announced for one client must not serve the next.
+        let is_shared = config.proxy_protocol.is_none();
+        let idle_max = if is_shared { config.idle_connections_max } else { 0 };
         let now = Instant::now();
-        if let Some(lease) = pool.take(replica.address(), idle_max, config.idle_connection, now)
+        if is_shared
+            && let Some(lease) = pool.take(replica.address(), idle_max, config.idle_connection, now)
             && let Some(answer) = forwarding.attempt(&replica, lease).await?
         {
             return Ok(answer);

@@ -17,14 +17,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use screened::Screened;
-use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::connection::Connection;
+use crate::transport::Transport;
 
 /// Serves one client connection until it ends or becomes a WebSocket. `prefix` was read from it
 /// already.
-pub(crate) async fn serve(stream: TcpStream, prefix: BytesMut, connection: Connection) {
+pub(crate) async fn serve(stream: Transport, prefix: BytesMut, connection: Connection) {
     let config = &connection.worker.shared.config;
     let (screened, screen) = Screened::new(stream, prefix, &config.limits, &config.timeouts);
     let peer = connection.peer;

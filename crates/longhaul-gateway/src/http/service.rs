@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::screened::{self, ScreenHandle};
 use super::visit::{self, Visit};
 use super::{forward, health};
-use crate::connection::Connection;
+use crate::connection::{Connection, Security};
 use crate::shared::{OpenWork, Shared};
 use crate::upgrade;
 
@@ -50,6 +50,10 @@ fn refuse(connection: &Connection, refused: screened::Refusal) -> Response<Body>
 async fn dispatch(connection: &Connection, request: Request<Incoming>) -> Response<Body> {
     let shared = &connection.worker.shared;
     let config = &shared.config;
+    if connection.security == Security::Missing {
+        debug!(peer = %connection.peer, "request refused: it came without TLS");
+        return Refusal::TlsRequired.answer(request.headers());
+    }
     let (method, path) = (request.method(), request.uri().path());
     if let Some(answer) = health::answer(&config.health_paths, &shared.readiness, method, path) {
         return answer;
@@ -88,7 +92,7 @@ async fn route(
     let route = shared
         .route(connection.listener, host, head.uri.path(), &head.headers)
         .ok_or(Refusal::NoRoute)?;
-    let visit = Visit { worker: &connection.worker, route, client };
+    let visit = Visit::new(connection, route, client);
     if is_upgrade {
         upgrade::offer(&visit, connection, head).await
     } else {

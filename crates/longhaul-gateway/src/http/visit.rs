@@ -1,5 +1,6 @@
 //! One request at the gateway: who sent it, which route takes it, and how it goes on.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, HOST, UPGRADE};
@@ -7,10 +8,12 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Uri, Version};
 use longhaul_policy::forwarded::{self, Arrival, Client, Scheme};
 use longhaul_policy::hop_by_hop;
+use longhaul_proto::proxy_protocol::Ends;
 
 use super::body::Upload;
 use crate::config::Route;
-use crate::connection::Connection;
+use crate::connection::{Connection, Security};
+use crate::tls::UpstreamTls;
 use crate::upstream::{Replica, Upstream};
 use crate::worker::Worker;
 
@@ -20,9 +23,20 @@ pub(crate) struct Visit<'a> {
     /// Index into the config's routes.
     pub(crate) route: usize,
     pub(crate) client: Client,
+    /// What replicas are told by the PROXY protocol, where they want to know.
+    pub(crate) ends: Ends,
 }
 
-impl Visit<'_> {
+impl<'a> Visit<'a> {
+    pub(crate) fn new(connection: &'a Connection, route: usize, client: Client) -> Self {
+        let peer = connection.peer;
+        let is_peer = client.address == peer.ip().to_canonical();
+        // Of a client behind a trusted proxy the port is not known.
+        let address = if is_peer { peer } else { SocketAddr::new(client.address, 0) };
+        let ends = Ends { client: address, local: connection.local };
+        Self { worker: &connection.worker, route, client, ends }
+    }
+
     pub(crate) fn route(&self) -> &Route {
         &self.worker.shared.config.routes[self.route]
     }
@@ -45,8 +59,12 @@ impl Visit<'_> {
             *request.uri_mut() = origin.map_or_else(|| Uri::from_static("/"), Uri::from);
         }
         if !self.route().preserve_host || !request.headers().contains_key(HOST) {
-            let address = replica.address().to_string();
-            if let Ok(host) = HeaderValue::from_str(&address) {
+            let tls = self.upstream().config().tls.as_ref();
+            let host = match tls.and_then(UpstreamTls::server_name) {
+                Some(name) => format!("{name}:{}", replica.address().port()),
+                None => replica.address().to_string(),
+            };
+            if let Ok(host) = HeaderValue::from_str(&host) {
                 request.headers_mut().insert(HOST, host);
             }
         }
@@ -72,7 +90,10 @@ pub(crate) fn prepare(head: &mut Parts, connection: &Connection, is_upgrade: boo
     let host = head.headers.get(HOST).cloned();
     let arrival = Arrival {
         peer: connection.peer.ip(),
-        scheme: Scheme::Http,
+        scheme: match connection.security {
+            Security::Tls => Scheme::Https,
+            Security::Plain | Security::Missing => Scheme::Http,
+        },
         host: host.as_ref().and_then(|host| host.to_str().ok()),
         port: connection.local.port(),
         trusted: &connection.worker.shared.config.trusted_proxies,

@@ -9,14 +9,17 @@ use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use longhaul_proto::proxy_protocol::{Version, encode};
 use longhaul_proto::websocket::CloseCode;
 use longhaul_proto::websocket::frame::OwnFrame;
 use longhaul_proto::websocket::handshake::{self, HandshakeFault, Offer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::config::{Probe, ProbeKind};
+use crate::dial::{Unreached, reach};
 use crate::supervise::AbortOnDrop;
+use crate::tls::UpstreamTls;
+use crate::transport::Transport;
 
 /// Bytes of an answer's head. The body is not read.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -30,8 +33,8 @@ const CLOSE_MAX: Duration = Duration::from_millis(500);
 pub(super) enum ProbeFault {
     #[error("no answer within {within:?}")]
     TimedOut { within: Duration },
-    #[error("cannot connect: {0}")]
-    Connect(#[source] io::Error),
+    #[error(transparent)]
+    Unreached(#[from] Unreached),
     #[error("no HTTP answer: {0}")]
     Http(#[from] hyper::Error),
     #[error("cannot ask: {0}")]
@@ -42,14 +45,22 @@ pub(super) enum ProbeFault {
     NoUpgrade { got: StatusCode },
     #[error("answered a WebSocket upgrade wrongly: {0}")]
     Handshake(#[from] HandshakeFault),
-    #[error("the WebSocket broke at once: {0}")]
+    #[error("the connection broke at once: {0}")]
     Broken(#[source] io::Error),
 }
 
 /// Asks once, within the probe's total deadline. A future dropped midway closes the connection.
-pub(super) async fn ask(probe: &Probe, replica: SocketAddr) -> Result<(), ProbeFault> {
+///
+/// Where replicas want the PROXY protocol, the header says that the gateway speaks for itself.
+pub(super) async fn ask(
+    probe: &Probe,
+    replica: SocketAddr,
+    proxy_protocol: Option<Version>,
+    tls: Option<&UpstreamTls>,
+) -> Result<(), ProbeFault> {
     let asked = async {
-        let stream = TcpStream::connect(replica).await.map_err(ProbeFault::Connect)?;
+        let header = proxy_protocol.map_or_else(Vec::new, |version| encode(version, None));
+        let stream = reach(replica, &header, tls).await?;
         match &probe.kind {
             ProbeKind::Tcp => Ok(()),
             ProbeKind::Http { path, host, status } => {
@@ -76,7 +87,7 @@ fn judge(got: StatusCode, expected: Option<StatusCode>) -> Result<(), ProbeFault
 }
 
 async fn upgrade(
-    stream: TcpStream,
+    stream: Transport,
     path: &str,
     host: Option<&str>,
     replica: SocketAddr,
@@ -118,7 +129,7 @@ fn request(path: &str, host: Option<&str>, replica: SocketAddr) -> http::request
 
 /// Sends a request and returns the head of the answer, with what keeps its connection open.
 async fn exchange(
-    stream: TcpStream,
+    stream: Transport,
     request: http::request::Builder,
 ) -> Result<(Response<Incoming>, AbortOnDrop<hyper::Result<()>>), ProbeFault> {
     let request = request.body(Empty::<Bytes>::new())?;

@@ -55,7 +55,9 @@ async fn watch(upstream: Arc<Upstream>, probe: Probe) -> Result<(), TaskError> {
         });
         for replica in replicas.iter() {
             if !probed.iter().any(|(known, _)| Arc::ptr_eq(known, replica)) {
-                let task = series.spawn(probe_for_ever(Arc::clone(replica), probe.clone()));
+                let task =
+                    probe_for_ever(Arc::clone(replica), probe.clone(), Arc::clone(&upstream));
+                let task = series.spawn(task);
                 probed.push((Arc::clone(replica), task));
             }
         }
@@ -73,9 +75,15 @@ async fn watch(upstream: Arc<Upstream>, probe: Probe) -> Result<(), TaskError> {
     }
 }
 
-async fn probe_for_ever(replica: Arc<Replica>, probe: Probe) -> Infallible {
+async fn probe_for_ever(
+    replica: Arc<Replica>,
+    probe: Probe,
+    upstream: Arc<Upstream>,
+) -> Infallible {
     loop {
-        let outcome = ask(&probe, replica.address()).await;
+        let config = upstream.config();
+        let outcome =
+            ask(&probe, replica.address(), config.proxy_protocol, config.tls.as_ref()).await;
         replica.note_probe(outcome.map_err(|fault| fault.to_string()), Instant::now());
         tokio::time::sleep(jittered(probe.interval, JITTER, fastrand::f64())).await;
     }

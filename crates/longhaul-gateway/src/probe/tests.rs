@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use http::StatusCode;
 use longhaul_policy::health::{HealthPolicy, State};
+use longhaul_proto::proxy_protocol::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -62,6 +63,10 @@ fn http_probe(status: Option<u16>) -> Probe {
 
 fn websocket_probe() -> Probe {
     Probe::new(ProbeKind::WebSocket { path: "/ws".into(), host: Some("app.example".into()) })
+}
+
+async fn ask(probe: &Probe, replica: SocketAddr) -> Result<(), ask::ProbeFault> {
+    ask::ask(probe, replica, None, None).await
 }
 
 #[track_caller]
@@ -238,4 +243,24 @@ async fn a_replica_that_joins_is_probed_and_one_that_leaves_is_not() {
     };
     tokio::time::timeout(Duration::from_secs(10), silence).await.expect("probes end");
     stop.cancel();
+}
+
+#[tokio::test]
+async fn a_probe_speaks_for_nobody_where_headers_are_wanted() {
+    let (sender, mut received) = mpsc::channel(2);
+    let address = server(move |mut stream| {
+        let sender = sender.clone();
+        async move {
+            let mut header = Vec::new();
+            stream.read_to_end(&mut header).await.unwrap();
+            sender.send(header).await.unwrap();
+        }
+    });
+    let address = address.await;
+    let probe = Probe::new(ProbeKind::Tcp);
+    for version in [Version::V1, Version::V2] {
+        check(ask::ask(&probe, address, Some(version), None).await, None);
+        let expected = longhaul_proto::proxy_protocol::encode(version, None);
+        assert_eq!(received.recv().await.unwrap(), expected);
+    }
 }

@@ -48,6 +48,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         }
     }
 
+    /// What it reads from and writes to, for who goes around it while nothing waits.
+    pub(crate) fn io(&self) -> &S {
+        &self.io
+    }
+
     /// Whether bytes wait for the peer.
     pub(crate) fn is_blocked(&self) -> bool {
         !self.waiting.is_empty()

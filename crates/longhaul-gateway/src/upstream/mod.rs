@@ -246,6 +246,7 @@ impl ReplicaSnapshot {
             state: replica.state(now).name(),
             websockets_open: replica.open_websockets(),
             requests_open: replica.open_requests(),
+            tcp_open: replica.open_streams(),
             probe_failure: replica.probe_failure(),
         }
     }

@@ -71,9 +71,14 @@ impl Replica {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// Raw TCP connections it holds through this gateway.
+    pub fn open_streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
     /// Everything it holds through this gateway.
     pub fn open_work(&self) -> usize {
-        self.open_websockets() + self.open_requests() + self.streams.load(Ordering::Relaxed)
+        self.open_websockets() + self.open_requests() + self.open_streams()
     }
 
     /// How it stands.

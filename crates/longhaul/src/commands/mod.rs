@@ -1,5 +1,6 @@
 //! One file for each verb of the command line. Each returns the exit code of the process.
 
+mod cert;
 mod check;
 pub(crate) mod demo;
 mod print;
@@ -15,6 +16,7 @@ pub(crate) fn dispatch(verb: Verb) -> u8 {
     match verb {
         Verb::Run(arguments) => run::run(arguments),
         Verb::Check { file } => check::check(&file),
+        Verb::Cert(arguments) => cert::cert(&arguments),
         Verb::Demo { listen } => demo::demo(listen),
         Verb::Schema => print::schema(),
         Verb::Reference { page } => print::reference(page),

@@ -26,7 +26,7 @@ pub(super) fn completions(shell: clap_complete::Shell) -> u8 {
 }
 
 /// A reader that went away (`| head`) is no failure of ours, and no panic.
-fn print(text: &str) -> u8 {
+pub(super) fn print(text: &str) -> u8 {
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => 0,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,

@@ -59,18 +59,19 @@ fn serve(settings: Settings) -> u8 {
 /// Lines that terminals turn into links, after everything that was logged on the way here.
 fn greet(started: &Started<'_>) {
     logs::flush();
-    for address in started.handle.listeners() {
-        eprintln!("listening on {}", link(*address));
+    for (address, &is_secure) in started.handle.listeners().iter().zip(started.secure) {
+        eprintln!("listening on {}", link(*address, is_secure));
     }
     if let Some(admin) = started.admin {
-        eprintln!("admin API on {}", link(admin));
+        eprintln!("admin API on {}", link(admin, false));
     }
 }
 
 /// An address to click on: "all interfaces" is none.
-fn link(address: SocketAddr) -> String {
+fn link(address: SocketAddr, is_secure: bool) -> String {
+    let scheme = if is_secure { "https" } else { "http" };
     if address.ip().is_unspecified() {
-        return format!("http://localhost:{}", address.port());
+        return format!("{scheme}://localhost:{}", address.port());
     }
-    format!("http://{address}")
+    format!("{scheme}://{address}")
 }

@@ -1,5 +1,7 @@
 //! Defaults that no type of the gateway owns, because they are about starting.
 
+use std::time::Duration;
+
 use std::num::NonZero;
 
 /// Where clients arrive when nothing says where. Loopback: nothing is open to the world unasked.
@@ -9,3 +11,6 @@ pub(crate) const LISTEN: &str = "127.0.0.1:8080";
 pub(crate) fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
+
+/// Seldom enough to cost nothing, often enough for whoever waits for a new certificate.
+pub(crate) const CERTIFICATE_WATCH: Duration = Duration::from_secs(5);

@@ -47,14 +47,19 @@ pub(super) fn apply(root: &mut Table, sources: &Sources, problems: &mut Vec<Prob
             let text = said.values.last().cloned().unwrap_or_default();
             Value { at, kind: Kind::Text(text) }
         };
-        if said.section == "upstreams" {
-            set_on_only_upstream(root, said.key, value, has_app, problems);
-        } else {
-            root.set(said.section, said.key, value);
+        match said.section {
+            "upstreams" => set_on_only_upstream(root, said.key, value, has_app, problems),
+            "certificates" => {
+                if let Some(table) = only_table(root, said.section, said.key, &value.at, problems) {
+                    table.insert(said.key, value);
+                }
+            }
+            section => root.set(section, said.key, value),
         }
     }
     if let Some(port) = &sources.port
         && !has(root, "server", "listen")
+        && !root.entries.contains_key("listeners")
     {
         listen_on_port(root, port, problems);
     }
@@ -85,31 +90,43 @@ fn set_on_only_upstream(
     problems: &mut Vec<Problem>,
 ) {
     let at = value.at.clone();
-    let entry = root.entries.entry("upstreams".to_owned()).or_insert_with(|| Entry {
+    let Some(table) = only_table(root, "upstreams", key, &at, problems) else { return };
+    if table.entries.is_empty() {
+        let name = if has_app && key != "replicas" { parse::APP } else { "default" };
+        table.insert("name", Value { at, kind: Kind::Text(name.to_owned()) });
+    }
+    if key == "replicas" {
+        table.entries.remove("srv");
+    }
+    table.insert(key, value);
+}
+
+/// The only table of a section that repeats, made where there is none. `None`: there are several,
+/// which is reported, or something else, which is reported when it is read.
+fn only_table<'t>(
+    root: &'t mut Table,
+    section: &str,
+    key: &str,
+    at: &Origin,
+    problems: &mut Vec<Problem>,
+) -> Option<&'t mut Table> {
+    let entry = root.entries.entry(section.to_owned()).or_insert_with(|| Entry {
         key_at: at.clone(),
         value: Value { at: at.clone(), kind: Kind::List(Vec::new()) },
     });
-    // Anything but a list is reported when it is read.
-    let Kind::List(upstreams) = &mut entry.value.kind else { return };
-    if upstreams.is_empty() {
-        let name = if has_app && key != "replicas" { parse::APP } else { "default" };
-        let mut table = Table { at: at.clone(), ..Table::empty() };
-        table.insert("name", Value { at: at.clone(), kind: Kind::Text(name.to_owned()) });
-        upstreams.push(Value { at: at.clone(), kind: Kind::Table(table) });
+    let Kind::List(tables) = &mut entry.value.kind else { return None };
+    if tables.is_empty() {
+        let table = Table { at: at.clone(), ..Table::empty() };
+        tables.push(Value { at: at.clone(), kind: Kind::Table(table) });
     }
-    match upstreams.as_mut_slice() {
-        [Value { kind: Kind::Table(table), .. }] => {
-            if key == "replicas" {
-                table.entries.remove("srv");
-            }
-            table.insert(key, value);
-        }
-        // Reported when it is read.
-        [_] => {}
+    match tables.as_mut_slice() {
+        [Value { kind: Kind::Table(table), .. }] => Some(table),
+        [_] => None,
         many => {
-            let title = format!("the file has {} upstreams; which one is meant?", many.len());
+            let title = format!("the file has {} {section}; which one is meant?", many.len());
             let remedy = format!("remove it, and set `{key}` in the file");
-            problems.push(Problem::error(at, title).remedy(remedy));
+            problems.push(Problem::error(at.clone(), title).remedy(remedy));
+            None
         }
     }
 }

@@ -95,7 +95,8 @@ fn parse(sources: Sources, text: &str) -> Result<Loaded, Report> {
     if !is_broken {
         layers::apply(&mut root, &sources, &mut problems);
         let cell = std::cell::RefCell::new(problems);
-        settings = parse::settings(&root, &cell);
+        let file = sources.file.as_deref().and_then(Path::parent);
+        settings = parse::settings(&root, file.unwrap_or(Path::new("")), &cell);
         problems = cell.into_inner();
     }
     let mut report = Report { path: sources.file, text: mask_secrets(text), problems };

@@ -39,12 +39,14 @@ pub(crate) fn all_keys() -> String {
     for (name, section) in all_sections() {
         let comment = wrap(section.what, "# ");
         let header = if section.is_list { format!("[[{name}]]") } else { format!("[{name}]") };
-        file.push_str(&format!("\n{comment}{header}\n"));
+        let is_out = NEEDS_FILES.contains(&name.as_str());
+        let out = if is_out { "# " } else { "" };
+        file.push_str(&format!("\n{comment}{out}{header}\n"));
         for key in section.keys {
             file.push_str(&wrap(key.what, "# "));
             let must_be_there = key.is_required || NEEDED.contains(&(name.as_str(), key.name));
             let has_default = (key.default)().is_some() && !WITHOUT_EFFECT.contains(&key.name);
-            let off = if must_be_there || has_default { "" } else { "# " };
+            let off = if (must_be_there || has_default) && !is_out { "" } else { "# " };
             file.push_str(&format!("{off}{} = {}\n", key.name, example(&name, key)));
         }
     }
@@ -53,6 +55,9 @@ pub(crate) fn all_keys() -> String {
 
 /// Optional, but without them the file would not describe a gateway.
 const NEEDED: [(&str, &str); 1] = [("upstreams", "replicas")];
+
+/// Names files, which are not there where the example is read.
+const NEEDS_FILES: [&str; 1] = ["certificates"];
 
 /// Would be warned about: what it does needs another value of another key.
 const WITHOUT_EFFECT: [&str; 1] = ["hash_on"];

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use longhaul_gateway::config::{Affinity, ReplicaSource, Strategy};
+use longhaul_gateway::config::proxy_protocol::Version::{V1, V2};
+use longhaul_gateway::config::{Affinity, HostPattern, ReplicaSource, Strategy};
 
 use super::*;
+
+mod tls;
 
 /// The report on a text, plain.
 #[track_caller]
@@ -392,6 +395,79 @@ fn every_example_is_fine() {
         }
     }
     assert!(seen.len() >= 5, "{seen:?}");
+}
+
+#[test]
+fn listeners_that_take_headers_say_from_whom() {
+    let listener = |keys: &str| {
+        format!("[[listeners]]\nname = \"lb\"\naddress = \"127.0.0.1:1\"\n{keys}\n{ONE}")
+    };
+    let required = "proxy_protocol = \"required\"\n";
+    let config =
+        settings(&listener(&format!("{required}proxy_protocol_from = \"loopback\""))).gateway;
+    let [lb] = config.listeners.as_slice() else { panic!("{:?}", config.listeners) };
+    assert_eq!((lb.name.as_str(), lb.proxy_senders.as_ref().map(Vec::len)), ("lb", Some(2)));
+    assert!(settings(&listener("")).gateway.listeners[0].proxy_senders.is_none());
+    refused(&listener(required), &["nothing says who may send", "add proxy_protocol_from"]);
+    let nobody = report(&listener("proxy_protocol_from = \"10.0.0.0/8\""));
+    assert!(nobody.contains("no effect without proxy_protocol = \"required\""), "{nobody}");
+    let everybody = report(&listener(&format!("{required}proxy_protocol_from = \"0.0.0.0/0\"")));
+    assert!(everybody.contains("can claim any client address"), "{everybody}");
+}
+
+#[test]
+fn both_kinds_of_listeners_are_one_list() {
+    let two = "[server]\nlisten = \"a=127.0.0.1:1\"\n[[listeners]]\nname = \"b\"\n";
+    let config = settings(&format!("{two}address = \"127.0.0.1:2\"\n{ONE}")).gateway;
+    let names: Vec<&str> = config.listeners.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    refused(&format!("{two}address = \"127.0.0.1:1\"\n{ONE}"), &["repeats the name or address"]);
+}
+
+#[test]
+fn tcp_routes_of_one_listener_are_told_apart_by_name() {
+    let tcp = |sni: &str| format!("[[tcp]]\nlistener = \"p\"\nupstream = \"a\"\n{sni}\n");
+    let text = |routes: &[&str]| {
+        let routes: String = routes.iter().map(|sni| tcp(sni)).collect();
+        format!("[server]\nlisten = \"p=127.0.0.1:1\"\n{ONE}{routes}")
+    };
+    let config = settings(&text(&["sni = [\"A.example\", \"*.b.example.\"]", ""])).gateway;
+    let names = config.tcp_routes[0].server_names.clone().unwrap();
+    let expected = [HostPattern::Exact("a.example".into()), HostPattern::Below("b.example".into())];
+    assert_eq!(names, expected);
+    assert_eq!(config.tcp_routes[0].name, "a.example");
+    assert!(config.tcp_routes[1].server_names.is_none());
+    refused(&text(&["", ""]), &["what no other route takes on listener \"p\" goes to tcp[0]"]);
+    let twice = ["sni = \"a.example\"", "sni = [\"b.example\", \"A.example\"]"];
+    refused(&text(&twice), &["\"a.example\" on listener \"p\" goes to tcp[0] already"]);
+    refused(&text(&["sni = \"192.0.2.1\""]), &["is an address, which TLS clients do not send"]);
+    refused(&text(&["sni = []"]), &["takes no connection"]);
+    let idle = report(&text(&["sni = \"a.example\"\nserver_first = true"]));
+    assert!(idle.contains("a TLS client always speaks first"), "{idle}");
+}
+
+#[test]
+fn routes_without_listeners_leave_raw_ports_alone() {
+    let listeners = |listen: &str, sni: &str| {
+        let tcp = format!("[[tcp]]\nlistener = \"p\"\nupstream = \"a\"\n{sni}\n");
+        let text = format!("[server]\nlisten = {listen}\n{ONE}[[routes]]\nupstream = \"a\"\n{tcp}");
+        settings(&text).gateway.routes[0].listeners.clone()
+    };
+    let two = "[\"p=127.0.0.1:1\", \"q=127.0.0.1:2\"]";
+    assert_eq!(listeners(two, ""), [1]);
+    assert!(listeners(two, "sni = \"a.example\"").is_empty());
+    // Shared, since nothing else would be served by the route.
+    assert!(listeners("[\"p=127.0.0.1:1\"]", "").is_empty());
+}
+
+#[test]
+fn replicas_may_be_told_who_the_client_is() {
+    let version = |word: &str| {
+        let config = settings(&format!("{ONE}send_proxy_protocol = \"{word}\"")).gateway;
+        config.upstreams[0].proxy_protocol
+    };
+    assert_eq!([version("off"), version("v1"), version("v2")], [None, Some(V1), Some(V2)]);
+    refused(&format!("{ONE}send_proxy_protocol = \"2\""), &["\"off\", \"v1\", \"v2\""]);
 }
 
 #[test]

@@ -20,7 +20,14 @@ mod attack;
 mod bodies;
 mod http;
 mod relay;
+
+// Layer 4, and who connects through it.
+mod passthrough;
+mod proxy_protocol;
 mod tcp;
+
+// What lies around them.
+mod tls;
 
 // Replicas and discovery.
 mod discovery;

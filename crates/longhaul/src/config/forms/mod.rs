@@ -4,11 +4,12 @@
 
 mod network;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderName, HeaderValue};
 use longhaul_gateway::config::{Affinity, HashOn};
 use longhaul_policy::route::HostPattern;
+pub(in crate::config) use network::{Replica, Scheme};
 pub(in crate::config) use network::{address, dns_server, domain, listener, networks, replica};
 
 /// What a hash is taken from.
@@ -75,6 +76,15 @@ pub(in crate::config) fn host_pattern(text: &str) -> Result<HostPattern, String>
         }
         None => domain(text).map(HostPattern::Exact),
     }
+}
+
+/// A name that a TLS client asks for: a host pattern, but never an address.
+pub(in crate::config) fn server_name(text: &str) -> Result<HostPattern, String> {
+    if text.parse::<IpAddr>().is_ok() || text.starts_with('[') {
+        return Err("is an address, which TLS clients do not send as a name; use \"*\"".to_owned());
+    }
+    // Patterns are compared without the dot that ends a full name.
+    host_pattern(text.strip_suffix('.').unwrap_or(text))
 }
 
 /// A path prefix, without the slash at its end.

@@ -32,31 +32,43 @@ pub(in crate::config) fn address(text: &str) -> Result<SocketAddr, String> {
 /// An address to listen on, which may have a name: `public=0.0.0.0:8080`.
 pub(in crate::config) fn listener(text: &str) -> Result<Listener, String> {
     match text.split_once('=') {
-        Some((name, address)) => {
-            Ok(Listener { name: super::name(name)?, address: self::address(address)? })
-        }
-        None => Ok(Listener { name: text.to_owned(), address: address(text)? }),
+        Some((name, address)) => Ok(Listener::new(super::name(name)?, self::address(address)?)),
+        None => Ok(Listener::new(text, address(text)?)),
     }
 }
 
-/// `10.0.0.5:9000`, `chat.internal:9000`, `http://chat.internal:9000`.
-pub(in crate::config) fn replica(text: &str, weight: u32) -> Result<ReplicaSource, String> {
-    let bare = match text.split_once("://") {
-        Some(("http" | "ws", rest)) => rest.strip_suffix('/').unwrap_or(rest),
-        Some(("https" | "wss", rest)) => {
-            return Err(format!(
-                "asks for TLS, which replicas are not spoken to with yet; use \"http://{rest}\""
-            ));
-        }
+/// Whether a replica was said to speak TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum Scheme {
+    Unsaid,
+    Plain,
+    Tls,
+}
+
+/// What one text says about replicas.
+#[derive(Debug)]
+pub(in crate::config) struct Replica {
+    pub(in crate::config) source: ReplicaSource,
+    pub(in crate::config) scheme: Scheme,
+    /// Host as it was said.
+    pub(in crate::config) host: String,
+}
+
+/// `10.0.0.5:9000`, `chat.internal:9000`, `https://chat.internal:9000`.
+pub(in crate::config) fn replica(text: &str, weight: u32) -> Result<Replica, String> {
+    let (scheme, bare) = match text.split_once("://") {
+        Some(("http" | "ws", rest)) => (Scheme::Plain, rest.strip_suffix('/').unwrap_or(rest)),
+        Some(("https" | "wss", rest)) => (Scheme::Tls, rest.strip_suffix('/').unwrap_or(rest)),
         Some(_) => return Err("has an unknown scheme; write \"HOST:PORT\"".to_owned()),
-        None => text,
+        None => (Scheme::Unsaid, text),
     };
     if bare.contains(['/', '?', '#', '@']) {
         return Err("has more than host and port; paths belong into [[routes]]".to_owned());
     }
     if let Ok(address) = bare.parse::<SocketAddr>() {
         port_not_zero(address.port())?;
-        return Ok(ReplicaSource::Static { address, weight });
+        let source = ReplicaSource::Static { address, weight };
+        return Ok(Replica { source, scheme, host: address.ip().to_string() });
     }
     let Some((host, port)) = bare.rsplit_once(':') else {
         return Err(format!("has no port; write it as in \"{bare}:9000\""));
@@ -66,9 +78,12 @@ pub(in crate::config) fn replica(text: &str, weight: u32) -> Result<ReplicaSourc
     if host == "localhost" {
         // Not looked up: it would be two replicas, of which most programs serve one.
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        return Ok(ReplicaSource::Static { address, weight });
+        let source = ReplicaSource::Static { address, weight };
+        return Ok(Replica { source, scheme, host: host.to_owned() });
     }
-    Ok(ReplicaSource::Dns { name: domain(host)?, port, weight })
+    let name = domain(host)?;
+    let host = name.trim_end_matches('.').to_owned();
+    Ok(Replica { source: ReplicaSource::Dns { name, port, weight }, scheme, host })
 }
 
 /// `10.0.0.2` or `10.0.0.2:5353`.
@@ -154,17 +169,19 @@ mod tests {
     #[test]
     fn replicas_are_addresses_or_names_with_a_port() {
         for text in ["127.0.0.1:9000", "[::1]:9000", "localhost:9000", "http://10.0.0.1:80/"] {
-            assert!(matches!(replica(text, 1), Ok(ReplicaSource::Static { .. })), "{text}");
+            let source = replica(text, 1).unwrap().source;
+            assert!(matches!(source, ReplicaSource::Static { .. }), "{text}");
         }
         for text in ["chat:9000", "chat.internal:9000", "http://_x.y:80", "ws://chat:1"] {
-            assert!(matches!(replica(text, 1), Ok(ReplicaSource::Dns { .. })), "{text}");
+            let source = replica(text, 1).unwrap().source;
+            assert!(matches!(source, ReplicaSource::Dns { .. }), "{text}");
         }
         for (text, remedy) in [
             ("chat", "no port"),
             ("chat:0", "port 0"),
             ("chat:99999", "1 to 65535"),
             ("chat:+80", "1 to 65535"),
-            ("https://chat:443", "use \"http://chat:443\""),
+            ("https://chat", "no port"),
             ("http://chat:80/ws", "[[routes]]"),
             ("ftp://chat:21", "unknown scheme"),
             ("user@chat:80", "more than host"),

@@ -6,8 +6,10 @@
 //! Start at [`SECTIONS`].
 
 mod app;
+mod listeners;
 mod process;
 mod routes;
+mod tls;
 mod upstreams;
 mod websocket;
 
@@ -16,8 +18,11 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 10] = [
+pub(super) static SECTIONS: [&Section; 13] = [
     &process::SERVER,
+    &listeners::LISTENERS,
+    &tls::CERTIFICATES,
+    &tls::TLS,
     &upstreams::UPSTREAMS,
     &routes::ROUTES,
     &routes::TCP,

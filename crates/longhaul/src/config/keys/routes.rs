@@ -58,7 +58,8 @@ pub(super) static ROUTES: Section = Section {
             name: "listeners",
             shape: Shape::Texts("names of listeners"),
             example: "[\"public\"]",
-            what: "Listeners it serves; by default all that no TCP route has for itself",
+            what: "Listeners it serves; by default all but those where a TCP route without `sni` takes \
+                   whatever comes, and all when that leaves none",
             ..Key::NEW
         },
         Key {
@@ -76,7 +77,8 @@ pub(super) static ROUTES: Section = Section {
 pub(super) static TCP: Section = Section {
     name: "tcp",
     is_list: true,
-    what: "Raw TCP routes. On a listener that also serves HTTP, what is not HTTP goes here.",
+    what: "Raw TCP routes. On a listener that also serves HTTP, what is not HTTP goes here; routes with \
+           `sni` take TLS by name, and one without it the rest.",
     keys: &[
         Key {
             name: "name",
@@ -99,6 +101,17 @@ pub(super) static TCP: Section = Section {
             example: "\"chat\"",
             is_required: true,
             what: "Where its connections go",
+            ..Key::NEW
+        },
+        Key {
+            name: "sni",
+            shape: Shape::Texts("\"a.example\", \"*.b.example\" or \"*\""),
+            example: "[\"a.example\", \"*.b.example\"]",
+            what: "TLS connections that ask for one of these names go to the upstream as they are, \
+                   undecrypted; \"*\" takes every name and those without one. Other names go on to the \
+                   other routes of the listener",
+            cost: "the first bytes of each connection are waited for",
+            danger: "whoever connects chooses the name: it says where to go, not who may",
             ..Key::NEW
         },
         Key {

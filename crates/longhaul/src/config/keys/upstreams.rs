@@ -2,6 +2,7 @@
 
 use longhaul_gateway::config::{HealthPolicy, Probe, ProbeKind, UpstreamConfig};
 
+use super::tls::UPSTREAM_TLS;
 use super::{Flag, HOUR_S, Key, Section, Shape};
 use super::{duration, milliseconds, number, seconds, text};
 
@@ -31,8 +32,9 @@ pub(super) static UPSTREAMS: Section = Section {
             shape: Shape::Replicas,
             example: "[\"127.0.0.1:9000\", { address = \"127.0.0.1:9001\", weight = 2 }]",
             what: "Where its replicas are. A name is looked up (A and AAAA) again by its TTL, and each \
-                   address is a replica; `localhost` is 127.0.0.1. Weight 1 to 1000, default 1",
-            danger: "the port must be there; replicas are spoken to without TLS",
+                   address is a replica; `localhost` is 127.0.0.1. \
+                   \"https://HOST:PORT\" speaks to it by TLS. Weight 1 to 1000, default 1",
+            danger: "the port must be there; without https:// in front replicas are spoken to without TLS",
             flag: Some(Flag::new("--upstream", "LONGHAUL_UPSTREAM", "HOST:PORT").repeated()),
             ..Key::NEW
         },
@@ -128,13 +130,26 @@ pub(super) static UPSTREAMS: Section = Section {
                      connection and are sent again",
             ..Key::NEW
         },
+        Key {
+            name: "send_proxy_protocol",
+            shape: Shape::Choice(&SEND_PROXY_PROTOCOL),
+            default: || text(SEND_PROXY_PROTOCOL[0]),
+            what: "A PROXY protocol header of this version goes first on each connection to a replica \
+                   and says who the client is; probes send one that speaks for nobody",
+            cost: "a connection for each HTTP request: none is kept for the next client",
+            danger: "a replica that does not expect it answers 400 or closes, one that expects it and \
+                     gets none waits",
+            ..Key::NEW
+        },
     ],
-    children: &[&PROBE, &REPLICA_HEALTH],
+    children: &[&UPSTREAM_TLS, &PROBE, &REPLICA_HEALTH],
 };
 
 /// In the order of preference.
 pub(in crate::config) static BALANCE: [&str; 4] =
     ["least_connections", "round_robin", "random_of_two", "consistent_hash"];
+
+const SEND_PROXY_PROTOCOL: [&str; 3] = ["off", "v1", "v2"];
 
 const HASH_FORMS: &str =
     "\"address\", \"target\", \"header:NAME\", \"query:NAME\" or \"cookie:NAME\"";

@@ -4,13 +4,16 @@
 
 mod app;
 mod health;
+mod listeners;
 mod process;
 mod routes;
+mod tls;
 mod upstreams;
 mod websocket;
 
 pub(super) use upstreams::APP;
 
+use std::path::Path;
 use std::time::Duration;
 
 use longhaul_gateway::Config;
@@ -18,16 +21,16 @@ use longhaul_gateway::Config;
 use super::Settings;
 use super::keys::{SECTIONS, Section};
 use super::platforms::GRACE_USUAL;
-use super::problem::Problem;
+use super::problem::{Origin, Problem};
 use super::read::{Problems, Reader, elsewhere, nearest};
 use super::tree::{Kind, Table, Value};
 use super::units::show_duration;
 use crate::parent::AppSettings;
 
-/// Reads everything. Returns `None` when any error was reported.
-pub(super) fn settings(root: &Table, problems: &Problems) -> Option<Settings> {
+/// Reads everything; paths in the file start at `directory`. Returns `None` when any error was reported.
+pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> Option<Settings> {
     report_unknown_sections(root, problems);
-    let sections = Sections { root, problems };
+    let sections = Sections { root, directory, problems };
 
     let app = app::app(&sections);
     let log = app::log(&sections);
@@ -49,6 +52,8 @@ pub(super) fn settings(root: &Table, problems: &Problems) -> Option<Settings> {
     });
     let gateway = Config {
         listeners: process.listeners,
+        certificates: process.tls.certificates,
+        certificate_watch: process.tls.watch,
         admin: process.admin,
         workers: process.workers,
         limits: process.limits,
@@ -67,6 +72,8 @@ pub(super) fn settings(root: &Table, problems: &Problems) -> Option<Settings> {
 /// The sections of one file.
 struct Sections<'a> {
     root: &'a Table,
+    /// Where the file is.
+    directory: &'a Path,
     problems: &'a Problems,
 }
 
@@ -114,6 +121,11 @@ impl<'a> Sections<'a> {
 
     fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
+    }
+
+    /// Where a section was first said.
+    fn at(&self, name: &str) -> Origin {
+        self.value(name).map_or(Origin::Nowhere, |value| value.at.clone())
     }
 
     fn report(&self, problem: Problem) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use longhaul_gateway::config::{HealthPaths, Limits, Listener, Timeouts};
 
-use super::Sections;
+use super::{Sections, listeners, tls};
 use crate::config::problem::{Origin, Problem};
 use crate::config::read::Reader;
 use crate::config::{defaults, forms};
@@ -13,6 +13,7 @@ use crate::config::{defaults, forms};
 /// What holds for the whole process.
 pub(super) struct Process<'a> {
     pub(super) listeners: Vec<Listener>,
+    pub(super) tls: tls::Tls,
     pub(super) admin: Option<SocketAddr>,
     pub(super) workers: usize,
     pub(super) limits: Limits,
@@ -27,7 +28,9 @@ pub(super) struct Process<'a> {
 
 pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
     let server = sections.one("server");
-    let listeners = listeners(&server);
+    let tls = tls::read(sections);
+    let listeners = listeners::read(sections, &server, &tls);
+    tls.warn_of_unused(sections, &listeners);
     let timeouts_said = sections.one("timeouts");
     Process {
         admin: admin(&server, &listeners),
@@ -40,39 +43,8 @@ pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
         affinity_key: affinity_key(&server),
         dns_servers: dns_servers(&server),
         listeners,
+        tls,
     }
-}
-
-fn listeners(server: &Reader<'_>) -> Vec<Listener> {
-    let said = server.parsed_list("listen", forms::listener);
-    let listeners = said.unwrap_or_else(|| {
-        let listener = forms::listener(defaults::LISTEN).expect("the default is an address");
-        vec![(listener, Origin::Nowhere)]
-    });
-    if listeners.is_empty() && matches!(server.list("listen"), Some([])) {
-        let problem = Problem::error(server.at_key("listen"), "server.listen = [] serves nobody");
-        let remedy = format!("name an address, as in \"{}\"", defaults::LISTEN);
-        server.report(problem.remedy(remedy));
-    }
-    for (index, (listener, at)) in listeners.iter().enumerate() {
-        let earlier = &listeners[..index];
-        let is_same = |(other, _): &&(Listener, Origin)| {
-            other.name == listener.name
-                || (other.address == listener.address && listener.address.port() != 0)
-        };
-        if let Some((other, _)) = earlier.iter().find(is_same) {
-            let title = format!(
-                "server.listen: {:?} repeats the name or address of {:?}",
-                listener.name, other.name
-            );
-            server.report(
-                Problem::error(at.clone(), title)
-                    .label("said before")
-                    .remedy("remove one, or name them apart as in \"public=0.0.0.0:8080\""),
-            );
-        }
-    }
-    listeners.into_iter().map(|(listener, _)| listener).collect()
 }
 
 fn admin(server: &Reader<'_>, listeners: &[Listener]) -> Option<SocketAddr> {

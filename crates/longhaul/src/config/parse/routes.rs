@@ -33,12 +33,29 @@ pub(super) fn read(
         tcp_readers.iter().filter_map(|reader| tcp_route(reader, listeners, upstreams)).collect();
     report_tcp_twins(&tcp_readers, &tcp, listeners);
     let mut routes = Routes { http, tcp };
+    leave_to_tcp(&mut routes, listeners.len());
     if !sections.has("routes") && !sections.has("tcp") {
         routes.http.extend(catch_all(sections, upstreams, base, has_app));
     } else if readers.len() == routes.http.len() && tcp_readers.len() == routes.tcp.len() {
         warn_of_unused(sections, upstreams, &routes);
     }
     routes
+}
+
+/// HTTP routes that name no listener leave alone those on which a TCP route takes whatever comes:
+/// there every connection would wait for its first bytes, and a server that speaks first for ever.
+/// When that leaves none, they share.
+fn leave_to_tcp(routes: &mut Routes, listeners: usize) {
+    let takes_all = |route: &TcpRoute| route.server_names.is_none();
+    let tcp: Vec<usize> =
+        routes.tcp.iter().filter(|route| takes_all(route)).map(|route| route.listener).collect();
+    let free: Vec<usize> = (0..listeners).filter(|listener| !tcp.contains(listener)).collect();
+    if tcp.is_empty() || free.is_empty() {
+        return;
+    }
+    for route in routes.http.iter_mut().filter(|route| route.listeners.is_empty()) {
+        route.listeners.clone_from(&free);
+    }
 }
 
 /// With one upstream and no route, everything goes there.
@@ -111,12 +128,16 @@ fn route(
 
 /// A name for a route that has none: what it takes.
 fn name_of(pattern: &RoutePattern) -> String {
-    let host = match &pattern.host {
+    format!("{}{}", shown(&pattern.host), pattern.path_prefix)
+}
+
+/// A pattern as the file says it.
+fn shown(host: &HostPattern) -> String {
+    match host {
         HostPattern::Any => "*".to_owned(),
         HostPattern::Exact(host) => host.clone(),
         HostPattern::Below(domain) => format!("*.{domain}"),
-    };
-    format!("{host}{}", pattern.path_prefix)
+    }
 }
 
 fn headers(reader: &Reader<'_>) -> Vec<(HeaderName, Option<HeaderValue>)> {
@@ -154,6 +175,7 @@ fn tcp_route(
     reader.require();
     let listener = reader.parsed("listener", |name| index_of(listeners, name));
     let upstream = upstreams.resolve(reader, "upstream");
+    let server_names = reader.parsed_list("sni", forms::server_name);
     let said = reader.parsed("name", forms::name);
     let server_first = reader.boolean("server_first");
     let idle = reader.duration_or_off("idle");
@@ -166,9 +188,24 @@ fn tcp_route(
         reader.warn("idle", danger, "use 10m or more, or \"off\"");
     }
     let listener = listener?;
-    let name = said.unwrap_or_else(|| listeners[listener].name.clone());
+    let server_names: Option<Vec<HostPattern>> =
+        server_names.map(|names| names.into_iter().map(|(name, _)| name).collect());
+    if server_names.as_ref().is_some_and(Vec::is_empty) && matches!(reader.list("sni"), Some([])) {
+        let title = format!("{}.sni = [] takes no connection", reader.path());
+        let problem = Problem::error(reader.at_key("sni"), title);
+        reader.report(problem.remedy("name what it takes, or remove it for whatever else arrives"));
+    }
+    if server_first == Some(true) && server_names.is_some() {
+        let danger = "has no effect with `sni`: a TLS client always speaks first";
+        reader.warn("server_first", danger, "remove it");
+    }
+    let name = said.unwrap_or_else(|| match server_names.as_deref() {
+        Some([name, ..]) => shown(name),
+        _ => listeners[listener].name.clone(),
+    });
     let default = TcpRoute::new(name, listener, upstream?);
     Some(TcpRoute {
+        server_names,
         server_first: server_first.unwrap_or(default.server_first),
         idle: idle.unwrap_or(default.idle),
         linger: linger.unwrap_or(default.linger),
@@ -235,14 +272,18 @@ fn report_tcp_twins(readers: &[Reader<'_>], routes: &[TcpRoute], listeners: &[Li
     }
     for (index, (reader, route)) in readers.iter().zip(routes).enumerate() {
         for (earlier, other) in routes[..index].iter().enumerate() {
-            if route.listener == other.listener {
-                let listener = &listeners[route.listener].name;
+            let listener = &listeners[route.listener].name;
+            if route.listener == other.listener
+                && let Some(shared) = shared_name(route, other)
+            {
                 let title = format!(
-                    "{}: listener {listener:?} is already served by tcp[{earlier}]",
+                    "{}: {shared} on listener {listener:?} goes to tcp[{earlier}] already",
                     reader.path()
                 );
                 let problem = Problem::error(reader.at_key("listener"), title);
-                reader.report(problem.remedy("give it a listener of its own in server.listen"));
+                reader.report(
+                    problem.remedy("tell them apart by `sni`, or by a listener of its own"),
+                );
             } else if route.name == other.name {
                 let title = format!(
                     "{}: the name {:?} is that of tcp[{earlier}]",
@@ -253,6 +294,17 @@ fn report_tcp_twins(readers: &[Reader<'_>], routes: &[TcpRoute], listeners: &[Li
                 reader.report(problem.remedy("give each route its own `name`"));
             }
         }
+    }
+}
+
+/// What both routes would take on one listener.
+fn shared_name(route: &TcpRoute, other: &TcpRoute) -> Option<String> {
+    match (&route.server_names, &other.server_names) {
+        (None, None) => Some("what no other route takes".to_owned()),
+        (Some(names), Some(others)) => {
+            names.iter().find(|name| others.contains(name)).map(|name| format!("{:?}", shown(name)))
+        }
+        (Some(_), None) | (None, Some(_)) => None,
     }
 }
 

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use longhaul_gateway::config::proxy_protocol::Version;
 use longhaul_gateway::config::{
     Affinity, HashOn, HealthPolicy, ReplicaSource, Strategy, UpstreamConfig,
 };
 
-use super::Sections;
 use super::health::{health_policy, probe};
 use super::process::to_usize;
-use crate::config::forms;
+use super::{Sections, tls};
+use crate::config::forms::{self, Scheme};
 use crate::config::problem::{Origin, Problem};
 use crate::config::read::{Problems, Reader, nearest};
 use crate::config::tree::{Kind, Value};
@@ -73,7 +74,7 @@ pub(super) fn read(sections: &Sections<'_>, has_app: bool) -> Upstreams {
             reader.report(problem.remedy("give each upstream its own name"));
         }
         upstreams.origins.push(reader.at());
-        upstreams.configs.push(one(reader, name, has_app, sections.problems));
+        upstreams.configs.push(one(reader, name, has_app, sections));
     }
     if has_app && upstreams.index_of(APP).is_none() {
         upstreams.configs.push(UpstreamConfig::new(APP, Vec::new()));
@@ -82,8 +83,14 @@ pub(super) fn read(sections: &Sections<'_>, has_app: bool) -> Upstreams {
     upstreams
 }
 
-fn one(reader: &Reader<'_>, name: String, has_app: bool, problems: &Problems) -> UpstreamConfig {
-    let sources = sources(reader, problems);
+fn one(
+    reader: &Reader<'_>,
+    name: String,
+    has_app: bool,
+    sections: &Sections<'_>,
+) -> UpstreamConfig {
+    let Sources { sources, schemes, hosts } = sources(reader, sections.problems);
+    let tls = tls::upstream(sections, reader, &schemes, &sources, &hosts);
     let is_app = has_app && name == APP;
     if is_app && !sources.is_empty() {
         let title =
@@ -113,6 +120,8 @@ fn one(reader: &Reader<'_>, name: String, has_app: bool, problems: &Problems) ->
             .count("idle_connections_max")
             .map_or(default.idle_connections_max, to_usize),
         idle_connection: reader.duration("idle_connection").unwrap_or(default.idle_connection),
+        tls,
+        proxy_protocol: reader.choice("send_proxy_protocol").and_then(proxy_version),
         ..default
     };
     warn(reader, &upstream);
@@ -143,17 +152,32 @@ fn warn(reader: &Reader<'_>, upstream: &UpstreamConfig) {
     }
 }
 
-fn sources(reader: &Reader<'_>, problems: &Problems) -> Vec<ReplicaSource> {
+/// Where replicas come from, and how they were said to be spoken to.
+struct Sources {
+    sources: Vec<ReplicaSource>,
+    /// One for each that `replicas` says.
+    schemes: Vec<Scheme>,
+    /// One for each that `replicas` says.
+    hosts: Vec<String>,
+}
+
+fn sources(reader: &Reader<'_>, problems: &Problems) -> Sources {
     let mut sources: Vec<ReplicaSource> = Vec::new();
+    let mut schemes = Vec::new();
+    let mut hosts = Vec::new();
     let mut shown: Vec<String> = Vec::new();
     for value in reader.list("replicas").unwrap_or_default() {
-        let Some(source) = replica(reader, value, problems) else { continue };
+        let Some(forms::Replica { source, scheme, host }) = replica(reader, value, problems) else {
+            continue;
+        };
         let target = target(&source);
         if shown.contains(&target) {
             reader.wrong("replicas", value, "is there twice", "remove one, or raise its `weight`");
         }
         shown.push(target);
         sources.push(source);
+        schemes.push(scheme);
+        hosts.push(host);
     }
     for (name, _) in reader.parsed_list("srv", forms::domain).unwrap_or_default() {
         sources.push(ReplicaSource::Srv { name });
@@ -163,10 +187,10 @@ fn sources(reader: &Reader<'_>, problems: &Problems) -> Vec<ReplicaSource> {
         let problem = Problem::error(reader.at_key("replicas"), title);
         reader.report(problem.remedy("name a replica, as in [\"127.0.0.1:9000\"]"));
     }
-    sources
+    Sources { sources, schemes, hosts }
 }
 
-fn replica(reader: &Reader<'_>, value: &Value, problems: &Problems) -> Option<ReplicaSource> {
+fn replica(reader: &Reader<'_>, value: &Value, problems: &Problems) -> Option<forms::Replica> {
     const EXAMPLE: &str = "write \"HOST:PORT\" or { address = \"HOST:PORT\", weight = 2 }";
     let (address, weight) = match &value.kind {
         Kind::Text(text) => (text.as_str(), 1),
@@ -230,5 +254,13 @@ fn strategy(word: &str) -> Strategy {
         "random_of_two" => Strategy::RandomOfTwo,
         "consistent_hash" => Strategy::ConsistentHash,
         _ => Strategy::LeastConnections,
+    }
+}
+
+fn proxy_version(word: &str) -> Option<Version> {
+    match word {
+        "v1" => Some(Version::V1),
+        "v2" => Some(Version::V2),
+        _ => None,
     }
 }

@@ -24,11 +24,23 @@ impl App {
         Self::start_on(file, replica, 0)
     }
 
+    /// The same with more in its environment.
+    #[track_caller]
+    pub(crate) fn start_with(file: &str, environment: &[(&str, &str)]) -> Self {
+        Self::launch(file, "one", 0, environment)
+    }
+
     /// The same on a port of one's choice, to come back where a replica was before.
     #[track_caller]
     pub(crate) fn start_on(file: &str, replica: &str, port: u16) -> Self {
+        Self::launch(file, replica, port, &[])
+    }
+
+    #[track_caller]
+    fn launch(file: &str, replica: &str, port: u16, environment: &[(&str, &str)]) -> Self {
         let mut command = script(&e2e().join("apps").join(file));
         command.env("REPLICA", replica).env("PORT", port.to_string());
+        command.envs(environment.iter().copied());
         let mut process = Process::start(format!("{file} ({replica})"), &mut command);
         let port: u16 = process.line("listening PORT", s(90), |line| {
             line.strip_prefix("listening ").and_then(|port| port.parse().ok())

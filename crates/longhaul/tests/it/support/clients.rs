@@ -11,7 +11,19 @@ use super::process::Process;
 /// Fails the story when it ends otherwise than with 0 and `done`, or not `within`.
 #[track_caller]
 pub(crate) fn run(file: &str, arguments: &[&str], within: Duration) -> Vec<String> {
+    run_with(file, arguments, &[], within)
+}
+
+/// The same with more in its environment.
+#[track_caller]
+pub(crate) fn run_with(
+    file: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    within: Duration,
+) -> Vec<String> {
     let mut command = script(&e2e().join("clients").join(file));
+    command.envs(environment.iter().copied());
     let mut client =
         Process::start(format!("{file} {}", arguments.join(" ")), command.args(arguments));
     client.line("done", within, |line| (line == "done").then_some(()));

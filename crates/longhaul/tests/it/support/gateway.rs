@@ -26,14 +26,20 @@ impl Gateway {
     /// In front of these replicas with more flags.
     #[track_caller]
     pub(crate) fn with_flags(replicas: &[SocketAddr], flags: &[&str]) -> Self {
+        let gateway = Self::with_flags_unready(replicas, flags);
+        gateway.wait_ready();
+        gateway
+    }
+
+    /// The same without waiting for readiness, where plain HTTP cannot ask for it.
+    #[track_caller]
+    pub(crate) fn with_flags_unready(replicas: &[SocketAddr], flags: &[&str]) -> Self {
         let mut command = longhaul();
         command.args(["run", "--listen", "127.0.0.1:0"]);
         for replica in replicas {
             command.args(["--upstream", &replica.to_string()]);
         }
-        let gateway = Self::start(command.args(flags), 1, None);
-        gateway.wait_ready();
-        gateway
+        Self::start(command.args(flags), 1, None)
     }
 
     /// By a configuration file, in which listeners have port 0, once it is ready.

@@ -7,9 +7,12 @@ pub(crate) mod clients;
 pub(crate) mod dns;
 pub(crate) mod frames;
 pub(crate) mod gateway;
+pub(crate) mod pair;
 pub(crate) mod process;
+pub(crate) mod proxies;
 pub(crate) mod raw;
 pub(crate) mod recorder;
+pub(crate) mod tls;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
