@@ -18,8 +18,7 @@ fn gateway(server: &str, replica: std::net::SocketAddr) -> Gateway {
 #[test]
 fn beyond_the_limit_connections_wait_until_one_ends() {
     let app = App::start("echo_ws.mjs", "one");
-    // One worker: each keeps a place free for the connection that it waits for.
-    let gateway = gateway("workers = 1\n[limits]\nconnections_max = 10\n", app.address);
+    let gateway = gateway("[limits]\nconnections_max = 10\n", app.address);
     let mut open: Vec<Raw> = (0..10).map(|_| frames::open(gateway.address(), "/echo")).collect();
     let mut waiting = Raw::connect(gateway.address());
     waiting.send(frames::handshake("/echo", ""));
