@@ -32,15 +32,9 @@ fn installed() -> Result<PathBuf, Failure> {
     if !own.is_file() {
         step("cargo-deny (built once, a few minutes)");
         let mut install = command("cargo");
-        install.args([
-            "install",
-            "--quiet",
-            "--locked",
-            "cargo-deny",
-            "--version",
-            VERSION,
-            "--root",
-        ]);
+        // Unoptimised: it runs for a second and would take much longer to build.
+        install.args(["install", "--quiet", "--locked", "--debug", "cargo-deny"]);
+        install.args(["--version", VERSION, "--root"]);
         run(install.arg(&tools))?;
     }
     Ok(own)

@@ -148,3 +148,29 @@ fn remember(list: &Path, stamp: &PathBuf) -> Result<(), Failure> {
         .map(|_| ())
         .map_err(|error| Failure::new(format!("writing {}: {error}", stamp.display())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_list_is_installed_again_and_an_unchanged_one_is_not() {
+        let directory = std::env::temp_dir().join(format!("xtask-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let (list, stamp) = (directory.join("list"), directory.join("stamp"));
+        fs::write(&list, "one==1").unwrap();
+        assert!(!is_same(&list, &stamp), "nothing was installed yet");
+        remember(&list, &stamp).unwrap();
+        assert!(is_same(&list, &stamp));
+        fs::write(&list, "one==2").unwrap();
+        assert!(!is_same(&list, &stamp));
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn the_lists_that_setup_reads_are_there() {
+        for list in ["tests/e2e/requirements.txt", "tests/e2e/package-lock.json"] {
+            assert!(root().join(list).is_file(), "{list}");
+        }
+    }
+}

@@ -100,3 +100,45 @@ fn http2_is_served_where_the_listener_says_so() {
     let mixed = Front::new(&[http()], &[rest()], 0).with_http2(true, true);
     assert!(mixed.protocols().is_empty());
 }
+
+/// Terms that require TLS, or only allow it.
+fn terms(takes_plain: bool) -> TlsTerms {
+    TlsTerms { takes_plain, ..TlsTerms::default() }
+}
+
+#[test]
+fn where_tls_must_be_nothing_else_is_served() {
+    let front = Front::new(&[http()], &[], 0).with_tls(Some(&terms(false)));
+    assert_eq!(front.only_kind(), None);
+    check(&front, HELLO, Kind::Tls);
+    check(&front, b"GET / HTTP/1.1\r\n", Kind::HttpWithoutTls);
+    check(&front, b"SSH-2.0-x\r\n", Kind::Unknown);
+    assert_eq!((front.silent(), front.other()), (Kind::Unknown, Kind::Unknown));
+
+    // The raw route is for what is inside, not for who comes without.
+    let front = Front::new(&[], &[rest()], 0).with_tls(Some(&terms(false)));
+    check(&front, HELLO, Kind::Tls);
+    check(&front, b"SSH-2.0-x\r\n", Kind::Unknown);
+    assert_eq!((front.rest(), front.other()), (None, Kind::Unknown));
+    assert_eq!(front.behind_tls().only_kind(), Some(Kind::Tcp(0)));
+}
+
+#[test]
+fn where_tls_may_be_the_first_bytes_tell() {
+    let front = Front::new(&[http()], &[rest()], 0).with_tls(Some(&terms(true)));
+    check(&front, HELLO, Kind::Tls);
+    check(&front, b"GET / HTTP/1.1\r\n", Kind::Http);
+    check(&front, b"SSH-2.0-x\r\n", Kind::Tcp(0));
+    assert_eq!((front.silent(), front.rest()), (Kind::Http, Some(0)));
+}
+
+#[test]
+fn names_are_passed_through_before_tls_ends_here() {
+    let tcp = [rest(), named(&[exact("chat.example")])];
+    let front = Front::new(&[http()], &tcp, 0).with_tls(Some(&terms(false)));
+    check(&front, HELLO, Kind::Tcp(1));
+    check(&front, HELLO_WITHOUT_NAME, Kind::Tls);
+    // Inside, a hello is bytes like any others: there is no second layer.
+    check(&front.behind_tls(), HELLO, Kind::Tcp(0));
+    check(&front.behind_tls(), b"GET / HTTP/1.1\r\n", Kind::Http);
+}

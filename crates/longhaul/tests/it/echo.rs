@@ -176,6 +176,34 @@ fn frames_pass_byte_for_byte_wherever_they_are_cut() {
     assert_eq!((received.len(), differs), (sent.len(), None));
 }
 
+/// No part of the gateway waits for the end of a message, so none needs room for one.
+#[test]
+fn a_message_of_a_gib_passes_without_being_held() {
+    const LENGTH: usize = 1 << 30;
+    let recorder = Recorder::start(|_| {
+        Answer::Take(Box::new(|mut raw: Raw| {
+            raw.send(frames::accepted());
+            let mut left = LENGTH + 14;
+            while left > 0 {
+                left -= raw.read_some().expect("the message goes on").len();
+            }
+            raw.send(frames::encode(0x80 | frames::TEXT, None, b"all of it"));
+            let _ = raw.read_some();
+        }))
+    });
+    let gateway = Gateway::before(&[recorder.address]);
+    let mut client = frames::open(gateway.address(), "/");
+    // FIN and binary; masked, with a length of 64 bits; then the mask.
+    client.send([&[0x82, 0xff][..], &(LENGTH as u64).to_be_bytes(), &[1, 2, 3, 4]].concat());
+    let piece = vec![7; 1 << 20];
+    for _ in 0..LENGTH / piece.len() {
+        client.send(&piece);
+    }
+    assert_eq!(frames::read(&mut client).unwrap().payload, b"all of it");
+    let most = gateway.process.memory_max_kib();
+    assert!(most < 64 * 1024, "the gateway took {most} KiB");
+}
+
 #[test]
 fn a_frame_right_behind_the_101_is_delivered() {
     let recorder = Recorder::start(|_| {

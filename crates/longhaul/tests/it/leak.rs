@@ -1,7 +1,7 @@
 //! Many connections come and go while replicas do the same: nothing may stay behind.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::support::apps::App;
@@ -11,6 +11,9 @@ use crate::support::{frames, s, wait_until};
 
 const CONNECTIONS: usize = 2000;
 const AT_ONCE: usize = 250;
+/// Connections used while a replica is away, and until the next one goes.
+const AWAY: usize = 60;
+const BACK: usize = 40;
 
 #[test]
 fn two_thousand_connections_leave_no_descriptor_and_no_memory_behind() {
@@ -22,33 +25,37 @@ fn two_thousand_connections_leave_no_descriptor_and_no_memory_behind() {
          probe = {{ kind = \"tcp\", interval = \"500ms\", timeout = \"500ms\" }}\n"
     ));
     // The first wave fills what is kept for good: thread stacks, allocator arenas, name tables.
-    assert_eq!(wave(&gateway), AT_ONCE);
+    let first = AtomicUsize::new(0);
+    wave(&gateway, &first);
+    assert_eq!(first.into_inner(), AT_ONCE);
     let base = settled(&gateway);
 
-    let is_over = Arc::new(AtomicBool::new(false));
-    let until = Arc::clone(&is_over);
-    // One of three is always away; each comes back where it was.
+    // One of three is always away; each comes back where it was. They go by what the clients have
+    // done and not by the clock, so that a slow machine loses no more of them than a fast one.
+    let used = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&used);
     let come_and_go = thread::spawn(move || {
-        for round in 0.. {
+        let mut next = 0;
+        let mut after = |more: usize| {
+            next += more;
+            wait_until("the clients go on", s(60), || seen.load(Ordering::Relaxed) >= next);
+        };
+        for round in 0..CONNECTIONS / (AWAY + BACK) {
             let replica = &mut replicas[round % 3];
             let port = replica.address.port();
             replica.process.kill();
-            thread::sleep(std::time::Duration::from_millis(300));
+            after(AWAY);
             *replica = App::start_on("echo_ws.mjs", "one", port);
-            if until.load(Ordering::Relaxed) {
-                return replicas;
-            }
+            after(BACK);
         }
-        unreachable!("rounds never run out")
+        replicas
     });
-    let mut used = 0;
-    while used < CONNECTIONS {
-        let count = wave(&gateway);
-        assert!(count > AT_ONCE / 4, "only {count} of {AT_ONCE} could be used");
-        used += count;
+    while !come_and_go.is_finished() {
+        wave(&gateway, &used);
     }
-    is_over.store(true, Ordering::Relaxed);
     let _replicas = come_and_go.join().unwrap();
+    let used = used.load(Ordering::Relaxed);
+    assert!(used >= CONNECTIONS, "only {used} were used");
 
     wait_until("descriptors are back at the base", s(20), || settled(&gateway).0 <= base.0 + 3);
     let after = settled(&gateway);
@@ -62,10 +69,9 @@ fn settled(gateway: &Gateway) -> (usize, u64) {
     (gateway.process.descriptors(), gateway.process.memory_kib())
 }
 
-/// Opens many at once, uses each, ends them in different ways; returns how many could be used.
-fn wave(gateway: &Gateway) -> usize {
+/// Opens many at once, uses each, ends them in different ways; counts those that could be used.
+fn wave(gateway: &Gateway, used: &AtomicUsize) {
     let address = gateway.address();
-    let used = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..5 {
             scope.spawn(|| {
@@ -87,7 +93,6 @@ fn wave(gateway: &Gateway) -> usize {
             });
         }
     });
-    used.into_inner()
 }
 
 /// Politely, half, without a word, or in the middle of a frame.

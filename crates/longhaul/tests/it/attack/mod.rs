@@ -260,3 +260,101 @@ fn answers_with_two_framings_are_refused() {
         }
     }
 }
+
+/// The fields of one hop are taken off upgrades as off any request (RFC 9110 §7.6.1).
+#[test]
+fn an_upgrade_carries_no_field_of_the_hop_before_and_one_protocol() {
+    let recorder = harmless();
+    let gateway = Gateway::before(&[recorder.address]);
+    let hop = "X-Private: 1\r\nKeep-Alive: 300\r\nHTTP2-Settings: AAMAAABk\r\nTE: trailers\r\n\
+               X-Forwarded-For: 203.0.113.9\r\nX-Public: 2\r\n";
+    let handshake = frames::handshake("/", hop)
+        .replace("Connection: Upgrade", "Connection: Upgrade, X-Private, HTTP2-Settings, Origin");
+    let mut client = Raw::connect(gateway.address());
+    client.send(handshake);
+    assert_eq!(client.response().status, 200);
+    let seen = &recorder.seen()[0];
+    for name in ["x-private", "keep-alive", "http2-settings", "te"] {
+        assert_eq!(seen.headers(name), [""; 0], "{}", seen.head);
+    }
+    assert_eq!(seen.headers("connection"), ["Upgrade"]);
+    assert_eq!(seen.headers("upgrade"), ["websocket"]);
+    assert_eq!(seen.headers("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(seen.headers("x-public"), ["2"]);
+}
+
+#[test]
+fn another_protocol_is_never_upgraded_to() {
+    let recorder = harmless();
+    let gateway = Gateway::before(&[recorder.address]);
+    for protocol in ["h2c", "websocket, h2c", "TLS/1.0"] {
+        let mut client = Raw::connect(gateway.address());
+        client.send(frames::handshake("/", "").replace("websocket", protocol));
+        let status = client.response().status;
+        assert!(matches!(status, 200 | 400 | 426), "{protocol}: {status}");
+    }
+    for seen in recorder.seen() {
+        assert!(!seen.head.contains("h2c") && !seen.head.contains("TLS/1.0"), "{}", seen.head);
+    }
+}
+
+#[test]
+fn trailers_reach_nobody() {
+    let recorder = Recorder::start(|request| {
+        assert_eq!(request.body, b"hello");
+        Answer::Bytes(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Admin\r\n\r\n\
+             5\r\nhello\r\n0\r\nX-Admin: yes\r\n\r\n"
+                .into(),
+        )
+    });
+    let gateway = Gateway::before(&[recorder.address]);
+    let mut client = Raw::connect(gateway.address());
+    client.send(
+        "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+         5\r\nhello\r\n0\r\nX-Admin: yes\r\n\r\n",
+    );
+    let answer = String::from_utf8(client.read_to_end()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("X-Admin: yes"), "{answer}");
+    assert!(!recorder.seen()[0].head.contains("X-Admin"), "{}", recorder.seen()[0].head);
+    assert_eq!(recorder.faults(), [""; 0]);
+}
+
+/// A backend that answers before it reads the body, and then takes the body for a request: nobody
+/// else may get the answer to that.
+#[test]
+fn an_early_answer_poisons_no_other_client() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut raw = Raw::from_parts(stream, Vec::new());
+                while let Ok(head) = raw.read_head() {
+                    let text = match head {
+                        _ if head.contains("/early") => "early",
+                        _ if head.contains(MARK) => "poison",
+                        _ => "clean",
+                    };
+                    let length = text.len();
+                    raw.send_anyway(format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}"
+                    ));
+                }
+            });
+        }
+    });
+    let gateway = Gateway::with_flags(&[address], &["--workers", "1"]);
+    for _ in 0..20 {
+        let mut client = Raw::connect(gateway.address());
+        let body = "GET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n";
+        let length = body.len() + 10;
+        client.send(format!(
+            "POST /early HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+        assert_eq!(client.response().text(), "early");
+        assert_eq!(raw::get(gateway.address(), "/next").text(), "clean");
+        client.send_anyway("0123456789");
+        assert_eq!(raw::get(gateway.address(), "/next").text(), "clean");
+    }
+}

@@ -90,11 +90,6 @@ impl Raw {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// What was read beyond what was asked for, taken away.
-    pub(crate) fn take_ahead(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.ahead)
-    }
-
     /// Reads into what is ahead; false at the end of the stream or a reset.
     fn fill(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 64 * 1024];
