@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use crate::shell::{Failure, command, is_on_path, root, run, step, succeeds};
 
 /// A program that the stories start, or a file that it needs, and the Debian package it comes from.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("dnsmasq", "dnsmasq-base"),
+    ("h2load", "nghttp2-client"),
     ("haproxy", "haproxy"),
     ("nginx", "nginx"),
     ("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),

@@ -61,6 +61,10 @@ pub struct Listener {
     /// Who must begin each connection with a PROXY protocol header; all others are refused. `None`:
     /// nobody sends one, and it would be read as the client's own bytes.
     pub proxy_senders: Option<Vec<IpNet>>,
+    /// Whether HTTP/2 is offered to TLS clients (by ALPN). Default: yes.
+    pub http2: bool,
+    /// Whether clients may speak HTTP/2 without TLS, from their first byte on. Default: no.
+    pub h2c: bool,
     /// How TLS is terminated here. `None`: it is not.
     pub tls: Option<TlsTerms>,
 }
@@ -68,7 +72,8 @@ pub struct Listener {
 impl Listener {
     /// A listener with the default of everything but its name and address.
     pub fn new(name: impl Into<String>, address: SocketAddr) -> Self {
-        Self { name: name.into(), address, proxy_senders: None, tls: None }
+        let name = name.into();
+        Self { name, address, proxy_senders: None, tls: None, http2: true, h2c: false }
     }
 }
 
@@ -81,6 +86,8 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// Header fields of one request. Beyond it: 431.
     pub header_fields_max: usize,
+    /// Streams that a client may have open at once on one HTTP/2 connection, WebSockets included.
+    pub http2_streams_max: u32,
     /// Engine.IO session ids remembered per upstream, oldest out first.
     pub affinity_entries_max: usize,
 }
@@ -91,6 +98,7 @@ impl Default for Limits {
             connections_max: 100_000,
             head_bytes_max: 16 * 1024,
             header_fields_max: 100,
+            http2_streams_max: 100,
             affinity_entries_max: 100_000,
         }
     }

@@ -91,6 +91,7 @@ pub(crate) async fn serve(mut stream: TcpStream, mut connection: Connection) {
 async fn speak(kind: Kind, stream: Transport, prefix: BytesMut, mut connection: Connection) {
     match kind {
         Kind::Http => http::serve(stream, prefix, connection).await,
+        Kind::Http2 => http::http2::serve(stream, prefix, connection).await,
         Kind::HttpWithoutTls => {
             connection.security = Security::Missing;
             http::serve(stream, prefix, connection).await;

@@ -15,6 +15,8 @@ const DETECT_BYTES_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Front {
     serves_http: bool,
+    /// Whether HTTP/2 is served without TLS, and inside of TLS that ended here.
+    http2: Http2,
     /// Whether TLS is terminated here.
     tls: Tls,
     /// The TCP route that takes what nothing else does.
@@ -36,11 +38,20 @@ enum Tls {
     Required,
 }
 
+/// Where HTTP/2 is served.
+#[derive(Debug, Clone, Copy)]
+struct Http2 {
+    is_plain: bool,
+    is_behind_tls: bool,
+}
+
 /// What a connection turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// HTTP/1, or what its parser shall refuse in words.
     Http,
+    /// HTTP/2.
+    Http2,
     /// Bytes for this TCP route.
     Tcp(usize),
     /// TLS that ends here; what is in it remains to be seen.
@@ -75,7 +86,17 @@ impl Front {
             .iter()
             .any(|route| route.listeners.is_empty() || route.listeners.contains(&listener));
         let names = RouteTable::new(patterns);
-        Self { serves_http, tls: Tls::Unknown, rest, names, named }
+        let http2 = Http2 { is_plain: false, is_behind_tls: false };
+        Self { serves_http, http2, tls: Tls::Unknown, rest, names, named }
+    }
+
+    /// The same on a listener that speaks HTTP/2 with or without TLS, where it serves HTTP at all.
+    pub(crate) fn with_http2(self, is_plain: bool, is_behind_tls: bool) -> Self {
+        let http2 = Http2 {
+            is_plain: is_plain && self.serves_http,
+            is_behind_tls: is_behind_tls && self.serves_http,
+        };
+        Self { http2, ..self }
     }
 
     /// The same on a listener that terminates TLS by these terms, if there are any.
@@ -91,19 +112,24 @@ impl Front {
     /// What the same listener serves inside of TLS that ended here.
     pub(crate) fn behind_tls(&self) -> Self {
         let names = RouteTable::new([]);
-        Self { tls: Tls::Unknown, names, named: Vec::new(), ..*self }
+        let http2 = Http2 { is_plain: self.http2.is_behind_tls, is_behind_tls: false };
+        Self { tls: Tls::Unknown, http2, names, named: Vec::new(), ..*self }
     }
 
     /// The protocols to agree on by ALPN (RFC 7301). None where raw bytes are served as well: a client
     /// may name whatever it speaks.
     pub(crate) fn protocols(&self) -> &'static [&'static [u8]] {
-        if self.rest.is_none() { &[b"http/1.1"] } else { &[] }
+        match self.rest {
+            Some(_) => &[],
+            None if self.http2.is_behind_tls => &[b"h2", b"http/1.1"],
+            None => &[b"http/1.1"],
+        }
     }
 
     /// The kind that every connection is of, where no byte needs to be seen.
     pub(crate) fn only_kind(&self) -> Option<Kind> {
         match self.rest {
-            _ if self.tls != Tls::Unknown => None,
+            _ if self.tls != Tls::Unknown || self.http2.is_plain => None,
             None if self.named.is_empty() => Some(Kind::Http),
             Some(route) if self.named.is_empty() && !self.serves_http => Some(Kind::Tcp(route)),
             _ => None,
@@ -122,6 +148,9 @@ impl Front {
                 Err(_) => Some(self.other()),
             },
             Protocol::Tls if self.tls != Tls::Unknown => Some(Kind::Tls),
+            Protocol::Http2 if self.http2.is_plain && self.tls != Tls::Required => {
+                Some(Kind::Http2)
+            }
             Protocol::Http1 if self.tls == Tls::Required => Some(Kind::HttpWithoutTls),
             Protocol::Http1 if self.serves_http => Some(Kind::Http),
             _ => Some(self.other()),

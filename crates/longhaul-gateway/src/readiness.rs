@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 /// Shared by everything that can be unready. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<Inner>);
@@ -17,6 +19,8 @@ struct Inner {
     /// Mirrors `gates.is_empty()`, so that a request costs one load.
     is_gated: AtomicBool,
     is_draining: AtomicBool,
+    /// Told when draining starts.
+    drain: Notify,
 }
 
 /// One reason not to take work, as health endpoints show it.
@@ -52,11 +56,21 @@ impl Readiness {
     /// Says that the process ends: no new work from here on.
     pub fn start_draining(&self) {
         self.0.is_draining.store(true, Ordering::Release);
+        self.0.drain.notify_waiters();
     }
 
     /// Whether the process is on its way out.
     pub fn is_draining(&self) -> bool {
         self.0.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Waits until the process is on its way out.
+    pub async fn draining(&self) {
+        // Made before the look, so that it is told even if draining starts in between.
+        let told = self.0.drain.notified();
+        if !self.is_draining() {
+            told.await;
+        }
     }
 
     /// Whether new work is welcome. One or two loads; no lock.

@@ -90,6 +90,7 @@ impl Shared {
         let fronts: Vec<Front> = (config.listeners.iter().enumerate())
             .map(|(index, listener)| {
                 let front = Front::new(&config.routes, &config.tcp_routes, index);
+                let front = front.with_http2(listener.h2c, listener.http2);
                 front.with_tls(listener.tls.as_ref())
             })
             .collect();

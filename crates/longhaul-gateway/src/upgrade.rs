@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use longhaul_policy::{hop_by_hop, redact};
 use longhaul_proto::session::Session;
@@ -22,6 +23,7 @@ use crate::http::answer::Refusal;
 use crate::http::body::{Body, Forwarded, Learner, Progress, Upload};
 use crate::http::exchange::{self, ExchangeError, exchange};
 use crate::http::failure::Failure;
+use crate::http::http2::OpenStream;
 use crate::http::pool::Lease;
 use crate::http::screened::Screened;
 use crate::http::visit::Visit;
@@ -42,6 +44,7 @@ pub(crate) async fn offer(
 ) -> Result<Response<Body>, Failure> {
     // Taken out before the head is copied for a replica: the client's connection is not its affair.
     let client_upgrade = head.extensions.remove::<OnUpgrade>();
+    let stream = head.extensions.remove::<OpenStream>();
     let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
     let (replica, held, lease, mut answer) = ask(visit, &head, &mut dial).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -63,7 +66,9 @@ pub(crate) async fn offer(
         parts.headers.append(SET_COOKIE, cookie);
     }
     let log = log_open(visit, &head, &replica, parts.headers.get(SEC_WEBSOCKET_PROTOCOL));
-    let joint = Joint { connection: connection.clone(), route: visit.route, replica, held, log };
+    let route = visit.route;
+    let joint =
+        Joint { connection: connection.clone(), _stream: stream, route, replica, held, log };
     tokio::spawn(joint.relay(client_upgrade, backend_upgrade));
     Ok(Response::from_parts(parts, Body::empty()))
 }
@@ -140,6 +145,8 @@ fn log_open(
 /// What joins two legs once both are free of HTTP.
 struct Joint {
     connection: Connection,
+    /// Of HTTP/2, where one connection has many.
+    _stream: Option<OpenStream>,
     route: usize,
     replica: Arc<Replica>,
     held: Held,
@@ -156,9 +163,10 @@ impl Joint {
             Ok(client) => client,
             Err(error) => return self.log.fail(&error),
         };
-        let (Some(client), Some(backend)) = (client_leg(client), backend_leg(backend)) else {
+        let Some(backend) = backend_leg(backend) else {
             return self.log.fail(&"the connection is of an unknown kind");
         };
+        let client = client_leg(client);
         let shared = &self.connection.worker.shared;
         let control = Arc::new(Control::new(self.replica.address()));
         let slot = shared.registry.add(control.clone());
@@ -175,23 +183,46 @@ impl Joint {
         // ±10 %, so that those that came together do not leave together.
         let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
         let session = Session::new(policy.session.clone(), ends_at, fastrand::u64(..), now);
-        let ended = relay::run(client, backend, session, &control, policy.buffer_bytes_max).await;
+        let buffer_bytes_max = policy.buffer_bytes_max;
+        let ended = match client {
+            ClientLeg::Socket(leg) => {
+                relay::run(leg, backend, session, &control, buffer_bytes_max).await
+            }
+            ClientLeg::Stream(leg) => {
+                relay::run(leg, backend, session, &control, buffer_bytes_max).await
+            }
+        };
         shared.registry.remove(slot);
         drop(self.held);
         self.log.close(&ended);
     }
 }
 
-/// Takes the client's socket back from the library, with what was read ahead.
-fn client_leg(upgraded: hyper::upgrade::Upgraded) -> Option<Leg<Transport>> {
-    let parts = upgraded.downcast::<TokioIo<Screened<Transport>>>().ok()?;
-    let (io, held_back) = parts.io.into_inner().into_parts();
-    let mut read_ahead = bytes::BytesMut::from(&parts.read_buf[..]);
-    read_ahead.extend_from_slice(&held_back);
-    Some(Leg { io, read_ahead: read_ahead.freeze() })
+/// How the client is reached once its handshake was answered.
+enum ClientLeg {
+    /// HTTP/1.1: the connection is the WebSocket's from now on.
+    Socket(Leg<Transport>),
+    /// HTTP/2: one stream of a connection that the library keeps.
+    Stream(Leg<TokioIo<Upgraded>>),
 }
 
-fn backend_leg(upgraded: hyper::upgrade::Upgraded) -> Option<Leg<Transport>> {
+/// Takes the client's socket back from the library, with what was read ahead. A stream stays where
+/// it is.
+fn client_leg(upgraded: Upgraded) -> ClientLeg {
+    match upgraded.downcast::<TokioIo<Screened<Transport>>>() {
+        Ok(parts) => {
+            let (io, held_back) = parts.io.into_inner().into_parts();
+            let mut read_ahead = BytesMut::from(&parts.read_buf[..]);
+            read_ahead.extend_from_slice(&held_back);
+            ClientLeg::Socket(Leg { io, read_ahead: read_ahead.freeze() })
+        }
+        Err(stream) => {
+            ClientLeg::Stream(Leg { io: TokioIo::new(stream), read_ahead: Bytes::new() })
+        }
+    }
+}
+
+fn backend_leg(upgraded: Upgraded) -> Option<Leg<Transport>> {
     let parts = upgraded.downcast::<TokioIo<Transport>>().ok()?;
     Some(Leg { io: parts.io.into_inner(), read_ahead: parts.read_buf })
 }

@@ -2,12 +2,13 @@
 //! randomness of its own; whoever drives a machine brings those.
 //!
 //! [`websocket`] follows frames, [`session`] joins two legs, [`http1`] screens requests before a
-//! parser sees them, [`detect`] names a protocol by its first bytes, [`proxy_protocol`] says for whom
-//! a proxy made a connection.
+//! parser sees them, [`http2`] counts what floods one, [`detect`] names a protocol by its first bytes,
+//! [`proxy_protocol`] says for whom a proxy made a connection.
 
 pub mod client_hello;
 pub mod detect;
 pub mod http1;
+pub mod http2;
 pub mod proxy_protocol;
 pub mod session;
 pub mod websocket;

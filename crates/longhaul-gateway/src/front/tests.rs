@@ -81,6 +81,26 @@ fn a_broken_hello_has_no_name() {
     check(&front, &broken, Kind::Unknown);
 }
 
+#[test]
+fn http2_is_served_where_the_listener_says_so() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let front = |plain, secure| Front::new(&[http()], &[], 0).with_http2(plain, secure);
+    check(&front(true, false), PREFACE, Kind::Http2);
+    check(&front(true, false), b"GET / HTTP/1.1\r\n", Kind::Http);
+    // Without it, the parser of HTTP/1 says so.
+    check(&front(false, true), PREFACE, Kind::Http);
+    // Where TLS is a must, it is one for HTTP/2 too.
+    let strict = front(true, true).with_tls(Some(&TlsTerms::default()));
+    check(&strict, PREFACE, Kind::Unknown);
+    assert_eq!(front(true, false).behind_tls().only_kind(), Some(Kind::Http));
+    check(&front(false, true).behind_tls(), PREFACE, Kind::Http2);
+    assert_eq!(front(true, true).protocols(), [&b"h2"[..], b"http/1.1"]);
+    assert_eq!(front(true, false).protocols(), [b"http/1.1"]);
+    // Where raw bytes may be inside, nothing is promised.
+    let mixed = Front::new(&[http()], &[rest()], 0).with_http2(true, true);
+    assert!(mixed.protocols().is_empty());
+}
+
 /// Terms that require TLS, or only allow it.
 fn terms(takes_plain: bool) -> TlsTerms {
     TlsTerms { takes_plain, ..TlsTerms::default() }

@@ -4,13 +4,14 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use longhaul_proto::http1::Violation;
 
+use super::alarm::Alarm;
 use super::expect::Gate;
 use super::pool::Lease;
 use super::screened::{Exchange, violation_of};
@@ -166,6 +167,26 @@ pub(crate) struct Upload {
     inner: Option<Incoming>,
     progress: Arc<Progress>,
     gate: Option<Arc<Gate>>,
+    stall: Option<Stall>,
+}
+
+/// A body whose next piece may be waited for only so long.
+#[derive(Debug)]
+struct Stall {
+    patience: Duration,
+    since: Option<Instant>,
+    alarm: Alarm,
+}
+
+/// Why a request's body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    /// The client broke off, or broke a rule.
+    #[error(transparent)]
+    Client(hyper::Error),
+    /// No piece of it came in time.
+    #[error("the client stopped sending its request body")]
+    Stalled,
 }
 
 /// How an upload goes, read by whoever waits for the answer to it.
@@ -189,37 +210,61 @@ impl Progress {
 
 impl Upload {
     pub(crate) fn new(inner: Incoming, progress: Arc<Progress>, gate: Option<Arc<Gate>>) -> Self {
-        Self { inner: Some(inner), progress, gate }
+        Self { inner: Some(inner), progress, gate, stall: None }
+    }
+
+    /// Bounds the wait for each piece. Only streams of HTTP/2 need it: of HTTP/1.1, the screen knows
+    /// what a connection waits for.
+    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
+        self.stall = Some(Stall { patience, since: None, alarm: Alarm::default() });
+        self
     }
 
     /// The body of a request that has none.
     pub(crate) fn empty() -> Self {
-        Self { inner: None, progress: Arc::default(), gate: None }
+        Self { inner: None, progress: Arc::default(), gate: None, stall: None }
+    }
+}
+
+impl Stall {
+    /// Ready when nothing has come for too long.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.alarm.poll_at(cx, (since + self.patience).into())
     }
 }
 
 impl HttpBody for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         if let Some(gate) = &self.gate {
             ready!(gate.poll_open(cx));
             self.gate = None;
         }
         loop {
             let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-            match ready!(Pin::new(inner).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
+                let Some(stall) = &mut self.stall else { return Poll::Pending };
+                ready!(stall.poll_over(cx));
+                let _ = self.progress.broken.set(Some(Violation::BodyTimeout));
+                return Poll::Ready(Some(Err(UploadError::Stalled)));
+            };
+            if let Some(stall) = &mut self.stall {
+                stall.since = None;
+            }
+            match frame {
                 None => {
                     self.progress.has_moved.store(true, Ordering::Relaxed);
                     return Poll::Ready(None);
                 }
                 Some(Err(error)) => {
                     let _ = self.progress.broken.set(violation_of(&error));
-                    return Poll::Ready(Some(Err(error)));
+                    return Poll::Ready(Some(Err(UploadError::Client(error))));
                 }
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };

@@ -121,7 +121,7 @@ fn classify(
 }
 
 /// The library's error with what caused it, which it keeps to itself otherwise.
-fn explain(error: &hyper::Error) -> String {
+pub(super) fn explain(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http::header::{ACCEPT_ENCODING, SET_COOKIE};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use longhaul_policy::hop_by_hop;
@@ -35,6 +35,9 @@ pub(crate) async fn forward(
     let is_repeatable = body.is_end_stream() && is_idempotent(&head.method);
     let upload = if body.is_end_stream() {
         Upload::empty()
+    } else if head.version == Version::HTTP_2 {
+        let patience = visit.worker.shared.config.timeouts.body_stall;
+        Upload::new(body, progress.clone(), gate.clone()).with_patience(patience)
     } else {
         Upload::new(body, progress.clone(), gate.clone())
     };

@@ -1,5 +1,7 @@
-//! HTTP/1.1 toward clients: a strict screen in front of the library, and the service behind it.
+//! HTTP toward clients: a strict screen in front of the library, and the service behind it. What
+//! HTTP/2 has instead of the screen is in [`http2`].
 
+mod alarm;
 pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod exchange;
@@ -7,6 +9,7 @@ mod expect;
 pub(crate) mod failure;
 mod forward;
 mod health;
+pub(crate) mod http2;
 pub(crate) mod pool;
 pub(crate) mod screened;
 mod service;

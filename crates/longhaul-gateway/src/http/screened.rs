@@ -9,7 +9,6 @@
 //! The stream also keeps the deadlines that only the bytes can tell: head, idle connection,
 //! stalled body, stalled response. Start at [`Screened::new`].
 
-mod alarm;
 mod handle;
 #[cfg(test)]
 mod tests;
@@ -20,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use alarm::Alarm;
+use super::alarm::Alarm;
 use bytes::{Buf as _, BytesMut};
 use handle::Shared;
 pub(crate) use handle::{Exchange, Refusal, ScreenHandle, violation_of};

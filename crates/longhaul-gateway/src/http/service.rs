@@ -47,7 +47,12 @@ fn refuse(connection: &Connection, refused: screened::Refusal) -> Response<Body>
     answer
 }
 
-async fn dispatch(connection: &Connection, request: Request<Incoming>) -> Response<Body> {
+/// Answers one request that broke no rule. What a connection shall do behind it is said by its
+/// `Connection` field.
+pub(super) async fn dispatch(
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let shared = &connection.worker.shared;
     let config = &shared.config;
     if connection.security == Security::Missing {

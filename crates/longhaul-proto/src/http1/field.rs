@@ -55,7 +55,7 @@ pub(super) fn split(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
 
 /// Reads the value of a Content-Length field: digits only, at most 2^63-1, so that it fits every
 /// parser's integer.
-pub(super) fn content_length(value: &[u8]) -> Result<u64, Violation> {
+pub(crate) fn content_length(value: &[u8]) -> Result<u64, Violation> {
     let digits = framing_value(value).ok_or(Violation::ContentLength)?;
     if digits.is_empty() {
         return Err(Violation::ContentLength);

@@ -14,6 +14,7 @@ mod screen;
 mod target;
 mod violation;
 
-pub(crate) use field::is_token_byte;
+pub(crate) use field::{content_length, is_token_byte};
 pub use screen::{Limits, Screen, Step};
+pub(crate) use target::{host as is_host, judge as judge_target};
 pub use violation::Violation;

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use super::Violation;
 
 /// Judges a target by its form. CONNECT, the one method with the fourth form, is not served.
-pub(super) fn judge(method: &[u8], target: &[u8]) -> Result<(), Violation> {
+pub(crate) fn judge(method: &[u8], target: &[u8]) -> Result<(), Violation> {
     if target.contains(&b'#') {
         return Err(Violation::Fragment);
     }
@@ -20,7 +20,7 @@ pub(super) fn judge(method: &[u8], target: &[u8]) -> Result<(), Violation> {
 }
 
 /// Judges the value of a Host field, or the authority of an absolute target.
-pub(super) fn host(value: &[u8]) -> bool {
+pub(crate) fn host(value: &[u8]) -> bool {
     let (name, port) = match value.iter().rposition(|&byte| byte == b':') {
         // The last colon of a bracketed address may be inside the brackets.
         Some(colon) if !value.ends_with(b"]") => (&value[..colon], &value[colon + 1..]),

@@ -109,6 +109,15 @@ pub enum Violation {
     /// Trailers over the limits of a head.
     #[error("the trailers are too long")]
     TrailersTooLong,
+    /// HTTP/2: `:authority` and `host` name two hosts.
+    #[error(":authority and Host must name the same host")]
+    HostDisagrees,
+    /// HTTP/2: a field value begins or ends with white space.
+    #[error("a field value must not begin or end with white space")]
+    PaddedValue,
+    /// HTTP/2: an extended CONNECT for anything but a WebSocket.
+    #[error("no :protocol but \"websocket\" is supported")]
+    ConnectProtocol,
     /// A WebSocket upgrade that is none.
     #[error(transparent)]
     Handshake(#[from] HandshakeFault),
@@ -123,7 +132,7 @@ impl Violation {
             Self::TargetTooLong => 414,
             Self::Handshake(fault) => fault.status(),
             Self::HeadTooLong | Self::TooManyFields | Self::TrailersTooLong => 431,
-            Self::TransferCoding => 501,
+            Self::TransferCoding | Self::ConnectProtocol => 501,
             Self::Version | Self::Http2OnHttp1Port => 505,
             Self::TlsOnPlainPort
             | Self::SshOnHttpPort
@@ -147,7 +156,9 @@ impl Violation {
             | Self::ChunkSize
             | Self::ChunkExtension
             | Self::ChunkEnd
-            | Self::Trailer => 400,
+            | Self::Trailer
+            | Self::HostDisagrees
+            | Self::PaddedValue => 400,
         }
     }
 
@@ -187,6 +198,9 @@ impl Violation {
             Self::ChunkSize | Self::ChunkEnd => "RFC 9112 §7.1",
             Self::ChunkExtension => "RFC 9112 §7.1.1",
             Self::Trailer | Self::TrailersTooLong => "RFC 9112 §7.1.2",
+            Self::HostDisagrees => "RFC 9113 §8.3.1",
+            Self::PaddedValue => "RFC 9113 §8.2.1",
+            Self::ConnectProtocol => "RFC 9220 §3",
             Self::Handshake(fault) => fault.section(),
         }
     }

@@ -59,6 +59,17 @@ pub(crate) fn level_is_known(text: &str) -> bool {
     text.split(',').all(is_known)
 }
 
+/// What is logged. The HTTP/2 library warns of what strangers send, as often as they send it: it is
+/// kept to errors unless it is named.
+fn targets(level: &str) -> Targets {
+    let targets: Targets = level.parse().unwrap_or_default();
+    if level.split(',').any(|part| part.starts_with("h2=")) {
+        return targets;
+    }
+    let default = targets.default_level().unwrap_or(LevelFilter::OFF);
+    targets.with_target("h2", default.min(LevelFilter::ERROR))
+}
+
 /// Starts logging, panics included. Called once.
 pub(crate) fn start(settings: &LogSettings) {
     let writer = match lines::start() {
@@ -66,7 +77,7 @@ pub(crate) fn start(settings: &LogSettings) {
         // Without a thread for it, logging may stall serving; without logging, nobody knows why.
         Err(_) => BoxMakeWriter::new(io::stderr),
     };
-    let targets: Targets = settings.level.parse().unwrap_or_default();
+    let targets = targets(&settings.level);
     let is_terminal = io::stderr().is_terminal();
     let is_human = match settings.format {
         LogFormat::Auto => is_terminal,
@@ -133,6 +144,15 @@ pub(crate) fn escape_control(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_library_of_http2_is_kept_quiet_unless_it_is_named() {
+        use tracing::Level;
+        assert!(!targets("info").would_enable("h2::proto", &Level::WARN));
+        assert!(targets("info").would_enable("longhaul_gateway", &Level::INFO));
+        assert!(targets("info,h2=debug").would_enable("h2::proto", &Level::DEBUG));
+        assert!(!targets("off").would_enable("h2", &Level::ERROR));
+    }
 
     #[test]
     fn nothing_breaks_out_of_its_line() {

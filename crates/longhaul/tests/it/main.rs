@@ -19,6 +19,7 @@ mod socketio;
 mod attack;
 mod bodies;
 mod http;
+mod http2;
 mod relay;
 
 // Layer 4, and who connects through it.

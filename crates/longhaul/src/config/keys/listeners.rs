@@ -1,8 +1,8 @@
 //! Keys of `[[listeners]]`: addresses that need more said about them than `server.listen` can.
 
-use super::text;
 use super::tls::LISTENER_TLS;
 use super::{Key, Section, Shape};
+use super::{number, text};
 
 pub(super) static LISTENERS: Section = Section {
     name: "listeners",
@@ -26,6 +26,25 @@ pub(super) static LISTENERS: Section = Section {
             cost: "one socket for each worker",
             danger: "127.0.0.1 cannot be reached from outside a container; 0.0.0.0 can be reached by \
                      everybody",
+            ..Key::NEW
+        },
+        Key {
+            name: "http2",
+            shape: Shape::Boolean,
+            default: || number(true),
+            what: "Offers HTTP/2 to TLS clients, which agree on it by ALPN; browsers then open WebSockets \
+                   as streams of one connection. Not offered where a [[tcp]] route takes what is in \
+                   the TLS",
+            danger: "false makes browsers open a connection for each WebSocket and six for a page",
+            ..Key::NEW
+        },
+        Key {
+            name: "h2c",
+            shape: Shape::Boolean,
+            default: || number(false),
+            what: "Clients may speak HTTP/2 without TLS, by prior knowledge: a platform that ends TLS \
+                   in front, or a test tool. Told from HTTP/1.1 by the first bytes",
+            cost: "the first bytes of each connection are waited for",
             ..Key::NEW
         },
         Key {

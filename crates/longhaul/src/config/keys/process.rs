@@ -174,6 +174,16 @@ pub(super) static LIMITS: Section = Section {
             ..Key::NEW
         },
         Key {
+            name: "http2_streams_max",
+            shape: Shape::Count { min: 1, max: 10_000 },
+            default: || number(Limits::default().http2_streams_max as usize),
+            what: "Streams open at once on one HTTP/2 connection, each a request or a WebSocket; a \
+                   client waits with more",
+            cost: "up to 256 KiB each while nobody reads",
+            danger: "few starve pages that open many WebSockets; many let one client ask for much",
+            ..Key::NEW
+        },
+        Key {
             name: "affinity_entries_max",
             shape: Shape::Count { min: 1, max: 100_000_000 },
             default: || number(Limits::default().affinity_entries_max),

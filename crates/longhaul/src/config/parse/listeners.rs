@@ -41,7 +41,10 @@ fn listener(sections: &Sections<'_>, reader: &Reader<'_>, tls: &Tls) -> Option<S
     let address = reader.parsed("address", forms::address);
     let proxy_senders = proxy_senders(reader);
     let tls = tls.of_listener(sections, reader);
-    Some((Listener { proxy_senders, tls, ..Listener::new(name?, address?) }, reader.at()))
+    let (http2, h2c) = (reader.boolean("http2"), reader.boolean("h2c"));
+    let listener = Listener::new(name?, address?);
+    let (http2, h2c) = (http2.unwrap_or(listener.http2), h2c.unwrap_or(listener.h2c));
+    Some((Listener { proxy_senders, tls, http2, h2c, ..listener }, reader.at()))
 }
 
 fn proxy_senders(reader: &Reader<'_>) -> Option<Vec<IpNet>> {

@@ -96,6 +96,9 @@ fn limits(reader: &Reader<'_>) -> Limits {
         header_fields_max: reader
             .count("header_fields_max")
             .map_or(default.header_fields_max, to_usize),
+        http2_streams_max: reader
+            .count("http2_streams_max")
+            .map_or(default.http2_streams_max, |count| u32::try_from(count).unwrap_or(u32::MAX)),
         affinity_entries_max: reader
             .count("affinity_entries_max")
             .map_or(default.affinity_entries_max, to_usize),
