@@ -1,8 +1,9 @@
 //! Real backends, each on a free loopback port.
 
 use std::ffi::OsStr;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::process::Process;
 use super::{e2e, s, wait_until};
@@ -41,7 +42,7 @@ impl App {
         command.env("REPLICA", replica).env("PORT", port.to_string());
         command.envs(environment.iter().copied());
         let mut process = Process::start(format!("{file} ({replica})"), &mut command);
-        let port: u16 = process.line("listening PORT", s(30), |line| {
+        let port: u16 = process.line("listening PORT", s(90), |line| {
             line.strip_prefix("listening ").and_then(|port| port.parse().ok())
         });
         Self { process, address: ([127, 0, 0, 1], port).into(), _directory: None }
@@ -56,7 +57,7 @@ impl App {
         command.args(["run", "app.py", "--headless", "--port", &address.port().to_string()]);
         command.current_dir(directory.path()).env("REPLICA", replica);
         let mut process = Process::start(format!("chainlit ({replica})"), &mut command);
-        wait_until("Chainlit accepts", s(60), || {
+        wait_until("Chainlit accepts", s(120), || {
             assert!(process.is_running(), "Chainlit ended: {:#?}", process.lines());
             TcpStream::connect(address).is_ok()
         });
@@ -87,8 +88,18 @@ pub(crate) fn script(path: &std::path::Path) -> Command {
     command
 }
 
-/// A loopback address that is free now; for programs that cannot pick one themselves.
+/// A loopback address that is free for TCP and UDP, for programs that cannot pick one themselves.
+///
+/// Below the range that the system gives to outgoing connections and to port 0, and never the same
+/// twice in one run, so that no other story takes it between this moment and its use.
 pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
-    listener.local_addr().expect("it is bound")
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 100) as u16 * 100;
+    loop {
+        let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
+use super::apps::free_address;
 use super::process::Process;
 use super::wait_until;
 
@@ -17,10 +18,8 @@ impl Dns {
     /// Serves these records, as dnsmasq's options say them: `host-record=…`, `srv-host=…`.
     #[track_caller]
     pub(crate) fn start(records: &[String]) -> Self {
-        // dnsmasq takes port 0 for "no DNS": find a free one for it.
-        let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("loopback has free ports");
-        let address = socket.local_addr().expect("it is bound");
-        drop(socket);
+        // dnsmasq takes port 0 for "no DNS".
+        let address = free_address();
         Self::start_on(address, records)
     }
 

@@ -89,7 +89,7 @@ impl Gateway {
     fn start(command: &mut Command, count: usize, config: Option<tempfile::NamedTempFile>) -> Self {
         let mut process = Process::start("longhaul", command);
         let mut listeners = Vec::new();
-        wait_until("the addresses of all listeners are logged", s(20), || {
+        wait_until("the addresses of all listeners are logged", s(60), || {
             let lines = process.lines();
             listeners = lines.iter().filter_map(|line| listener_in(line)).collect();
             assert!(process.is_running(), "the gateway ended: {lines:#?}");
@@ -116,7 +116,7 @@ impl Gateway {
     /// Waits until it takes work.
     #[track_caller]
     pub(crate) fn wait_ready(&self) {
-        wait_until("the gateway is ready", s(30), || {
+        wait_until("the gateway is ready", s(90), || {
             raw::get(self.address(), "/health/ready").status == 200
         });
     }
