@@ -104,11 +104,13 @@ fn clients_prove_who_they_are_where_they_must() {
         let tls = format!("client_certificates = \"{mode}\"\nclient_ca = \"{}\"", ca.display());
         let gateway = gateway(&[&files], &tls, &replicas(app.address));
         let ask = |arguments: &[String]| {
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            // Over HTTP/2 curl writes before it reads, and may miss the alert for the broken pipe.
+            arguments.push("--http1.1");
             curl(gateway.listeners[1], &authority.file(), "/", &arguments)
         };
         let (is_content, said) = ask(&with(&known));
-        assert!(is_content && said.contains("HTTP/2 200"), "{mode}: {said}");
+        assert!(is_content && said.contains("200 OK"), "{mode}: {said}");
         let (is_content, said) = ask(&with(&unknown));
         assert!(!is_content && said.contains("alert"), "{mode}: {said}");
         let (is_content, said) = ask(&[]);

@@ -284,7 +284,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Behind the library's own GOAWAY, as behind ours.
-        self.get_mut().poll_linger(cx, true).map(Ok)
+        let this = self.get_mut();
+        if this.farewell.is_some() {
+            // The library tired of the same client at the same moment; ours is what is said.
+            return this.poll_farewell(cx).map(|_| Ok(()));
+        }
+        this.poll_linger(cx, true).map(Ok)
     }
 }
