@@ -195,7 +195,7 @@ fn the_end_has_the_apps_exit_code() {
 fn websockets_end_before_the_app_does() {
     let app = e2e().join("apps/echo_ws.mjs");
     let quickly = |command: &mut Command| {
-        command.env("LONGHAUL_DRAIN", "2s");
+        command.env("LONGHAUL_DRAIN", "5s");
     };
     let mut gateway = Gateway::as_parent(quickly, &["node", app.to_str().unwrap()]);
     gateway.wait_ready();

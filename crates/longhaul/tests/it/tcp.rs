@@ -8,7 +8,7 @@ use crate::support::apps::App;
 use crate::support::gateway::Gateway;
 use crate::support::raw::{self, Raw};
 use crate::support::recorder::{Answer, Recorder};
-use crate::support::{Random, clients, frames, s};
+use crate::support::{Random, clients, frames, s, wait_until};
 
 /// A gateway with one listener that serves HTTP and raw TCP.
 fn both(http: SocketAddr, tcp: SocketAddr, server_first: bool) -> Gateway {
@@ -44,9 +44,10 @@ fn mail_and_http_share_a_port() {
     let web = App::start("echo_ws.mjs", "web");
     let gateway = both(web.address, smtp.address, true);
     clients::run("smtp.py", &[&gateway.address().to_string()], s(60));
-    let stored =
-        smtp.process.lines().iter().any(|line| line == "mail Subject: through the gateway");
-    assert!(stored, "{:#?}", smtp.process.lines());
+    // Its words come by a pipe of their own and may be later than its answer.
+    wait_until("the mail is stored", s(10), || {
+        smtp.process.lines().iter().any(|line| line == "mail Subject: through the gateway")
+    });
     assert_eq!(raw::get(gateway.address(), "/").text(), "web");
     frames::echo(&mut frames::open(gateway.address(), "/echo"), "hello");
 }
