@@ -16,7 +16,7 @@ mod item;
 mod link;
 pub mod owner;
 mod receiver;
-mod rule;
+pub mod rule;
 mod sender;
 #[cfg(test)]
 mod vectors;

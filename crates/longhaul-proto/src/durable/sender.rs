@@ -113,7 +113,9 @@ impl Sender {
                     self.waiting_bytes -= payload.len();
                     self.cut(form, payload);
                 }
-                Waiting::Event(payload) => self.hold(Held { kind: b'e', form: Form::Text, payload }),
+                Waiting::Event(payload) => {
+                    self.hold(Held { kind: b'e', form: Form::Text, payload })
+                }
                 Waiting::End(payload) => self.hold(Held { kind: b'x', form: Form::Text, payload }),
             }
         }

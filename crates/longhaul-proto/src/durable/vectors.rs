@@ -43,7 +43,8 @@ fn number(value: &Value) -> u64 {
 }
 
 fn shown(item: Item<'_>) -> Value {
-    let named = |kind, seq, payload: &[u8]| json!({"kind": kind, "seq": seq, "payload": hex(payload)});
+    let named =
+        |kind, seq, payload: &[u8]| json!({"kind": kind, "seq": seq, "payload": hex(payload)});
     match item {
         Item::Sequenced { seq, body } => match body {
             Body::Message(payload) => named("message", seq, payload),
@@ -201,8 +202,14 @@ fn owner_at(state: &Value, now: Instant) -> Owner {
     }
     let mut newest = first;
     if number(&state["newest"]) > 1 {
-        let resume =
-            Resume { v: 1, token: String::new(), link: number(&state["newest"]), recv: 0, lo: 1, hi: 0 };
+        let resume = Resume {
+            v: 1,
+            token: String::new(),
+            link: number(&state["newest"]),
+            recv: 0,
+            lo: 1,
+            hi: 0,
+        };
         owner.resume(second, 1, &resume, now).unwrap();
         newest = second;
     }

@@ -18,7 +18,9 @@ use self::reconnect::Tries;
 use super::acker::AckPace;
 use super::link::Link;
 use super::rule::Keeps;
-use super::{BufferFull, Control, Form, Head, LinkKey, Receiver, Resume, Sender, Sizes, Window, code};
+use super::{
+    BufferFull, Control, Form, Head, LinkKey, Receiver, Resume, Sender, Sizes, Window, code,
+};
 use crate::websocket::CloseCode;
 
 /// How a client keeps its session.
@@ -190,9 +192,14 @@ struct Candidate {
 enum End {
     Open,
     /// The application closed, and the other end has not answered.
-    Asked { code: CloseCode, reason: String },
+    Asked {
+        code: CloseCode,
+        reason: String,
+    },
     /// The application knows; the last link may linger until then.
-    Told { until: Instant },
+    Told {
+        until: Instant,
+    },
     /// Nothing will ever be due again.
     Over,
 }
@@ -333,7 +340,8 @@ impl Client {
         let (policy, now) = (&self.policy, self.now);
         let link = self.current.as_mut().filter(|link| !link.is_blocked)?;
         let key = link.key;
-        let small = |head| Output::Send { link: key, form: Form::Text, head, payload: Bytes::new() };
+        let small =
+            |head| Output::Send { link: key, form: Form::Text, head, payload: Bytes::new() };
         if let Some(nonce) = link.pong_due.take() {
             return Some(small(Head::pong(nonce)));
         }

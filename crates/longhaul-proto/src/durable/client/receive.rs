@@ -211,7 +211,8 @@ impl Client {
         if is_due(self.gives_up_at()) {
             return self.closed(code::UNKNOWN, "no link for longer than the session lives", false);
         }
-        if let Some(key) = self.candidate.as_ref().filter(|it| it.until <= now).map(|it| it.link.key)
+        if let Some(key) =
+            self.candidate.as_ref().filter(|it| it.until <= now).map(|it| it.link.key)
         {
             self.outbox.push_back(Output::Abort(key));
             self.link_lost(key, None, now);

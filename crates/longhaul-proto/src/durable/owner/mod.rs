@@ -262,7 +262,8 @@ impl Owner {
         self.now = now;
         if self.leg == Leg::Up {
             let code_for_leg = CloseCode::GOING_AWAY;
-            self.outbox.push_back(Output::CloseLeg { code: code_for_leg, reason: reason.to_owned() });
+            self.outbox
+                .push_back(Output::CloseLeg { code: code_for_leg, reason: reason.to_owned() });
             self.down.end(code, reason);
         }
         self.lose_leg();
@@ -281,7 +282,8 @@ impl Owner {
         let (key, within) = (link.key, self.policy.migrate_deadline);
         self.migrating = Some((key, now + delay + within));
         let ms = |time: Duration| time.as_millis() as u64;
-        let control = Control::Migrate { url: None, delay: ms(delay), deadline: ms(delay + within) };
+        let control =
+            Control::Migrate { url: None, delay: ms(delay), deadline: ms(delay + within) };
         self.say(key, &control);
     }
 
@@ -341,7 +343,8 @@ impl Owner {
         let (policy, now) = (&self.policy, self.now);
         let link = self.newest.as_mut().filter(|link| !link.is_blocked)?;
         let key = link.key;
-        let small = |head| Output::Send { link: key, form: Form::Text, head, payload: Bytes::new() };
+        let small =
+            |head| Output::Send { link: key, form: Form::Text, head, payload: Bytes::new() };
         if let Some(nonce) = link.pong_due.take() {
             link.sent_at = now;
             return Some(small(Head::pong(nonce)));

@@ -16,7 +16,9 @@ impl Owner {
         if self.ended.is_some() {
             return;
         }
-        if let Some(key) = self.newest.as_ref().filter(|_| self.dead_at() <= Some(now)).map(|l| l.key) {
+        if let Some(key) =
+            self.newest.as_ref().filter(|_| self.dead_at() <= Some(now)).map(|l| l.key)
+        {
             self.outbox.push_back(Output::Abort(key));
             self.detach();
         }
