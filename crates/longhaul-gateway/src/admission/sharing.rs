@@ -73,7 +73,8 @@ impl<'a> Sharing<'a> {
                 Ok(answer)
             }
             Err(mut failure) => {
-                cors.apply(origin.as_ref(), target, &mut failure.fields);
+                let fields = failure.fields.get_or_insert_default();
+                cors.apply(origin.as_ref(), target, fields);
                 Err(failure)
             }
         }

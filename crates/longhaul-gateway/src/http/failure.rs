@@ -18,7 +18,7 @@ pub(crate) struct Failure {
     /// What the system, or the library, said.
     pub(crate) detail: Option<String>,
     /// What the answer carries beside its own fields.
-    pub(crate) fields: HeaderMap,
+    pub(crate) fields: Option<Box<HeaderMap>>,
 }
 
 impl Refusal {
@@ -37,13 +37,13 @@ impl Failure {
     /// The whole answer, in the form that the request asks for.
     pub(crate) fn answer(self, request_headers: &HeaderMap) -> Response<Body> {
         let mut answer = self.refusal.answer(request_headers);
-        answer.headers_mut().extend(self.fields);
+        answer.headers_mut().extend(self.fields.map(|fields| *fields).unwrap_or_default());
         answer
     }
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, replica: None, detail: None, fields: HeaderMap::new() }
+        Self { refusal, replica: None, detail: None, fields: None }
     }
 }
