@@ -28,6 +28,7 @@ mod relay;
 mod shared;
 mod telemetry;
 mod transport;
+mod tunnel;
 mod upgrade;
 mod worker;
 
