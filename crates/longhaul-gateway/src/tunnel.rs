@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use longhaul_proto::session::Session;
 
+use crate::admission::Pass;
 use crate::connection::{Connection, Presence};
 use crate::http::http2::OpenStream;
 use crate::http::visit::Visit;
@@ -33,6 +34,8 @@ pub(crate) struct Tunnel {
     _stream: Option<OpenStream>,
     held: Held,
     log: WebSocketLog,
+    /// Its place within limits, where there are any.
+    _pass: Option<Box<Pass>>,
 }
 
 impl Tunnel {
@@ -42,6 +45,7 @@ impl Tunnel {
         stream: Option<OpenStream>,
         held: Held,
         log: WebSocketLog,
+        pass: Option<Box<Pass>>,
     ) -> Self {
         Self {
             worker: visit.worker.clone(),
@@ -50,6 +54,7 @@ impl Tunnel {
             _stream: stream,
             held,
             log,
+            _pass: pass,
         }
     }
 
