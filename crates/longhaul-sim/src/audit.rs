@@ -16,7 +16,7 @@ pub(crate) fn message(session: u64, index: u64, bytes_max: usize) -> (Form, Byte
     // Different sizes, some of them empty of filler and some of many chunks.
     let len = (index as usize * 7919 + 13) % (bytes_max + 1);
     while text.len() < len {
-        text.push(if text.len() + 3 <= bytes_max && index % 2 == 0 { '€' } else { 'x' });
+        text.push(if text.len() + 3 <= bytes_max && index.is_multiple_of(2) { '€' } else { 'x' });
     }
     (form, Bytes::from(text))
 }

@@ -241,7 +241,10 @@ impl fmt::Debug for Head {
 /// The payload of an end item. A reason that is too long is cut between characters.
 pub(super) fn end_payload(code: CloseCode, reason: &str) -> Vec<u8> {
     let reason = if code == code::NO_STATUS { "" } else { reason };
-    let cut = reason.floor_char_boundary(REASON_BYTES_MAX);
+    let mut cut = reason.len().min(REASON_BYTES_MAX);
+    while !reason.is_char_boundary(cut) {
+        cut -= 1;
+    }
     format!("{code};{}", &reason[..cut]).into_bytes()
 }
 

@@ -100,7 +100,7 @@ impl Sender {
         self.has_ended = true;
     }
 
-    /// Gives numbers to what fits the window. Call before [`Sender::next`].
+    /// Gives numbers to what fits the window. Call before [`Sender::write_next`].
     pub fn number(&mut self) {
         while self.chunk_bytes_max > 0 && self.sent() < SEQ_MAX {
             match self.waiting.front() {
@@ -122,14 +122,14 @@ impl Sender {
     }
 
     /// The next item for the newest link, once it takes one.
-    pub fn next(&mut self) -> Option<(Head, Form, Bytes)> {
+    pub fn write_next(&mut self) -> Option<(Head, Form, Bytes)> {
         let at = usize::try_from(self.written - self.acked).ok()?;
         let item = self.held.get(at)?;
         self.written += 1;
         Some((Head::sequenced(item.kind, self.written), item.form, item.payload.clone()))
     }
 
-    /// Whether [`Sender::next`] has something.
+    /// Whether [`Sender::write_next`] has something.
     pub fn has_next(&self) -> bool {
         self.written < self.sent()
     }

@@ -350,7 +350,7 @@ impl Client {
             link.acker.note_told(seq, now);
             return Some(small(Head::ack(seq)));
         }
-        let (head, form, payload) = self.up.next()?;
+        let (head, form, payload) = self.up.write_next()?;
         Some(Output::Send { link: key, form, head, payload })
     }
 

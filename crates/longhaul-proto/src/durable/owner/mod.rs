@@ -361,7 +361,7 @@ impl Owner {
             let nonce = super::Nonce::of(link.number as u32);
             return Some(small(Head::ping(nonce)));
         }
-        let (head, form, payload) = self.down.next()?;
+        let (head, form, payload) = self.down.write_next()?;
         link.sent_at = now;
         Some(Output::Send { link: key, form, head, payload })
     }
