@@ -8,7 +8,13 @@ use std::time::{Duration, Instant};
 use crate::readiness::Readiness;
 use crate::shared::Shared;
 use crate::supervise::{TaskSnapshot, Tasks};
+use crate::telemetry::gather;
 use crate::tls::CertificateSnapshot;
+
+pub use crate::telemetry::ends::End;
+pub use crate::telemetry::families::{FAMILIES, Family, Kind};
+pub use crate::telemetry::lag::LoopSnapshot;
+pub use crate::telemetry::page::Format;
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
 #[derive(Debug, Clone)]
@@ -43,6 +49,19 @@ pub struct Snapshot {
     pub uptime: Duration,
 }
 
+/// One route of the config.
+#[derive(Debug, Clone)]
+pub struct RouteSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Whether it takes raw TCP, not HTTP.
+    pub is_tcp: bool,
+    /// What it takes, in words.
+    pub takes: String,
+    /// The upstream it leads to.
+    pub upstream: String,
+}
+
 /// One upstream at one moment.
 #[derive(Debug, Clone)]
 pub struct UpstreamSnapshot {
@@ -50,6 +69,8 @@ pub struct UpstreamSnapshot {
     pub name: String,
     /// Its replicas.
     pub replicas: Vec<ReplicaSnapshot>,
+    /// How often a replica of it changed since the start: `up`, `down`, `ejected`.
+    pub changes: [(&'static str, u64); 3],
 }
 
 /// One replica at one moment.
@@ -87,6 +108,46 @@ impl Handle {
     /// How the tasks that watch (discovery, probes) fare. One that was restarted means trouble.
     pub fn tasks(&self) -> Vec<TaskSnapshot> {
         self.tasks.snapshot()
+    }
+
+    /// Everything that is counted, for scrapers. [`FAMILIES`] says what there is.
+    pub fn metrics(&self, format: Format) -> String {
+        gather::page(&self.shared, &self.tasks, format)
+    }
+
+    /// Every route, HTTP first, each kind in the order of the config.
+    pub fn routes(&self) -> Vec<RouteSnapshot> {
+        let config = &self.shared.config;
+        let upstream = |index: usize| config.upstreams[index].name.clone();
+        let http = config.routes.iter().map(|route| RouteSnapshot {
+            name: route.name.clone(),
+            is_tcp: false,
+            takes: route.pattern.to_string(),
+            upstream: upstream(route.upstream),
+        });
+        let tcp = config.tcp_routes.iter().map(|route| {
+            let listener = &config.listeners[route.listener].name;
+            let takes = match &route.server_names {
+                None => format!("listener {listener}"),
+                Some(names) => {
+                    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+                    format!("listener {listener}, TLS for {}", names.join(", "))
+                }
+            };
+            let (name, upstream) = (route.name.clone(), upstream(route.upstream));
+            RouteSnapshot { name, is_tcp: true, takes, upstream }
+        });
+        http.chain(tcp).collect()
+    }
+
+    /// How the last WebSockets ended, oldest first.
+    pub fn ends(&self) -> Vec<End> {
+        self.shared.telemetry.ends.all()
+    }
+
+    /// How the event loops fare.
+    pub fn loops(&self) -> Vec<LoopSnapshot> {
+        self.shared.telemetry.loops.snapshot(Instant::now())
     }
 
     /// The gateway as it is now. Walks over every replica: for people and scrapers, not per request.

@@ -73,6 +73,9 @@ pub(crate) async fn serve(
     };
     let cause = pipe.run(prefix, &control, route.idle, route.linger).await;
     streams.remove(slot);
+    let bytes = [pipe.client.bytes_read, pipe.backend.bytes_read];
+    let telemetry = &connection.worker.shared.telemetry;
+    telemetry.note_tcp_end(&route.name, cause, opened_at.elapsed(), bytes);
     log(route, connection.peer, replica.address(), opened_at, &pipe, cause);
 }
 

@@ -194,7 +194,7 @@ impl Joint {
         };
         shared.registry.remove(slot);
         drop(self.held);
-        self.log.close(&ended);
+        self.log.close(&shared.telemetry, &ended);
     }
 }
 

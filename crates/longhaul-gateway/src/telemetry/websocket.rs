@@ -1,51 +1,15 @@
-//! Counts what happened and writes the log lines of a WebSocket's life.
+//! The two log lines of a WebSocket's life, and what is counted with them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
 
 use longhaul_proto::session::Cause;
 use tracing::{info, warn};
 
+use super::Telemetry;
+use super::ends::{End, code_label, is_drop};
 use crate::relay::Ended;
-
-/// Counters of one gateway since its start.
-#[derive(Debug, Default)]
-pub(crate) struct Telemetry {
-    pub(crate) websockets_total: AtomicU64,
-    pub(crate) handshakes: AtomicU64,
-    pub(crate) handshakes_failed: AtomicU64,
-    refused_peers: Mutex<Thinned>,
-}
-
-/// Lines of one kind within the current minute.
-#[derive(Debug, Default)]
-struct Thinned {
-    minute_began: Option<Instant>,
-    lines: u32,
-}
-
-impl Telemetry {
-    /// Counts a TLS handshake of a client's.
-    pub(crate) fn note_handshake(&self, is_done: bool) {
-        let counter = if is_done { &self.handshakes } else { &self.handshakes_failed };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether one more line about a peer that was refused unseen is fine. A stranger can cause
-    /// them as fast as it connects; what the first ones of a minute say holds for the rest.
-    pub(crate) fn may_log_refused_peer(&self) -> bool {
-        const MINUTE: Duration = Duration::from_secs(60);
-        const LINES_MAX: u32 = 20;
-        let mut thinned = self.refused_peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if thinned.minute_began.is_none_or(|began| began.elapsed() >= MINUTE) {
-            *thinned = Thinned { minute_began: Some(Instant::now()), lines: 0 };
-        }
-        thinned.lines = thinned.lines.saturating_add(1);
-        thinned.lines <= LINES_MAX
-    }
-}
 
 /// What both log lines of one WebSocket say about it.
 #[derive(Debug)]
@@ -69,12 +33,13 @@ impl WebSocketLog {
         subprotocol: Option<&str>,
     ) -> Self {
         let id = telemetry.websockets_total.fetch_add(1, Ordering::Relaxed) + 1;
+        telemetry.note_opening(route, client);
         info!(id, route, %replica, %client, path, subprotocol, "websocket opened");
         Self { id, route: route.to_owned(), replica, client, opened_at: Instant::now() }
     }
 
-    /// Logs the end: who closed, why, after how long, and what passed.
-    pub(crate) fn close(self, ended: &Ended) {
+    /// Counts and logs the end: who closed, why, after how long, and what passed.
+    pub(crate) fn close(self, telemetry: &Telemetry, ended: &Ended) {
         let Self { id, route, replica, client, opened_at } = self;
         let Ended { cause, up, down } = *ended;
         let code = match cause {
@@ -82,14 +47,36 @@ impl WebSocketLog {
             Cause::Closed { code, .. } => code.map_or(1005, |code| code.0),
             _ => cause.client_code().0,
         };
+        let (duration, closed_by) = (opened_at.elapsed(), cause.closer());
         info!(
-            id, route, %replica, %client,
-            closed_by = cause.closer(), cause = cause.name(), reason = %cause, code,
-            duration_s = (opened_at.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            id, route, %replica, %client, closed_by, cause = cause.name(), reason = %cause, code,
+            duration_s = (duration.as_secs_f64() * 1000.0).round() / 1000.0,
             messages_up = up.messages, bytes_up = up.bytes,
             messages_down = down.messages, bytes_down = down.bytes,
             "websocket closed"
         );
+        let is_drop = is_drop(cause);
+        telemetry.websocket_ends.count(&[&route, closed_by, cause.name()]);
+        telemetry.close_codes.count(&[&route, closed_by, code_label(code)]);
+        telemetry.websocket_seconds.observe(&[&route], duration);
+        if is_drop {
+            telemetry.websocket_drops.count(&[&route, cause.name()]);
+        }
+        telemetry.returns.note_end(&route, client, Instant::now());
+        telemetry.ends.push(End {
+            id,
+            at: SystemTime::now(),
+            route,
+            client,
+            replica,
+            closed_by,
+            cause: cause.name(),
+            reason: cause.to_string(),
+            code,
+            is_drop,
+            duration,
+            messages: [up.messages, down.messages],
+        });
     }
 
     /// Logs that a WebSocket that was answered 101 never came to life.
