@@ -17,7 +17,7 @@ use axum::{Json, Router, middleware};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::desk::Desk;
-use crate::{access, guard, health, metrics, openapi, settings, status, upstreams};
+use crate::{access, connections, guard, health, metrics, openapi, settings, status, upstreams};
 
 /// Everything the API answers, behind the guards that refuse foreign names and foreign hands.
 pub(crate) fn router(desk: Desk) -> Router {
@@ -31,6 +31,9 @@ pub(crate) fn router(desk: Desk) -> Router {
         .route("/status", get(status::show))
         .route("/api/v1/routes", get(upstreams::routes))
         .route("/api/v1/upstreams", get(upstreams::upstreams))
+        .route("/api/v1/connections", get(connections::list))
+        .route("/api/v1/connections/{id}", get(connections::one).delete(connections::close))
+        .route("/api/v1/ends", get(connections::ends))
         .route("/api/v1/config", get(settings::config))
         .route("/api/v1/log-level", put(settings::set_log_level).get(settings::log_level))
         .fallback(unknown_path)

@@ -9,6 +9,7 @@
 
 mod access;
 mod api;
+mod connections;
 mod desk;
 mod guard;
 mod health;

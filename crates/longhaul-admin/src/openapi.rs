@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::{api, metrics, settings, status, upstreams};
+use crate::{api, connections, metrics, settings, status, upstreams};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -20,6 +20,10 @@ use crate::{api, metrics, settings, status, upstreams};
         api::startup,
         metrics::show,
         status::show,
+        connections::list,
+        connections::one,
+        connections::close,
+        connections::ends,
         upstreams::routes,
         upstreams::upstreams,
         settings::config,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use longhaul_proto::session::Cause;
@@ -18,7 +18,7 @@ pub struct End {
     /// When.
     pub at: SystemTime,
     /// Its route.
-    pub route: String,
+    pub route: Arc<str>,
     /// The client's address; behind trusted proxies, the forwarded one.
     pub client: IpAddr,
     /// The replica it ended at.
@@ -61,7 +61,9 @@ impl Ends {
 /// asked for it.
 pub(crate) fn is_drop(cause: Cause) -> bool {
     match cause {
-        Cause::Closed { .. } | Cause::Idle | Cause::Lifetime | Cause::Drained => false,
+        Cause::Closed { .. } | Cause::Idle | Cause::Lifetime | Cause::Drained | Cause::Ordered => {
+            false
+        }
         Cause::Gone(_)
         | Cause::Silent(_)
         | Cause::Stalled(_)

@@ -52,11 +52,13 @@ impl Loops {
     pub(crate) fn new(workers: usize) -> Self {
         let names = (0..workers).map(|worker| format!("relay-{worker}"));
         let beat = |name| Beat { name, last_ms: AtomicU64::new(0), worst: Mutex::default() };
-        Self {
-            started_at: Instant::now(),
-            beats: names.chain(["watch".to_owned()]).map(beat).collect(),
-            seconds: Histograms::new(&LOOP_LAG),
+        let beats: Vec<Beat> = names.chain(["watch".to_owned()]).map(beat).collect();
+        let seconds = Histograms::new(&LOOP_LAG);
+        for beat in &beats {
+            // There from the start, so that a scraper sees them begin at 0.
+            let _ = seconds.with(&[&beat.name]);
         }
+        Self { started_at: Instant::now(), beats, seconds }
     }
 
     /// The place of the loop that watches, behind those of the workers.

@@ -26,12 +26,14 @@ use lag::Loops;
 use returns::Returns;
 use series::{Counters, Histograms};
 use tally::Tallies;
-pub(crate) use websocket::WebSocketLog;
+pub(crate) use websocket::Card;
 
 /// Everything one gateway has counted since its start.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     pub(crate) websockets_total: AtomicU64,
+    /// WebSockets and raw TCP: where ids come from.
+    pub(crate) connections_total: AtomicU64,
     pub(crate) handshakes: AtomicU64,
     pub(crate) handshakes_failed: AtomicU64,
     pub(crate) upgrades: Counters,
@@ -78,6 +80,7 @@ impl Telemetry {
         use families as f;
         Self {
             websockets_total: AtomicU64::new(0),
+            connections_total: AtomicU64::new(0),
             handshakes: AtomicU64::new(0),
             handshakes_failed: AtomicU64::new(0),
             upgrades: Counters::new(&f::UPGRADES),

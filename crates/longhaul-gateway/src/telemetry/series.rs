@@ -86,12 +86,6 @@ impl Counters {
             counter.fetch_add(number, Ordering::Relaxed);
         }
     }
-
-    /// All series together.
-    pub(crate) fn sum(&self) -> u64 {
-        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
-        cells.values().map(|cell| cell.number.load(Ordering::Relaxed)).sum()
-    }
 }
 
 impl Histograms {
@@ -176,7 +170,7 @@ mod tests {
         let page = page_of(&upgrades);
         let accepted = "longhaul_upgrades_total{route=\"chat\",outcome=\"accepted\",reason=\"\"} 3";
         assert!(page.contains(accepted), "{page}");
-        assert_eq!((page.lines().count(), upgrades.sum()), (4, 4));
+        assert_eq!(page.lines().count(), 4);
     }
 
     #[test]

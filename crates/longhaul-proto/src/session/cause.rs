@@ -33,6 +33,8 @@ pub enum Cause {
     Lifetime,
     /// The gateway goes away.
     Drained,
+    /// An operator ended it.
+    Ordered,
 }
 
 impl Cause {
@@ -44,7 +46,7 @@ impl Cause {
             Self::ReplicaLost | Self::Drained => CloseCode::SERVICE_RESTART,
             Self::Fault(Side::Client, _) => CloseCode::PROTOCOL_ERROR,
             Self::Fault(Side::Backend, _) => CloseCode::BAD_GATEWAY,
-            Self::Idle | Self::Lifetime => CloseCode::GOING_AWAY,
+            Self::Idle | Self::Lifetime | Self::Ordered => CloseCode::GOING_AWAY,
         }
     }
 
@@ -65,6 +67,7 @@ impl Cause {
             Self::Idle => "idle_limit",
             Self::Lifetime => "lifetime_limit",
             Self::Drained => "drained",
+            Self::Ordered => "ordered",
         }
     }
 
@@ -77,7 +80,7 @@ impl Cause {
             | Self::Stalled(side)
             | Self::Fault(side, _) => side.name(),
             Self::ReplicaLost => Side::Backend.name(),
-            Self::Idle | Self::Lifetime | Self::Drained => "gateway",
+            Self::Idle | Self::Lifetime | Self::Drained | Self::Ordered => "gateway",
         }
     }
 }
@@ -95,6 +98,7 @@ impl fmt::Display for Cause {
             Self::Idle => f.write_str("idle limit of the route"),
             Self::Lifetime => f.write_str("lifetime limit of the route"),
             Self::Drained => f.write_str("gateway drains"),
+            Self::Ordered => f.write_str("ended by an operator"),
         }
     }
 }

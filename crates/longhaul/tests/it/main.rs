@@ -22,6 +22,9 @@ mod http;
 mod http2;
 mod relay;
 
+// Who may come in.
+mod admission;
+
 // Layer 4, and who connects through it.
 mod passthrough;
 mod proxy_protocol;
@@ -33,6 +36,9 @@ mod tls;
 // Replicas and discovery.
 mod discovery;
 mod replicas;
+
+// What operators see and tell.
+mod admin;
 
 // The life of the process.
 mod cli;
