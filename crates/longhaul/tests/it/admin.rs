@@ -1,5 +1,8 @@
 //! What operators see of a running gateway, and what they can tell it.
 
+use std::io::{Seek, Write};
+use std::process::Command;
+
 use crate::support::admin::{Admin, TOKEN};
 use crate::support::apps::App;
 use crate::support::gateway::Gateway;
@@ -71,6 +74,20 @@ fn metrics_say_what_became_of_upgrades_messages_and_connections() {
     assert_eq!(refused.response().status, 502);
     assert_eq!(upgrades("refused", "replica_unreachable"), 1.0);
     assert_eq!(admin.metric("longhaul_refusals_total{cause=\"replica_unreachable\"}"), 1.0);
+}
+
+/// What Prometheus' own tool says about the page.
+#[test]
+fn the_page_of_metrics_follows_the_conventions_of_prometheus() {
+    let (_app, gateway, admin) = begin();
+    let mut client = frames::open(gateway.address(), "/echo");
+    frames::echo(&mut client, "something to count");
+    let file = tempfile::tempfile().unwrap();
+    (&file).write_all(&admin.get("/metrics").body).unwrap();
+    (&file).rewind().unwrap();
+    let checked = Command::new("promtool").args(["check", "metrics"]).stdin(file).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success() && said.is_empty(), "{said}");
 }
 
 /// Labels come from closed sets: what strangers send must not make series.

@@ -18,7 +18,7 @@ pub(super) fn read(
     let hosts = server.parsed_list("admin_hosts", host).unwrap_or_default();
     let hosts: Vec<String> = hosts.into_iter().map(|(host, _)| host).collect();
     if !server.has("admin") {
-        for name in ["admin_token", "admin_token_file", "admin_hosts"] {
+        for name in ["admin_token", "admin_token_file"] {
             if server.has(name) {
                 server.warn(name, "has no effect without server.admin", "set server.admin");
             }
