@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use longhaul_gateway::config::{HealthPaths, Limits, Listener, Timeouts};
 
-use super::{Sections, admin, listeners, tls};
+use super::{Sections, admin, admission, listeners, tls};
 use crate::config::AdminSettings;
 use crate::config::problem::{Origin, Problem};
 use crate::config::read::Reader;
@@ -89,6 +89,7 @@ fn limits(reader: &Reader<'_>) -> Limits {
         affinity_entries_max: reader
             .count("affinity_entries_max")
             .map_or(default.affinity_entries_max, to_usize),
+        admission: admission::limits(reader),
     }
 }
 
