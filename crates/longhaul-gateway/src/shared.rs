@@ -157,6 +157,7 @@ impl Shared {
 fn relay_policy(route: &Route) -> RelayPolicy {
     let policy = &route.websocket;
     RelayPolicy {
+        route: route.name.as_str().into(),
         session: Arc::new(SessionPolicy {
             ping: policy.ping,
             pings_missed_max: policy.pings_missed_max,

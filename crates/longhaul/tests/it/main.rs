@@ -23,6 +23,9 @@ mod http2;
 mod http2_upstream;
 mod relay;
 
+// Who may come in.
+mod admission;
+
 // Layer 4, and who connects through it.
 mod passthrough;
 mod proxy_protocol;
