@@ -20,6 +20,7 @@ mod attack;
 mod bodies;
 mod http;
 mod http2;
+mod http2_upstream;
 mod relay;
 
 // Who may come in.
