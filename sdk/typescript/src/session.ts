@@ -24,6 +24,12 @@ export const TOKEN = "longhaul.v1";
 
 const SDK = "js/0.1";
 
+/** What a session is told, each time with the time. */
+export type Input = "start" | "opened" | "received" | "closed" | "send" | "close" | "abort" | "leave" | "wake" | "authenticate" | "tick";
+
+/** What an input is told with, besides the time. */
+export type Given<I extends Input> = Parameters<Session[I]> extends [...infer G, number] ? G : never;
+
 export class Session {
   readonly #outbox: Output[] = [];
   readonly #outgoing = new Outgoing();
@@ -134,19 +140,14 @@ export class Session {
     return this.#outgoing.refuses(bytes);
   }
 
-  close(code: number, reason: string, now: number, clean = true): void {
-    this.#now = now;
-    if (this.#ending || this.#state === "closed") return;
-    if (!this.#welcome) return this.#end(1006, "");
-    this.#ending = [code, reason, clean];
-    this.#outgoing.end(`${code};${reason}`);
-    this.#settle();
+  close(code: number, reason: string, now: number): void {
+    this.#close(code, reason, true, now);
   }
 
   /** Closes without sending what still waits; for the application an error. */
   abort(code: number, reason: string, now: number): void {
     this.#outgoing.abandonWaiting();
-    this.close(code, reason, now, false);
+    this.#close(code, reason, false, now);
   }
 
   /** The page goes away and will not come back: says so, if a link is there, and waits for nothing. */
@@ -382,6 +383,15 @@ export class Session {
   }
 
   // --- Ends ---
+
+  #close(code: number, reason: string, clean: boolean, now: number): void {
+    this.#now = now;
+    if (this.#ending || this.#state === "closed") return;
+    if (!this.#welcome) return this.#end(1006, "");
+    this.#ending = [code, reason, clean];
+    this.#outgoing.end(`${code};${reason}`);
+    this.#settle();
+  }
 
   #faulted(link: Link, fault: Fault): void {
     if (link === this.#link && link.number !== this.#number) {
