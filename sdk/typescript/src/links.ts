@@ -26,7 +26,7 @@ export class Links {
   /** Throws what the platform's constructor throws. */
   dial(key: number, url: string, protocols: string[]): void {
     if (!this.#Constructor) {
-      throw new TypeError("no WebSocket; pass one in the options");
+      throw new TypeError("no WebSocket on this platform");
     }
     const socket = new this.#Constructor(url, protocols);
     socket.binaryType = "arraybuffer";

@@ -107,7 +107,7 @@ export class DurableWebSocket extends EventTarget {
 
   constructor(url: string | URL, protocols: string | Iterable<string> = [], options: Options = {}) {
     super();
-    if (!arguments.length) throw new TypeError("1 argument required");
+    if (!arguments.length) throw new TypeError("too few arguments");
     this.#url = readUrl(url);
     this.#origin = new URL(this.#url).origin;
     const offered = readProtocols(protocols).filter((name) => name !== TOKEN);
@@ -170,7 +170,7 @@ export class DurableWebSocket extends EventTarget {
   }
 
   send(data: Sendable): void {
-    if (!arguments.length) throw new TypeError("1 argument required");
+    if (!arguments.length) throw new TypeError("too few arguments");
     if (this.readyState === CONNECTING) {
       throw new DOMException("still CONNECTING", "InvalidStateError");
     }
@@ -184,10 +184,10 @@ export class DurableWebSocket extends EventTarget {
   close(code?: number, reason?: string): void {
     const status = code === undefined ? undefined : Math.round(code);
     const isAllowed = status === undefined ? reason === undefined : status === 1000 || (status >= 3000 && status <= 4999);
-    if (!isAllowed) throw new DOMException(`code ${status} is not 1000 or 3000-4999`, "InvalidAccessError");
+    if (!isAllowed) throw new DOMException(`bad code ${status}`, "InvalidAccessError");
     // A lone surrogate cannot be sent; the platform replaces it.
     const text = `${reason ?? ""}`.replace(/\p{Surrogate}/gu, "\uFFFD");
-    if (utf8Length(text) > 123) throw new DOMException("reason above 123 bytes", "SyntaxError");
+    if (utf8Length(text) > 123) throw new DOMException("bad reason: above 123 bytes", "SyntaxError");
     if (this.#plain) return this.#plain.close(code, reason);
     if (this.#readyState >= CLOSING) return;
     this.#readyState = CLOSING;

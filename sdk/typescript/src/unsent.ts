@@ -49,7 +49,7 @@ export class Unsent {
         this.#parts[0] = ["send", new Uint8Array(buffer), blob.size];
         this.#next();
       },
-      (error) => this.#fail(`unreadable Blob: ${error}`),
+      (error) => this.#fail(`bad Blob: ${error}`),
     );
   }
 }
