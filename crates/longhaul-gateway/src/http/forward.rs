@@ -28,18 +28,19 @@ use crate::upstream::{Replica, Work};
 pub(crate) async fn forward(
     visit: &Visit<'_>,
     head: &Parts,
-    body: Incoming,
+    body: Option<Incoming>,
 ) -> Result<Response<Body>, Failure> {
     let progress = Arc::new(Progress::default());
     let gate = expects_continue(&head.headers).then(Arc::<Gate>::default);
-    let is_repeatable = body.is_end_stream() && is_idempotent(&head.method);
-    let upload = if body.is_end_stream() {
-        Upload::empty()
-    } else if head.version == Version::HTTP_2 {
-        let patience = visit.worker.shared.config.timeouts.body_stall;
-        Upload::new(body, progress.clone(), gate.clone()).with_patience(patience)
-    } else {
-        Upload::new(body, progress.clone(), gate.clone())
+    let body = body.filter(|body| !body.is_end_stream());
+    let is_repeatable = body.is_none() && is_idempotent(&head.method);
+    let upload = match body {
+        None => Upload::empty(),
+        Some(body) if head.version == Version::HTTP_2 => {
+            let patience = visit.worker.shared.config.timeouts.body_stall;
+            Upload::new(body, progress.clone(), gate.clone()).with_patience(patience)
+        }
+        Some(body) => Upload::new(body, progress.clone(), gate.clone()),
     };
     let mut forwarding = Forwarding {
         visit,

@@ -60,7 +60,7 @@ pub(super) async fn ask(
 ) -> Result<(), ProbeFault> {
     let asked = async {
         let header = proxy_protocol.map_or_else(Vec::new, |version| encode(version, None));
-        let stream = reach(replica, &header, tls).await?;
+        let stream = reach(replica, &header, tls, b"").await?;
         match &probe.kind {
             ProbeKind::Tcp => Ok(()),
             ProbeKind::Http { path, host, status } => {

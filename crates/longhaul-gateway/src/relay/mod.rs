@@ -41,8 +41,17 @@ pub(crate) struct Volume {
 #[derive(Debug)]
 pub(crate) struct Leg<S> {
     pub(crate) io: S,
+    /// What is still to be written of the handshake; it goes first.
+    pub(crate) greeting: Bytes,
     /// What was read beyond the handshake; it comes first.
     pub(crate) read_ahead: Bytes,
+}
+
+impl<S> Leg<S> {
+    /// A leg that stands behind its handshake.
+    pub(crate) fn behind(io: S, read_ahead: Bytes) -> Self {
+        Self { io, greeting: Bytes::new(), read_ahead }
+    }
 }
 
 /// One WebSocket at work: done when the session is. Dropping it ends both connections at once.
@@ -59,13 +68,14 @@ pub(crate) struct Relay<C, B> {
     /// Made when there is a deadline. A deadline that moves later leaves it alone: it fires early
     /// once, and only then is it set anew. So nothing is re-armed per message.
     timer: Option<Pin<Box<Sleep>>>,
-    /// What was read beyond the handshake, until the first turn.
-    read_ahead: Option<Box<ReadAhead>>,
+    /// What is left of the handshakes, until the first turn.
+    leftovers: Option<Box<Leftovers>>,
     buffer_bytes_max: usize,
 }
 
 #[derive(Debug)]
-struct ReadAhead {
+struct Leftovers {
+    to_client: Bytes,
     from_client: Bytes,
     from_backend: Bytes,
 }
@@ -88,16 +98,18 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         control: Arc<Control>,
         buffer_bytes_max: usize,
     ) -> Self {
-        let is_clean = client.read_ahead.is_empty() && backend.read_ahead.is_empty();
-        let read_ahead =
-            ReadAhead { from_client: client.read_ahead, from_backend: backend.read_ahead };
+        let leftovers = Leftovers {
+            to_client: client.greeting,
+            from_client: client.read_ahead,
+            from_backend: backend.read_ahead,
+        };
         Self {
             client: Stream::new(client.io),
             backend: Stream::new(backend.io),
             session,
             control,
             timer: None,
-            read_ahead: (!is_clean).then(|| Box::new(read_ahead)),
+            leftovers: Some(Box::new(leftovers)),
             buffer_bytes_max,
         }
     }
@@ -114,11 +126,8 @@ impl<C: LegIo, B: LegIo> Future for Relay<C, B> {
             Some(Order::ReplicaLost) => relay.session.end(Cause::ReplicaLost, now),
             None => {}
         }
-        if let Some(ahead) = relay.read_ahead.take() {
-            relay.client.bytes_read += ahead.from_client.len() as u64;
-            relay.backend.bytes_read += ahead.from_backend.len() as u64;
-            relay.pass(cx, Side::Backend, &ahead.from_backend, now);
-            relay.pass(cx, Side::Client, &ahead.from_client, now);
+        if let Some(leftovers) = relay.leftovers.take() {
+            relay.begin(cx, &leftovers, now);
         }
         relay.flush(cx, Side::Client, now);
         relay.flush(cx, Side::Backend, now);
@@ -137,6 +146,16 @@ impl<C: LegIo, B: LegIo> Future for Relay<C, B> {
 }
 
 impl<C: LegIo, B: LegIo> Relay<C, B> {
+    fn begin(&mut self, cx: &mut Context<'_>, leftovers: &Leftovers, now: Instant) {
+        let Leftovers { to_client, from_client, from_backend } = leftovers;
+        let wrote = self.client.write(cx, to_client);
+        self.note_write(Side::Client, wrote.map(|()| true), now);
+        self.client.bytes_read += from_client.len() as u64;
+        self.backend.bytes_read += from_backend.len() as u64;
+        self.pass(cx, Side::Backend, from_backend, now);
+        self.pass(cx, Side::Client, from_client, now);
+    }
+
     /// Ready at `deadline` or before.
     fn poll_timer(&mut self, cx: &mut Context<'_>, deadline: tokio::time::Instant) -> Poll<()> {
         let Some(timer) = &mut self.timer else {
