@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
+pub use longhaul_policy::admission::limits::Allowance;
 pub use longhaul_policy::balance::Strategy;
+pub use longhaul_policy::cors::CorsRules;
 pub use longhaul_policy::health::HealthPolicy;
+pub use longhaul_policy::origin::{OriginPattern, OriginRules};
 pub use longhaul_policy::route::{HostPattern, RoutePattern};
 pub use longhaul_proto::proxy_protocol;
+pub use longhaul_proto::session::Bounds;
 
 use crate::tls::{Pair, TlsTerms, UpstreamTls};
 
@@ -26,8 +30,6 @@ pub struct Config {
     /// How often the files of certificates are looked at; `None`: never. Default: 5 s. A pair that
     /// changed is in use after two looks.
     pub certificate_watch: Option<Duration>,
-    /// Where the admin API listens; `None` turns it off.
-    pub admin: Option<SocketAddr>,
     /// Relay threads, each with its own accept queue. Default: the number of cores.
     pub workers: usize,
     /// Limits that hold for the whole process.
@@ -90,6 +92,26 @@ pub struct Limits {
     pub http2_streams_max: u32,
     /// Engine.IO session ids remembered per upstream, oldest out first.
     pub affinity_entries_max: usize,
+    /// How many upgrades may come, and how many WebSockets may be open.
+    pub admission: AdmissionLimits,
+}
+
+/// How many upgrades may come, and how many WebSockets may be open. Default: no limit.
+#[derive(Debug, Clone)]
+pub struct AdmissionLimits {
+    /// All clients together.
+    pub everybody: Allowance,
+    /// Each client address; of IPv6, each /64.
+    pub client: Allowance,
+    /// Clients that are counted one by one. The rest share one count.
+    pub keys_max: usize,
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> Self {
+        let none = Allowance::default();
+        Self { everybody: none, client: none, keys_max: 100_000 }
+    }
 }
 
 impl Default for Limits {
@@ -100,6 +122,7 @@ impl Default for Limits {
             header_fields_max: 100,
             http2_streams_max: 100,
             affinity_entries_max: 100_000,
+            admission: AdmissionLimits::default(),
         }
     }
 }
@@ -189,6 +212,28 @@ pub struct UpstreamConfig {
     /// How its replicas are spoken to by TLS. `None`: they are not. The handshake is part of
     /// `connect_attempt`. Default: none.
     pub tls: Option<UpstreamTls>,
+    /// How requests are passed on by HTTP/2; WebSockets stay on HTTP/1.1. Over TLS it is offered by
+    /// ALPN, so `tls` must be one made for it. Not together with `proxy_protocol`. Default: none.
+    pub http2: Option<Http2Policy>,
+}
+
+/// How many requests share a connection to a replica.
+#[derive(Debug, Clone)]
+pub struct Http2Policy {
+    /// Requests at once on one connection; the replica's own limit wins where it is lower. Each may
+    /// keep 64 KiB of an answer that its client does not take. Default: 100.
+    pub streams_max: usize,
+    /// Connections per worker and replica; another one is made when all others are full. Default: 8.
+    pub connections_max: usize,
+    /// A connection with open requests that brought nothing for so long gets a ping, and 20 s later
+    /// its end. Default: 310 s, a little more than the 5 minutes that gRPC servers insist on.
+    pub ping: Option<Duration>,
+}
+
+impl Default for Http2Policy {
+    fn default() -> Self {
+        Self { streams_max: 100, connections_max: 8, ping: Some(Duration::from_secs(310)) }
+    }
 }
 
 impl UpstreamConfig {
@@ -210,6 +255,7 @@ impl UpstreamConfig {
             idle_connection: Duration::from_secs(4),
             proxy_protocol: None,
             tls: None,
+            http2: None,
         }
     }
 }
@@ -331,6 +377,34 @@ pub struct Route {
     pub preserve_host: bool,
     /// How its WebSockets are kept.
     pub websocket: WebSocketPolicy,
+    /// Who may use it.
+    pub admission: AdmissionPolicy,
+}
+
+/// Who may use one route.
+#[derive(Debug, Clone, Default)]
+pub struct AdmissionPolicy {
+    /// Which pages may open WebSockets. Default: those of the same origin.
+    pub origins: OriginRules,
+    /// Which pages of other origins may read answers over HTTP; `None` leaves that to replicas.
+    /// Default: none.
+    pub cors: Option<CorsRules>,
+    /// How many upgrades and WebSockets this route takes, beside what the whole gateway does.
+    /// Default: no limit.
+    pub limits: Allowance,
+    /// How a refused WebSocket is told. Default: by a status.
+    pub refusal: RefusalStyle,
+}
+
+/// How a WebSocket that may not be opened is told so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RefusalStyle {
+    /// By the status of its handshake, as HTTP has it. Pages see 1006, whatever it is.
+    #[default]
+    Status,
+    /// It is opened and closed at once, with a code and a reason that pages can read. Foreign origins
+    /// are still refused by 403.
+    Close,
 }
 
 /// How WebSockets of one route are kept.
@@ -350,6 +424,8 @@ pub struct WebSocketPolicy {
     pub write_stall: Duration,
     /// Bytes that may wait for a slow leg, per direction. Default: 64 KiB.
     pub buffer_bytes_max: usize,
+    /// What a client may send. Default: whatever it likes.
+    pub bounds: Bounds,
 }
 
 impl Default for WebSocketPolicy {
@@ -362,6 +438,7 @@ impl Default for WebSocketPolicy {
             linger: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),
             buffer_bytes_max: 64 * 1024,
+            bounds: Bounds::default(),
         }
     }
 }

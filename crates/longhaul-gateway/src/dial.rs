@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::http::answer::Refusal;
 use crate::http::failure::Failure;
-use crate::tls::{self, UpstreamTls};
+use crate::tls::{self, Alpn, UpstreamTls};
 use crate::transport::Transport;
 use crate::upstream::{NoReplica, Replica, Upstream};
 
@@ -75,19 +75,30 @@ impl<'a> Dial<'a> {
 
     /// Connects to `replica`; `None` means: pick the next.
     pub(crate) async fn connect(&mut self, replica: &Arc<Replica>) -> Option<Transport> {
-        self.connect_and_say(replica, b"").await
+        let alpn = if self.head.is_some() { Alpn::Http1 } else { Alpn::Nothing };
+        self.connect_offering(replica, alpn).await
+    }
+
+    /// The same, with a choice of protocols behind TLS.
+    pub(crate) async fn connect_offering(
+        &mut self,
+        replica: &Arc<Replica>,
+        alpn: Alpn,
+    ) -> Option<Transport> {
+        self.connect_and_say(replica, alpn, b"").await
     }
 
     /// The same, and sends `words` as soon as the replica can take them.
     pub(crate) async fn connect_and_say(
         &mut self,
         replica: &Arc<Replica>,
+        alpn: Alpn,
         words: &[u8],
     ) -> Option<Transport> {
-        let attempt = self.upstream.config().connect_attempt.min(self.remaining());
+        let attempt = self.attempt();
         let address = replica.address();
         let tls = self.upstream.config().tls.as_ref();
-        let failure = match timeout(attempt, reach(address, &self.header, tls, words)).await {
+        let failure = match timeout(attempt, reach(address, &self.header, tls, alpn, words)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(Unreached::Connect(error))) => Refusal::Unreachable.of(address, error),
             Ok(Err(Unreached::Tls(reason))) => Refusal::ReplicaTls.of(address, reason),
@@ -95,9 +106,19 @@ impl<'a> Dial<'a> {
                 Refusal::ConnectTimeout.of(address, format_args!("no connection in {attempt:?}"))
             }
         };
-        self.failure = Some(failure);
         replica.note_failure(Instant::now());
+        self.fail(failure);
         None
+    }
+
+    /// Says why the last replica did not work out, for when no other is left.
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.failure = Some(failure);
+    }
+
+    /// The time for one attempt at one replica.
+    pub(crate) fn attempt(&self) -> Duration {
+        self.upstream.config().connect_attempt.min(self.remaining())
     }
 
     /// What is left of the deadline.
@@ -126,6 +147,7 @@ pub(crate) async fn reach(
     replica: SocketAddr,
     header: &[u8],
     tls: Option<&UpstreamTls>,
+    alpn: Alpn,
     words: &[u8],
 ) -> Result<Transport, Unreached> {
     let Some(tls) = tls else {
@@ -136,7 +158,7 @@ pub(crate) async fn reach(
         return Ok(stream.into());
     };
     let stream = connect(replica, header).await?;
-    let connected = tls.connect(stream, replica).await;
+    let connected = tls.connect(stream, replica, alpn).await;
     let mut stream = connected.map_err(|error| Unreached::Tls(tls::explain(&error)))?;
     stream.write_all(words).await?;
     stream.flush().await?;

@@ -9,6 +9,7 @@ pub mod supervise;
 pub mod tls;
 pub mod upstream;
 
+mod admission;
 mod arrival;
 mod background;
 mod connection;

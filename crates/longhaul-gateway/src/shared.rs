@@ -8,6 +8,7 @@ use longhaul_policy::route::RouteTable;
 use longhaul_proto::session::SessionPolicy;
 use tokio::sync::Semaphore;
 
+use crate::admission::Admission;
 use crate::config::{Config, Route};
 use crate::front::Front;
 use crate::readiness::Readiness;
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     /// Every open raw TCP connection.
     pub(crate) streams: Registry,
     pub(crate) telemetry: Telemetry,
+    /// Who may come in.
+    pub(crate) admission: Admission,
     /// One permit for each client connection that may be open.
     pub(crate) connections: Arc<Semaphore>,
     /// Client connections open now.
@@ -115,7 +118,8 @@ impl Shared {
             started_at: Instant::now(),
             registry: Registry::default(),
             streams: Registry::default(),
-            telemetry: Telemetry::default(),
+            telemetry: Telemetry::new(config.workers),
+            admission: Admission::new(&config),
             config,
             upstreams,
             readiness,
@@ -164,6 +168,7 @@ fn relay_policy(route: &Route) -> RelayPolicy {
             idle: policy.idle,
             linger: policy.linger,
             write_stall: policy.write_stall,
+            bounds: policy.bounds,
         }),
         lifetime: policy.lifetime,
         buffer_bytes_max: policy.buffer_bytes_max,

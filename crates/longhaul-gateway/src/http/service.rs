@@ -1,6 +1,7 @@
 //! Decides who answers a request: a rule, a health endpoint, a replica, or nobody.
 
 use std::convert::Infallible;
+use std::time::Instant;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
@@ -9,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use longhaul_policy::redact;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::answer::Refusal;
 use super::body::Body;
@@ -17,8 +18,10 @@ use super::failure::Failure;
 use super::screened::{self, ScreenHandle};
 use super::visit::{self, Visit};
 use super::{forward, health};
+use crate::admission::{self, Entry};
 use crate::connection::{Connection, Security};
 use crate::shared::{OpenWork, Shared};
+use crate::telemetry::Answered;
 use crate::upgrade::{self, Offered};
 
 /// Answers one request. The answer is always one: what fails becomes an answer of the gateway's own.
@@ -47,6 +50,7 @@ pub(crate) async fn answer(
 fn refuse(connection: &Connection, refused: screened::Refusal) -> Response<Body> {
     let violation = refused.violation;
     debug!(peer = %connection.peer, reason = %violation, "request refused");
+    connection.worker.shared.telemetry.refusals.count(&[Refusal::Violation(violation).cause()]);
     let mut answer = Refusal::Violation(violation).answer(&HeaderMap::new());
     if !refused.wants_body {
         *answer.body_mut() = Body::empty();
@@ -90,29 +94,41 @@ pub(super) async fn decide(
     let is_upgrade = is_websocket_upgrade(&head);
     let accept = head.headers.get(http::header::ACCEPT).cloned();
     let uri = head.uri.clone();
-    let mut answer = match route(connection, head, body, is_upgrade).await {
-        Ok(Offered::Answer(answer)) => answer,
-        Ok(switch @ Offered::Switch(_)) => return switch,
+    let (began, mut taken, mut refusal) = (Instant::now(), None, None);
+    let mut offered = match route(connection, head, body, is_upgrade, &mut taken).await {
+        Ok(offered) => offered,
         Err(failure) => {
             log(connection, &failure, &uri);
+            refusal = Some(failure.refusal.cause());
             let mut headers = HeaderMap::new();
             headers.extend(accept.map(|accept| (http::header::ACCEPT, accept)));
-            failure.refusal.answer(&headers)
+            Offered::Answer(failure.answer(&headers))
         }
     };
+    shared.telemetry.note_answer(&Answered {
+        route: taken.map(|route| config.routes[route].name.as_str()),
+        is_upgrade,
+        status: offered.status(),
+        refusal,
+        took: began.elapsed(),
+    });
     // Bytes behind a refused upgrade were meant for a WebSocket, and must not be read as a request.
     // While draining, no connection is kept for another request.
-    if is_upgrade || shared.readiness.is_draining() {
+    if let Offered::Answer(answer) = &mut offered
+        && (is_upgrade || shared.readiness.is_draining())
+    {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Offered::Answer(answer)
+    offered
 }
 
+/// Passes a request to the route that takes it. `taken` names it, also when that fails.
 async fn route(
     connection: &Connection,
     mut head: Parts,
     body: Option<Incoming>,
     is_upgrade: bool,
+    taken: &mut Option<usize>,
 ) -> Result<Offered, Failure> {
     let shared = &connection.worker.shared;
     welcome(shared, is_upgrade)?;
@@ -121,13 +137,21 @@ async fn route(
     let route = shared
         .route(connection.listener, host, head.uri.path(), &head.headers)
         .ok_or(Refusal::NoRoute)?;
+    *taken = Some(route);
     let visit = Visit::new(connection, route, client);
-    if is_upgrade {
-        upgrade::offer(&visit, connection, head).await
-    } else {
+    let sharing = admission::Sharing::new(&visit, &head);
+    let offered = match admission::admit(&visit, connection, &mut head, is_upgrade) {
+        Ok(Entry::Answered(offered)) => return Ok(offered),
+        Ok(Entry::Admitted(pass)) if is_upgrade => {
+            upgrade::offer(&visit, connection, head, pass).await
+        }
         // Boxed, so that a handshake does not carry the room for it.
-        Box::pin(forward::forward(&visit, &head, body)).await.map(Offered::Answer)
-    }
+        Ok(Entry::Admitted(_)) => {
+            Box::pin(forward::forward(&visit, &head, body)).await.map(Offered::Answer)
+        }
+        Err(failure) => Err(failure),
+    };
+    sharing.apply(offered)
 }
 
 /// Whether new work is welcome at all.
@@ -161,13 +185,21 @@ fn is_websocket_upgrade(head: &Parts) -> bool {
 fn log(connection: &Connection, failure: &Failure, uri: &Uri) {
     let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let path = &*redact::target(path);
-    let Failure { refusal, replica, detail } = failure;
+    let Failure { refusal, replica, detail, .. } = failure;
     let (peer, status, cause) = (connection.peer, refusal.status().as_u16(), refusal.cause());
     let replica = replica.map(tracing::field::display);
     match refusal {
         // The client's doing: of interest only to who debugs it.
-        Refusal::Violation(_) | Refusal::NoRoute | Refusal::BodyAborted => {
+        Refusal::Violation(_)
+        | Refusal::NoRoute
+        | Refusal::BodyAborted
+        | Refusal::TooFast { .. }
+        | Refusal::TooMany { .. } => {
             debug!(%peer, status, cause, path, "request refused");
+        }
+        // The client's doing as well, but often the sign of a setting that does not fit.
+        Refusal::OriginForbidden => {
+            info!(%peer, status, cause, path, reason = detail, "request refused");
         }
         _ => {
             warn!(%peer, status, cause, path, replica, error = detail, "no answer from a replica")

@@ -17,6 +17,8 @@ use longhaul_proto::session::{Cause, Output, Session, Side};
 use stream::{LegIo, Stream, with_scratch};
 use tokio::time::{Sleep, sleep_until};
 
+use crate::telemetry::tally::Tally;
+
 /// Reads in a row before other tasks of the worker get their turn.
 const TURNS_MAX: usize = 32;
 
@@ -65,6 +67,7 @@ pub(crate) struct Relay<C, B> {
     backend: Stream<B>,
     session: Session,
     control: Arc<Control>,
+    tally: Arc<Tally>,
     /// Made when there is a deadline. A deadline that moves later leaves it alone: it fires early
     /// once, and only then is it set anew. So nothing is re-armed per message.
     timer: Option<Pin<Box<Sleep>>>,
@@ -96,6 +99,7 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         backend: Leg<B>,
         session: Session,
         control: Arc<Control>,
+        tally: Arc<Tally>,
         buffer_bytes_max: usize,
     ) -> Self {
         let leftovers = Leftovers {
@@ -108,6 +112,7 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
             backend: Stream::new(backend.io),
             session,
             control,
+            tally,
             timer: None,
             leftovers: Some(Box::new(leftovers)),
             buffer_bytes_max,
@@ -120,32 +125,43 @@ impl<C: LegIo, B: LegIo> Future for Relay<C, B> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let relay = self.get_mut();
-        let mut now = Instant::now();
-        match relay.control.take_order(cx) {
-            Some(Order::Drain) => relay.session.end(Cause::Drained, now),
-            Some(Order::ReplicaLost) => relay.session.end(Cause::ReplicaLost, now),
-            None => {}
-        }
-        if let Some(leftovers) = relay.leftovers.take() {
-            relay.begin(cx, &leftovers, now);
-        }
-        relay.flush(cx, Side::Client, now);
-        relay.flush(cx, Side::Backend, now);
-        relay.read(cx, now);
-        loop {
-            if let Some(cause) = relay.settle(cx, now) {
-                return Poll::Ready(relay.ended(cause));
-            }
-            let Output::Wait(deadline) = relay.session.poll() else { continue };
-            let Some(deadline) = deadline else { return Poll::Pending };
-            ready!(relay.poll_timer(cx, deadline.into()));
-            now = Instant::now();
-            relay.session.deadline_reached(now);
-        }
+        let before = relay.held();
+        let turn = relay.turn(cx);
+        // What still waits at the end goes with the relay.
+        let now = if turn.is_ready() { [0; 2] } else { relay.held() };
+        relay.count_held(before, now);
+        turn
     }
 }
 
 impl<C: LegIo, B: LegIo> Relay<C, B> {
+    /// Does what there is to do now.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let mut now = Instant::now();
+        match self.control.take_order(cx) {
+            Some(Order::Drain) => self.session.end(Cause::Drained, now),
+            Some(Order::ReplicaLost) => self.session.end(Cause::ReplicaLost, now),
+            Some(Order::Close) => self.session.end(Cause::Ordered, now),
+            None => {}
+        }
+        if let Some(leftovers) = self.leftovers.take() {
+            self.begin(cx, &leftovers, now);
+        }
+        self.flush(cx, Side::Client, now);
+        self.flush(cx, Side::Backend, now);
+        self.read(cx, now);
+        loop {
+            if let Some(cause) = self.settle(cx, now) {
+                return Poll::Ready(self.ended(cause));
+            }
+            let Output::Wait(deadline) = self.session.poll() else { continue };
+            let Some(deadline) = deadline else { return Poll::Pending };
+            ready!(self.poll_timer(cx, deadline.into()));
+            now = Instant::now();
+            self.session.deadline_reached(now);
+        }
+    }
+
     fn begin(&mut self, cx: &mut Context<'_>, leftovers: &Leftovers, now: Instant) {
         let Leftovers { to_client, from_client, from_backend } = leftovers;
         let wrote = self.client.write(cx, to_client);
@@ -216,6 +232,8 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     /// Lets the session say what of `bytes` goes on, and writes it.
     fn pass(&mut self, cx: &mut Context<'_>, from: Side, mut bytes: &[u8], now: Instant) {
         let to = from.other();
+        let messages = self.session.messages(from);
+        let len = bytes.len() as u64;
         while !bytes.is_empty() {
             let step = self.session.receive(from, bytes, now);
             bytes = &bytes[step.consumed..];
@@ -225,6 +243,40 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
             };
             self.note_write(to, wrote.map(|()| true), now);
             self.settle(cx, now);
+        }
+        let messages = self.session.messages(from) - messages;
+        self.count(from, messages, len);
+    }
+
+    /// Counts what came from a leg: for its route, and for itself.
+    fn count(&self, from: Side, messages: u64, bytes: u64) {
+        let (flow, card) = (self.tally.from(from), &self.control.card);
+        let at = usize::from(from == Side::Backend);
+        flow.bytes.add(bytes);
+        card.bytes[at].add(bytes);
+        if messages > 0 {
+            flow.messages.add(messages);
+            card.messages[at].add(messages);
+        }
+    }
+
+    /// Bytes that wait for the replica, for the client.
+    fn held(&self) -> [u64; 2] {
+        [self.backend.held(), self.client.held()]
+    }
+
+    /// Counts what is held now instead of `before`, and who has just stopped taking bytes.
+    fn count_held(&self, before: [u64; 2], now: [u64; 2]) {
+        let flows = [&self.tally.up, &self.tally.down];
+        for (flow, (before, now)) in flows.into_iter().zip(before.into_iter().zip(now)) {
+            if before == now {
+                continue;
+            }
+            self.tally.buffered.add(now);
+            self.tally.buffered.sub(before);
+            if before == 0 {
+                flow.stalls.add(1);
+            }
         }
     }
 

@@ -23,13 +23,14 @@ use super::rehearsed::Rehearsed;
 use super::spelling::{self, Spelling};
 use crate::dial::Dial;
 use crate::http::answer::Refusal;
-use crate::http::body::{Progress, Upload};
 use crate::http::exchange::{self, ExchangeError, exchange};
 use crate::http::failure::Failure;
 use crate::http::pool::Lease;
+use crate::http::upload::{Progress, Upload};
 use crate::http::visit::Visit;
 use crate::relay::Leg;
 use crate::relay::stream::with_scratch;
+use crate::tls::Alpn;
 use crate::transport::Transport;
 use crate::upstream::{Held, Replica, Work};
 
@@ -70,7 +71,9 @@ pub(super) async fn ask(
             continue;
         };
         let words = spelling::write_request(&request, spelling);
-        let Some(mut stream) = dial.connect_and_say(&replica, &words).await else { continue };
+        let Some(mut stream) = dial.connect_and_say(&replica, Alpn::Http1, &words).await else {
+            continue;
+        };
         let asked_at = Instant::now();
         let late = ExchangeError::Failed(Refusal::AnswerTimeout, None);
         let read = match timeout(patience, read_answer(&mut stream)).await {

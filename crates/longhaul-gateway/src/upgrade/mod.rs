@@ -24,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use longhaul_policy::{hop_by_hop, redact};
 use longhaul_proto::websocket::handshake::{self, HandshakeFault};
 
+use crate::admission::{Farewell, Pass};
 use crate::connection::Connection;
 use crate::dial::Dial;
 use crate::http::answer::Refusal;
@@ -34,7 +35,7 @@ use crate::http::pool::Lease;
 use crate::http::screened::Screened;
 use crate::http::visit::Visit;
 use crate::relay::Leg;
-use crate::telemetry::WebSocketLog;
+use crate::telemetry::Card;
 use crate::transport::Transport;
 use crate::tunnel::Tunnel;
 use crate::upstream::{Held, Replica};
@@ -51,6 +52,15 @@ pub(crate) enum Offered {
     Switch(Box<Switch>),
 }
 
+impl Offered {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Answer(answer) => answer.status(),
+            Self::Switch(_) => SWITCHING_PROTOCOLS,
+        }
+    }
+}
+
 /// Offers the handshake to a replica, and answers as it answers.
 ///
 /// # Errors
@@ -59,6 +69,7 @@ pub(crate) async fn offer(
     visit: &Visit<'_>,
     connection: &Connection,
     mut head: Parts,
+    pass: Option<Box<Pass>>,
 ) -> Result<Offered, Failure> {
     let stream = head.extensions.remove::<OpenStream>();
     let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
@@ -84,9 +95,9 @@ pub(crate) async fn offer(
     if let Some(cookie) = visit.cookie_for(&head, &replica) {
         answer.headers.append(SET_COOKIE, cookie);
     }
-    let log = log_open(visit, &head, &replica, answer.headers.get(SEC_WEBSOCKET_PROTOCOL));
-    let tunnel = Tunnel::new(visit, connection, stream, held, log);
-    Ok(Offered::Switch(Box::new(Switch { answer, tunnel, backend })))
+    let card = card_of(visit, &head, &replica, answer.headers.get(SEC_WEBSOCKET_PROTOCOL));
+    let tunnel = Tunnel::new(visit, connection, stream, held, card, pass);
+    Ok(Offered::Switch(Box::new(Switch { answer, next: Next::Relay(tunnel, backend) })))
 }
 
 /// Passes on an answer that is not a 101: a refusal of the application's, with its body.
@@ -120,14 +131,14 @@ fn fields(headers: &HeaderMap) -> Vec<(&str, &[u8])> {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
 }
 
-fn log_open(
+fn card_of(
     visit: &Visit<'_>,
     head: &Parts,
     replica: &Replica,
     subprotocol: Option<&HeaderValue>,
-) -> WebSocketLog {
+) -> Card {
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    WebSocketLog::open(
+    Card::open(
         &visit.worker.shared.telemetry,
         visit.worker.shared.relay_policy(visit.route).route.clone(),
         replica.address(),
@@ -137,11 +148,17 @@ fn log_open(
     )
 }
 
-/// A handshake that both sides agreed on; what is left is to tell the client.
+/// A 101 for a client, and what comes behind it.
 pub(crate) struct Switch {
     answer: response::Parts,
-    tunnel: Tunnel,
-    backend: Backend,
+    next: Next,
+}
+
+enum Next {
+    /// A replica agreed.
+    Relay(Tunnel, Backend),
+    /// It is opened to be closed.
+    Farewell(Farewell),
 }
 
 /// The replica, once it has answered 101.
@@ -152,18 +169,18 @@ enum Backend {
 }
 
 impl Switch {
-    /// The answer, for the library that has the client; the legs are joined behind it.
+    /// A WebSocket that is opened to tell why it is closed.
+    pub(crate) fn farewell(answer: response::Parts, farewell: Farewell) -> Self {
+        Self { answer, next: Next::Farewell(farewell) }
+    }
+
+    /// The answer, for the library that has the client. What comes behind it begins by itself.
     pub(crate) fn by_library(self, client: OnUpgrade) -> Response<Body> {
-        let Self { answer, tunnel, backend } = self;
+        let Self { answer, next } = self;
         tokio::spawn(async move {
-            let backend = match backend.leg().await {
-                Ok(backend) => backend,
-                Err(error) => return tunnel.fail(&error),
-            };
-            match client.await.map(client_leg) {
-                Ok(ClientLeg::Socket(client)) => tunnel.start(client, backend),
-                Ok(ClientLeg::Stream(client)) => tunnel.start(client, backend),
-                Err(error) => tunnel.fail(&error),
+            match next {
+                Next::Relay(tunnel, backend) => join(tunnel, client, backend).await,
+                Next::Farewell(farewell) => farewell.say_behind(client).await,
             }
         });
         Response::from_parts(answer, Body::empty())
@@ -171,18 +188,32 @@ impl Switch {
 
     /// Answers on the client's socket; `read_ahead` came from it behind the request.
     pub(crate) fn by_socket(self, io: Transport, read_ahead: Bytes) {
-        let Self { answer, tunnel, backend } = self;
-        let greeting = spelling::write_switching(&answer).into();
-        let client = Leg { io, greeting, read_ahead };
-        match backend {
-            Backend::Leg(backend) => tunnel.start(client, backend),
-            Backend::Library(_) => drop(tokio::spawn(async move {
+        let greeting: Bytes = spelling::write_switching(&self.answer).into();
+        match self.next {
+            Next::Relay(tunnel, Backend::Leg(backend)) => {
+                tunnel.start(Leg { io, greeting, read_ahead }, backend);
+            }
+            Next::Relay(tunnel, backend) => drop(tokio::spawn(async move {
                 match backend.leg().await {
-                    Ok(backend) => tunnel.start(client, backend),
+                    Ok(backend) => tunnel.start(Leg { io, greeting, read_ahead }, backend),
                     Err(error) => tunnel.fail(&error),
                 }
             })),
+            Next::Farewell(farewell) => drop(tokio::spawn(farewell.say(io, greeting))),
         }
+    }
+}
+
+/// Waits until both legs are free of HTTP, and joins them.
+async fn join(tunnel: Tunnel, client: OnUpgrade, backend: Backend) {
+    let backend = match backend.leg().await {
+        Ok(backend) => backend,
+        Err(error) => return tunnel.fail(&error),
+    };
+    match client.await.map(client_leg) {
+        Ok(ClientLeg::Socket(client)) => tunnel.start(client, backend),
+        Ok(ClientLeg::Stream(client)) => tunnel.start(client, backend),
+        Err(error) => tunnel.fail(&error),
     }
 }
 
@@ -213,7 +244,7 @@ enum Unfreed {
 }
 
 /// How the client is reached once its handshake was answered.
-enum ClientLeg {
+pub(crate) enum ClientLeg {
     /// HTTP/1.1: the connection is the WebSocket's from now on.
     Socket(Leg<Transport>),
     /// HTTP/2: one stream of a connection that the library keeps.
@@ -222,7 +253,7 @@ enum ClientLeg {
 
 /// Takes the client's socket back from the library, with what was read ahead. A stream stays where
 /// it is.
-fn client_leg(upgraded: Upgraded) -> ClientLeg {
+pub(crate) fn client_leg(upgraded: Upgraded) -> ClientLeg {
     match upgraded.downcast::<TokioIo<Screened<Transport>>>() {
         Ok(parts) => {
             let (io, held_back) = parts.io.into_inner().into_parts();

@@ -74,6 +74,30 @@ fn all_problems_are_told_at_once_with_line_value_and_remedy() {
 }
 
 #[test]
+fn cookies_for_every_origin_are_refused_with_the_reason() {
+    let cors = format!("{ONE}[cors]\norigins = \"any\"\ncredentials = true\n");
+    refused(
+        &cors,
+        &["cors.credentials = true with the origin \"any\"", "browsers refuse the pair"],
+    );
+    let slash = format!("{ONE}[admission]\norigins = [\"same\", \"https://a.example/\"]\n");
+    refused(&slash, &["ends with a slash", "write \"https://a.example\""]);
+}
+
+#[test]
+fn a_route_says_itself_who_may_come_or_takes_it_from_all() {
+    let text = format!(
+        "{ONE}[admission]\norigins = \"https://a.example\"\n[cors]\norigins = \"https://a.example\"\n\
+         [[routes]]\nupstream = \"a\"\n[[routes]]\npath = \"/b\"\nupstream = \"a\"\n\
+         [routes.admission]\norigins = \"same\"\n[routes.cors]\n"
+    );
+    let routes = settings(&text).gateway.routes;
+    assert_eq!(routes[0].admission.origins.allow, ["https://a.example".parse().unwrap()]);
+    assert_eq!(routes[1].admission.origins, Default::default());
+    assert!(routes[0].admission.cors.is_some() && routes[1].admission.cors.is_none());
+}
+
+#[test]
 fn problems_come_in_the_order_of_the_file() {
     let report = report("[timeouts]\nhead = 1\n[limits]\nconnections_max = 0\n[app]\nready = 1\n");
     let places: Vec<usize> = ["timeouts.head", "limits.connections_max", "app.ready"]
@@ -471,12 +495,28 @@ fn replicas_may_be_told_who_the_client_is() {
 }
 
 #[test]
+fn http2_toward_replicas_is_an_option_with_bounds() {
+    let policy = |more: &str| settings(&format!("{ONE}{more}")).gateway.upstreams[0].http2.clone();
+    assert!(policy("").is_none());
+    let said = policy("http2 = true\nhttp2_streams_max = 7\nhttp2_ping = \"off\"").unwrap();
+    assert_eq!((said.streams_max, said.connections_max, said.ping), (7, 8, None));
+    let told = report(&format!("{ONE}http2_connections_max = 2"));
+    assert!(told.contains("has no effect without `http2 = true`"), "{told}");
+    refused(
+        &format!("{ONE}http2 = true\nsend_proxy_protocol = \"v2\""),
+        &["`http2` and `send_proxy_protocol` together", "X-Forwarded-For"],
+    );
+}
+
+#[test]
 fn what_is_generated_is_checked_in() {
     for (file, generated, command) in [
         ("docs/reference/longhaul.schema.json", schema::text(), "schema"),
         ("docs/reference/config.md", reference::page(), "reference config"),
         ("docs/reference/cli.md", crate::cli::page(), "reference cli"),
         ("examples/all-keys.toml", reference::all_keys(), "reference toml"),
+        ("docs/reference/metrics.md", metrics::page(), "reference metrics"),
+        ("docs/reference/openapi.json", longhaul_admin::openapi::text(), "reference api"),
     ] {
         let checked_in = std::fs::read_to_string(root().join(file)).unwrap_or_default();
         assert!(

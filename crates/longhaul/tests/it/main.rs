@@ -21,7 +21,11 @@ mod bodies;
 mod handshake;
 mod http;
 mod http2;
+mod http2_upstream;
 mod relay;
+
+// Who may come in.
+mod admission;
 
 // Layer 4, and who connects through it.
 mod passthrough;
@@ -34,6 +38,9 @@ mod tls;
 // Replicas and discovery.
 mod discovery;
 mod replicas;
+
+// What operators see and tell.
+mod admin;
 
 // The life of the process.
 mod cli;
