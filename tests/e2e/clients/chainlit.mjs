@@ -1,15 +1,16 @@
-// A person at a Chainlit page: `chainlit.mjs http://HOST:PORT/ SCREENSHOT [--upload] [--durable]`.
+// A person at a Chainlit page: `chainlit.mjs http://HOST:PORT/ SCREENSHOT [--upload] [--durable | --injected]`.
 //
 // Sends three messages and waits for each streamed answer. Fails unless the page talked over a
 // WebSocket and the tokens came as frames of their own. With `--durable`, one script tag is put into the page and
-// every connection is cut in the middle of each answer: the page must not notice. Prints what it saw, then `done`.
+// every connection is cut in the middle of each answer: the page must not notice. With `--injected` the gateway has to
+// have put the tag there. Prints what it saw, then `done`.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { CHANGED_PAGES, withBrowser } from "./browser.mjs";
 import { cutterBefore } from "./cutter.mjs";
 
 const [gateway, screenshot, ...flags] = process.argv.slice(2);
-const [upload, durable] = ["--upload", "--durable"].map((flag) => flags.includes(flag));
+const [upload, durable, injected] = ["--upload", "--durable", "--injected"].map((flag) => flags.includes(flag));
 const cutter = durable && (await cutterBefore(new URL(gateway).host));
 const base = durable ? `http://${cutter.address}/` : gateway;
 
@@ -30,6 +31,7 @@ await withBrowser({ args: durable ? CHANGED_PAGES : [] }, async (context) => {
   });
   if (durable) await makeDurable(page);
   await page.goto(base);
+  if (injected) assert.equal(await page.evaluate(() => WebSocket.prototype instanceof Longhaul.WebSocket), true);
   const welcome = page.getByText(/^Welcome to \S+$/);
   await welcome.waitFor();
   const replica = (await welcome.textContent()).split(" ").at(-1);
