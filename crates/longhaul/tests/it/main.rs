@@ -40,6 +40,7 @@ mod replicas;
 
 // What operators see and tell.
 mod admin;
+mod alerts;
 
 // The life of the process.
 mod cli;
