@@ -153,7 +153,7 @@ impl Default for HealthPaths {
 }
 
 /// A group of replicas that serve the same thing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamConfig {
     /// Unique name, for logs, metrics and routes.
     pub name: String,
@@ -215,7 +215,7 @@ impl UpstreamConfig {
 }
 
 /// Where replicas come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplicaSource {
     /// A fixed address.
     Static {
@@ -276,7 +276,7 @@ pub enum Affinity {
 }
 
 /// How a replica is asked whether it is well.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     /// What is asked.
     pub kind: ProbeKind,
@@ -294,7 +294,7 @@ impl Probe {
 }
 
 /// What a probe asks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeKind {
     /// A TCP connect.
     Tcp,

@@ -40,13 +40,14 @@ impl<'a> Dial<'a> {
         client: IpAddr,
         ends: Ends,
     ) -> Self {
-        let version = upstream.config().proxy_protocol;
+        let config = upstream.config();
+        let version = config.proxy_protocol;
         Self {
             header: version.map_or_else(Vec::new, |version| encode(version, Some(ends))),
             upstream,
             head,
             client,
-            deadline: Instant::now() + upstream.config().connect_deadline,
+            deadline: Instant::now() + config.connect_deadline,
             tried: Vec::new(),
             failure: None,
         }
@@ -74,9 +75,10 @@ impl<'a> Dial<'a> {
 
     /// Connects to `replica`; `None` means: pick the next.
     pub(crate) async fn connect(&mut self, replica: &Arc<Replica>) -> Option<Transport> {
-        let attempt = self.upstream.config().connect_attempt.min(self.remaining());
+        let config = self.upstream.config();
+        let attempt = config.connect_attempt.min(self.remaining());
         let address = replica.address();
-        let tls = self.upstream.config().tls.as_ref();
+        let tls = config.tls.as_ref();
         let failure = match timeout(attempt, reach(address, &self.header, tls)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(Unreached::Connect(error))) => Refusal::Unreachable.of(address, error),

@@ -6,16 +6,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::readiness::Readiness;
-use crate::shared::Shared;
-use crate::supervise::{TaskSnapshot, Tasks};
+use crate::config::Config;
+use crate::reload::{ReloadDesk, ReloadError, ReloadRefused, Reloaded};
+use crate::running::Running;
+use crate::supervise::TaskSnapshot;
 use crate::tls::CertificateSnapshot;
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    shared: Arc<Shared>,
-    listeners: Arc<[SocketAddr]>,
-    tasks: Tasks,
+    running: Arc<Running>,
+    readiness: Readiness,
+    desk: ReloadDesk,
 }
 
 /// The gateway at one moment.
@@ -70,36 +72,54 @@ pub struct ReplicaSnapshot {
 }
 
 impl Handle {
-    pub(crate) fn new(shared: Arc<Shared>, listeners: Vec<SocketAddr>, tasks: Tasks) -> Self {
-        Self { shared, listeners: listeners.into(), tasks }
+    pub(crate) fn new(running: Arc<Running>, readiness: Readiness, desk: ReloadDesk) -> Self {
+        Self { running, readiness, desk }
     }
 
     /// Whether work is welcome, and why not.
     pub fn readiness(&self) -> &Readiness {
-        &self.shared.readiness
+        &self.readiness
     }
 
     /// Addresses that are bound, in the order of the config.
-    pub fn listeners(&self) -> &[SocketAddr] {
-        &self.listeners
+    pub fn listeners(&self) -> Vec<SocketAddr> {
+        self.running.current.load().doors().iter().map(|door| door.address).collect()
+    }
+
+    /// Asks for the configuration to be read again and put into effect. For commands from outside;
+    /// dropping the future takes nothing back.
+    ///
+    /// # Errors
+    /// [`ReloadRefused`], with every problem of the configuration; nothing has changed then.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadRefused> {
+        self.desk.ask().await
+    }
+
+    /// Puts a configuration into effect while connections go on: for who reads configurations. Must
+    /// be called inside the runtime that keeps the background tasks. Calls wait for each other.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; nothing has changed then.
+    pub async fn apply(&self, config: Config) -> Result<(), ReloadError> {
+        self.running.reload(config).await
     }
 
     /// How the tasks that watch (discovery, probes) fare. One that was restarted means trouble.
     pub fn tasks(&self) -> Vec<TaskSnapshot> {
-        self.tasks.snapshot()
+        self.running.tasks.snapshot()
     }
 
     /// The gateway as it is now. Walks over every replica: for people and scrapers, not per request.
     pub fn snapshot(&self) -> Snapshot {
-        let shared = &self.shared;
+        let shared = self.running.current.load_full();
         let now = Instant::now();
         Snapshot {
-            listeners: self.listeners.to_vec(),
+            listeners: self.listeners(),
             upstreams: shared.upstreams.iter().map(|upstream| upstream.snapshot(now)).collect(),
             websockets_open: shared.registry.len(),
             websockets_total: shared.telemetry.websockets_total.load(Ordering::Relaxed),
             tcp_open: shared.streams.len(),
-            connections_open: shared.connections_open.load(Ordering::Relaxed),
+            connections_open: shared.places.taken(),
             handshakes: shared.telemetry.handshakes.load(Ordering::Relaxed),
             handshakes_failed: shared.telemetry.handshakes_failed.load(Ordering::Relaxed),
             certificates: shared.certificates.snapshot(),

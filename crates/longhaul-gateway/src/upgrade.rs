@@ -68,7 +68,7 @@ pub(crate) async fn offer(
     let log = log_open(visit, &head, &replica, parts.headers.get(SEC_WEBSOCKET_PROTOCOL));
     let route = visit.route;
     let joint =
-        Joint { connection: connection.clone(), _stream: stream, route, replica, held, log };
+        Joint { connection: connection.clone(), _stream: stream, route, held, log };
     tokio::spawn(joint.relay(client_upgrade, backend_upgrade));
     Ok(Response::from_parts(parts, Body::empty()))
 }
@@ -82,7 +82,7 @@ async fn ask(visit: &Visit<'_>, head: &Parts, dial: &mut Dial<'_>) -> Result<Ans
         let held = replica.hold(Work::WebSocket);
         let Some(stream) = dial.connect(&replica).await else { continue };
         let Ok(sender) = exchange::open(stream).await else { continue };
-        let mut lease = visit.worker.pool.lease(replica.address(), sender, 0);
+        let mut lease = visit.worker.pool.lease(visit.upstream().pool_place(&replica), sender, 0);
         let request = visit.outbound(head, &replica, Upload::empty());
         let patience = visit.upstream().config().upgrade_answer;
         let sent = exchange(&mut lease.sender, request, &Progress::default(), None, patience).await;
@@ -133,7 +133,7 @@ fn log_open(
 ) -> WebSocketLog {
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     WebSocketLog::open(
-        &visit.worker.shared.telemetry,
+        &visit.shared.telemetry,
         &visit.route().name,
         replica.address(),
         visit.client.address,
@@ -148,7 +148,6 @@ struct Joint {
     /// Of HTTP/2, where one connection has many.
     _stream: Option<OpenStream>,
     route: usize,
-    replica: Arc<Replica>,
     held: Held,
     log: WebSocketLog,
 }
@@ -167,23 +166,27 @@ impl Joint {
             return self.log.fail(&"the connection is of an unknown kind");
         };
         let client = client_leg(client);
-        let shared = &self.connection.worker.shared;
-        let control = Arc::new(Control::new(self.replica.address()));
-        let slot = shared.registry.add(control.clone());
+        let Self { connection, held, log, route, .. } = self;
+        let Connection { shared, _place, .. } = connection;
+        let registry = shared.registry.clone();
+        let control = Arc::new(Control::new(held.replica().address()));
+        let slot = registry.add(control.clone());
         if shared.readiness.is_draining() {
             // It came between the last look at readiness and the list of those to be told.
             control.order(Order::Drain);
         }
-        if self.held.is_lost() {
+        if held.is_lost() {
             // The replica went down before the registry knew of this one.
             control.order(Order::ReplicaLost);
         }
-        let policy = shared.relay_policy(self.route);
+        let policy = shared.relay_policy(route);
         let now = Instant::now();
         // ±10 %, so that those that came together do not leave together.
         let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
         let session = Session::new(policy.session.clone(), ends_at, fastrand::u64(..), now);
         let buffer_bytes_max = policy.buffer_bytes_max;
+        // It may last; the configuration under which it came shall not because of it.
+        drop(shared);
         let ended = match client {
             ClientLeg::Socket(leg) => {
                 relay::run(leg, backend, session, &control, buffer_bytes_max).await
@@ -192,9 +195,9 @@ impl Joint {
                 relay::run(leg, backend, session, &control, buffer_bytes_max).await
             }
         };
-        shared.registry.remove(slot);
-        drop(self.held);
-        self.log.close(&ended);
+        registry.remove(slot);
+        drop(held);
+        log.close(&ended);
     }
 }
 

@@ -10,6 +10,7 @@ mod config;
 mod descriptors;
 mod logs;
 mod parent;
+mod reload;
 mod serve;
 mod signals;
 

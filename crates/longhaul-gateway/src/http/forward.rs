@@ -36,7 +36,7 @@ pub(crate) async fn forward(
     let upload = if body.is_end_stream() {
         Upload::empty()
     } else if head.version == Version::HTTP_2 {
-        let patience = visit.worker.shared.config.timeouts.body_stall;
+        let patience = visit.shared.config.timeouts.body_stall;
         Upload::new(body, progress.clone(), gate.clone()).with_patience(patience)
     } else {
         Upload::new(body, progress.clone(), gate.clone())
@@ -58,16 +58,17 @@ pub(crate) async fn forward(
         // A connection that was announced for one client must not serve the next.
         let is_shared = config.proxy_protocol.is_none();
         let idle_max = if is_shared { config.idle_connections_max } else { 0 };
+        let place = visit.upstream().pool_place(&replica);
         let now = Instant::now();
         if is_shared
-            && let Some(lease) = pool.take(replica.address(), idle_max, config.idle_connection, now)
+            && let Some(lease) = pool.take(place, idle_max, config.idle_connection, now)
             && let Some(answer) = forwarding.attempt(&replica, lease).await?
         {
             return Ok(answer);
         }
         let Some(stream) = dial.connect(&replica).await else { continue };
         let Ok(sender) = exchange::open(stream).await else { continue };
-        let lease = pool.lease(replica.address(), sender, idle_max);
+        let lease = pool.lease(place, sender, idle_max);
         if let Some(answer) = forwarding.attempt(&replica, lease).await? {
             return Ok(answer);
         }

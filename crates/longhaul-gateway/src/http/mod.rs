@@ -28,7 +28,7 @@ use crate::transport::Transport;
 /// Serves one client connection until it ends or becomes a WebSocket. `prefix` was read from it
 /// already.
 pub(crate) async fn serve(stream: Transport, prefix: BytesMut, connection: Connection) {
-    let config = &connection.worker.shared.config;
+    let config = &connection.shared.config;
     let (screened, screen) = Screened::new(stream, prefix, &config.limits, &config.timeouts);
     let peer = connection.peer;
     let served = http1::Builder::new()

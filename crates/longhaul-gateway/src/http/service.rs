@@ -25,12 +25,12 @@ pub(crate) async fn answer(
     screen: &ScreenHandle,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let shared = &connection.worker.shared;
-    let work = OpenWork::new(shared);
+    let connection = connection.refreshed();
+    let work = OpenWork::new(&connection.shared);
     let exchange = screen.begin_exchange();
     let mut answer = match screen.take_refusal(&request) {
-        Some(refused) => refuse(connection, refused),
-        None => dispatch(connection, request).await,
+        Some(refused) => refuse(&connection, refused),
+        None => dispatch(&connection, request).await,
     };
     answer.body_mut().hold(exchange, work);
     Ok(answer)
@@ -53,7 +53,7 @@ pub(super) async fn dispatch(
     connection: &Connection,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let shared = &connection.worker.shared;
+    let shared = &connection.shared;
     let config = &shared.config;
     if connection.security == Security::Missing {
         debug!(peer = %connection.peer, "request refused: it came without TLS");
@@ -76,9 +76,10 @@ pub(super) async fn dispatch(
         }
     };
     // Bytes behind a refused upgrade were meant for a WebSocket, and must not be read as a request.
-    // While draining, no connection is kept for another request.
+    // While draining, and where the listener is gone, no connection is kept for another request.
     let is_switching = answer.status() == http::StatusCode::SWITCHING_PROTOCOLS;
-    if !is_switching && (is_upgrade || shared.readiness.is_draining()) {
+    let leaves = shared.readiness.is_draining() || connection.is_left_behind();
+    if !is_switching && (is_upgrade || leaves) {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     answer
@@ -89,7 +90,7 @@ async fn route(
     request: Request<Incoming>,
     is_upgrade: bool,
 ) -> Result<Response<Body>, Failure> {
-    let shared = &connection.worker.shared;
+    let shared = &connection.shared;
     welcome(shared, is_upgrade)?;
     let (mut head, body) = request.into_parts();
     let client = visit::prepare(&mut head, connection, is_upgrade);

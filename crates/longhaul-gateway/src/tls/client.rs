@@ -26,10 +26,21 @@ pub struct UpstreamTls {
     config: Arc<ClientConfig>,
     /// `None`: the address of the replica.
     server_name: Option<ServerName<'static>>,
+    /// What the config was made of.
+    terms: Arc<(Trust, Option<Pair>)>,
 }
 
+/// Made of the same: the same authorities, and the same files that have not changed.
+impl PartialEq for UpstreamTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.server_name == other.server_name && self.terms == other.terms
+    }
+}
+
+impl Eq for UpstreamTls {}
+
 /// Whose word counts for who a replica is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
     /// That of the authorities that the system trusts.
     System,
@@ -73,9 +84,9 @@ impl UpstreamTls {
             ),
             None => None,
         };
-        let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        let verifier: Arc<dyn ServerCertVerifier> = match &trust {
             Trust::System => verifier(&Authorities::of_the_system()?),
-            Trust::Authorities(authorities) => verifier(&authorities),
+            Trust::Authorities(authorities) => verifier(authorities),
             Trust::Anybody => Arc::new(Anybody),
         };
         let builder = ClientConfig::builder_with_provider(provider())
@@ -88,7 +99,8 @@ impl UpstreamTls {
             let resolver = rustls::sign::SingleCertAndKey::from(pair.certified.clone());
             config.client_auth_cert_resolver = Arc::new(resolver);
         }
-        Ok(Self { config: Arc::new(config), server_name })
+        let terms = Arc::new((trust, identity.cloned()));
+        Ok(Self { config: Arc::new(config), server_name, terms })
     }
 
     /// The DNS name that replicas must prove to have, where one was given.

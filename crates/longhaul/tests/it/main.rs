@@ -41,3 +41,4 @@ mod leak;
 mod limits;
 mod logs;
 mod parent;
+mod reload;

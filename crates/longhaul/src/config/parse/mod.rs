@@ -66,7 +66,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         affinity_key: process.affinity_key,
         dns_servers: process.dns_servers,
     };
-    Some(Settings { gateway, app, log })
+    Some(Settings { gateway, app, log, config_watch: process.config_watch })
 }
 
 /// The sections of one file.
