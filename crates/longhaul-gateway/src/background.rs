@@ -39,10 +39,7 @@ pub(crate) fn hold_start(
     // A panic in here would drop the step as well, so it cannot hold up the start.
     tokio::spawn(async move {
         if stop.run_until_cancelled(settled(&upstream)).await == Some(false) {
-            tracing::warn!(
-                upstream = upstream.name(),
-                "started before every replica was heard of"
-            );
+            tracing::warn!(upstream = upstream.name(), "started before every replica was heard of");
         }
         drop::<GateGuard>(step);
     });

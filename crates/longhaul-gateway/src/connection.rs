@@ -29,7 +29,7 @@ pub(crate) struct Connection {
     pub(crate) local: SocketAddr,
     pub(crate) security: Security,
     /// Counts the connection until its last holder is gone; a WebSocket holds it past the upgrade.
-    pub(crate) _place: Arc<Place>,
+    pub(crate) place: Arc<Place>,
 }
 
 impl Connection {

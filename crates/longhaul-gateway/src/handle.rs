@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::readiness::Readiness;
 use crate::config::Config;
+use crate::readiness::Readiness;
 use crate::reload::{ReloadDesk, ReloadError, ReloadRefused, Reloaded};
 use crate::running::Running;
 use crate::supervise::TaskSnapshot;

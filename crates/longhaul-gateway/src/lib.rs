@@ -10,6 +10,7 @@ pub mod supervise;
 pub mod tls;
 pub mod upstream;
 
+mod admission;
 mod arrival;
 mod background;
 mod connection;
@@ -30,6 +31,7 @@ mod running;
 mod shared;
 mod telemetry;
 mod transport;
+mod tunnel;
 mod upgrade;
 mod worker;
 

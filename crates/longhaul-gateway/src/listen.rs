@@ -116,9 +116,9 @@ async fn admit(worker: &Arc<Worker>, id: ListenerId, stream: TcpStream, peer: So
     let Some(listener) = shared.listener_of(id) else { return };
     let Ok(local) = stream.local_addr() else { return };
     let _ = stream.set_nodelay(true);
-    let _place = Arc::new(place);
+    let place = Arc::new(place);
     let (worker, security) = (worker.clone(), Security::Plain);
-    let connection = Connection { worker, shared, listener, peer, local, security, _place };
+    let connection = Connection { worker, shared, listener, peer, local, security, place };
     tokio::spawn(connection::serve(stream, connection));
 }
 

@@ -30,13 +30,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const TURNS_MAX: usize = 32;
 
 /// Connects a client to a replica and moves bytes until both sides ended.
-pub(crate) async fn serve(
-    client: Transport,
-    prefix: Bytes,
-    connection: Connection,
-    route: usize,
-) {
-    let Connection { shared, peer, local, _place, .. } = connection;
+pub(crate) async fn serve(client: Transport, prefix: Bytes, connection: Connection, route: usize) {
+    let Connection { shared, peer, local, place: _place, .. } = connection;
     let route = shared.tcp_route(route);
     let upstream = &shared.upstreams[route.upstream];
     let ends = Ends { client: peer, local };
@@ -125,7 +120,7 @@ impl Pipe {
                     return Poll::Ready("replica_gone");
                 }
             }
-            if control.poll_order(cx) == Some(Order::ReplicaLost) {
+            if control.take_order(cx) == Some(Order::ReplicaLost) {
                 return Poll::Ready("replica_lost");
             }
             if let Err(cause) = self.pump(cx) {

@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     tables: Vec<RouteTable>,
     listener_routes: Vec<Vec<usize>>,
     /// One for each route.
-    relays: Vec<RelayPolicy>,
+    relays: Vec<Arc<RelayPolicy>>,
     tcp_routes: Vec<Arc<TcpRoute>>,
 }
 
@@ -151,7 +151,7 @@ impl Shared {
             tables: tables.collect(),
             fronts_behind_tls: fronts.iter().map(Front::behind_tls).collect(),
             fronts,
-            relays: config.routes.iter().map(relay_policy).collect(),
+            relays: config.routes.iter().map(relay_policy).map(Arc::new).collect(),
             tcp_routes: config.tcp_routes.iter().cloned().map(Arc::new).collect(),
             readiness: self.readiness.clone(),
             registry: self.registry.clone(),
@@ -222,7 +222,7 @@ impl Shared {
         self.tcp_routes[route].clone()
     }
 
-    pub(crate) fn relay_policy(&self, route: usize) -> &RelayPolicy {
+    pub(crate) fn relay_policy(&self, route: usize) -> &Arc<RelayPolicy> {
         &self.relays[route]
     }
 }
@@ -233,9 +233,7 @@ fn listener_routes(config: &Config) -> Vec<Vec<usize>> {
         route.listeners.is_empty() || route.listeners.contains(&listener)
     };
     let routes_of = |listener| {
-        (0..config.routes.len())
-            .filter(|&route| serves(&config.routes[route], listener))
-            .collect()
+        (0..config.routes.len()).filter(|&route| serves(&config.routes[route], listener)).collect()
     };
     (0..config.listeners.len()).map(routes_of).collect()
 }
@@ -243,6 +241,7 @@ fn listener_routes(config: &Config) -> Vec<Vec<usize>> {
 fn relay_policy(route: &Route) -> RelayPolicy {
     let policy = &route.websocket;
     RelayPolicy {
+        route: route.name.as_str().into(),
         session: Arc::new(SessionPolicy {
             ping: policy.ping,
             pings_missed_max: policy.pings_missed_max,

@@ -14,7 +14,6 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use longhaul_policy::{hop_by_hop, redact};
-use longhaul_proto::session::Session;
 use longhaul_proto::websocket::handshake::{self, HandshakeFault};
 
 use crate::connection::Connection;
@@ -27,10 +26,10 @@ use crate::http::http2::OpenStream;
 use crate::http::pool::Lease;
 use crate::http::screened::Screened;
 use crate::http::visit::Visit;
-use crate::relay::control::{Control, Order};
-use crate::relay::{self, Leg};
+use crate::relay::Leg;
 use crate::telemetry::WebSocketLog;
 use crate::transport::Transport;
+use crate::tunnel::Tunnel;
 use crate::upstream::{Held, Replica, Work};
 
 /// Offers the handshake to a replica, and answers as it answers.
@@ -66,10 +65,8 @@ pub(crate) async fn offer(
         parts.headers.append(SET_COOKIE, cookie);
     }
     let log = log_open(visit, &head, &replica, parts.headers.get(SEC_WEBSOCKET_PROTOCOL));
-    let route = visit.route;
-    let joint =
-        Joint { connection: connection.clone(), _stream: stream, route, held, log };
-    tokio::spawn(joint.relay(client_upgrade, backend_upgrade));
+    let tunnel = Tunnel::new(visit, connection, stream, held, log);
+    tokio::spawn(join(tunnel, client_upgrade, backend_upgrade));
     Ok(Response::from_parts(parts, Body::empty()))
 }
 
@@ -134,7 +131,7 @@ fn log_open(
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     WebSocketLog::open(
         &visit.shared.telemetry,
-        &visit.route().name,
+        visit.shared.relay_policy(visit.route).route.clone(),
         replica.address(),
         visit.client.address,
         &redact::target(target),
@@ -142,62 +139,22 @@ fn log_open(
     )
 }
 
-/// What joins two legs once both are free of HTTP.
-struct Joint {
-    connection: Connection,
-    /// Of HTTP/2, where one connection has many.
-    _stream: Option<OpenStream>,
-    route: usize,
-    held: Held,
-    log: WebSocketLog,
-}
-
-impl Joint {
-    async fn relay(self, client: OnUpgrade, backend: OnUpgrade) {
-        let backend = match backend.await {
-            Ok(backend) => backend,
-            Err(error) => return self.log.fail(&error),
-        };
-        let client = match client.await {
-            Ok(client) => client,
-            Err(error) => return self.log.fail(&error),
-        };
-        let Some(backend) = backend_leg(backend) else {
-            return self.log.fail(&"the connection is of an unknown kind");
-        };
-        let client = client_leg(client);
-        let Self { connection, held, log, route, .. } = self;
-        let Connection { shared, _place, .. } = connection;
-        let registry = shared.registry.clone();
-        let control = Arc::new(Control::new(held.replica().address()));
-        let slot = registry.add(control.clone());
-        if shared.readiness.is_draining() {
-            // It came between the last look at readiness and the list of those to be told.
-            control.order(Order::Drain);
-        }
-        if held.is_lost() {
-            // The replica went down before the registry knew of this one.
-            control.order(Order::ReplicaLost);
-        }
-        let policy = shared.relay_policy(route);
-        let now = Instant::now();
-        // ±10 %, so that those that came together do not leave together.
-        let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
-        let session = Session::new(policy.session.clone(), ends_at, fastrand::u64(..), now);
-        let buffer_bytes_max = policy.buffer_bytes_max;
-        // It may last; the configuration under which it came shall not because of it.
-        drop(shared);
-        let ended = match client {
-            ClientLeg::Socket(leg) => {
-                relay::run(leg, backend, session, &control, buffer_bytes_max).await
-            }
-            ClientLeg::Stream(leg) => {
-                relay::run(leg, backend, session, &control, buffer_bytes_max).await
-            }
-        };
-        registry.remove(slot);
-        drop(held);
-        log.close(&ended);
+/// Waits until both legs are free of HTTP, and joins them.
+async fn join(tunnel: Tunnel, client: OnUpgrade, backend: OnUpgrade) {
+    let backend = match backend.await {
+        Ok(backend) => backend,
+        Err(error) => return tunnel.fail(&error),
+    };
+    let client = match client.await {
+        Ok(client) => client,
+        Err(error) => return tunnel.fail(&error),
+    };
+    let Some(backend) = backend_leg(backend) else {
+        return tunnel.fail(&"the connection is of an unknown kind");
+    };
+    match client_leg(client) {
+        ClientLeg::Socket(client) => tunnel.start(client, backend),
+        ClientLeg::Stream(client) => tunnel.start(client, backend),
     }
 }
 

@@ -147,11 +147,7 @@ impl Reloader {
     }
 
     /// The application runs where it runs: a reload can neither start nor end it.
-    fn keep_app(
-        &self,
-        gateway: &mut Config,
-        upstream: Option<usize>,
-    ) -> Result<(), ReloadRefused> {
+    fn keep_app(&self, gateway: &mut Config, upstream: Option<usize>) -> Result<(), ReloadRefused> {
         match (self.app, upstream) {
             (None, None) => Ok(()),
             (Some(address), Some(upstream)) => {

@@ -116,7 +116,8 @@ pub(crate) async fn serve(
             None => std::future::pending().await,
         }
     };
-    let mut house = House { signals: &mut signals, reloads, life: std::pin::pin!(life), ended: None };
+    let mut house =
+        House { signals: &mut signals, reloads, life: std::pin::pin!(life), ended: None };
 
     let signal = house.until_asked(has_app.then_some(&asks)).await;
     // Without one, the application was given up, which has been logged.

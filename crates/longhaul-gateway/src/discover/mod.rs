@@ -45,9 +45,7 @@ pub(crate) fn start(
     for (source, spec) in upstream.sources() {
         let question = match spec {
             ReplicaSource::Static { .. } => continue,
-            ReplicaSource::Dns { name, port, weight } => {
-                Question::Addresses { name, port, weight }
-            }
+            ReplicaSource::Dns { name, port, weight } => Question::Addresses { name, port, weight },
             ReplicaSource::Srv { name } => Question::Services { name },
         };
         let name = format!("discover {} for {}", question.name(), upstream.name());

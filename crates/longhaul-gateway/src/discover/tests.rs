@@ -251,7 +251,13 @@ async fn replicas_follow_the_name_and_outlive_its_failures() {
     server.set_a("app.test.", &[1, 2]);
     let upstream = dns_upstream("app.test");
     let retry = Backoff::new(Duration::from_millis(5), Duration::from_millis(5));
-    let watched = watch(Arc::clone(&upstream), upstream.sources()[0].0, addresses("app.test"), server.dns(), retry);
+    let watched = watch(
+        Arc::clone(&upstream),
+        upstream.sources()[0].0,
+        addresses("app.test"),
+        server.dns(),
+        retry,
+    );
     let watched = tokio::spawn(watched);
     until(&upstream, &[1, 2]).await;
     let stays = Arc::clone(&upstream.replicas()[1]);

@@ -45,8 +45,7 @@ pub(super) struct Members {
 
 impl Members {
     pub(super) fn new(specs: &[ReplicaSource]) -> Self {
-        let mut members =
-            Self { sources: Vec::new(), next: SourceId(0), departed: HashMap::new() };
+        let mut members = Self { sources: Vec::new(), next: SourceId(0), departed: HashMap::new() };
         members.replace(specs);
         members
     }

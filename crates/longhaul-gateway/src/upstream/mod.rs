@@ -27,8 +27,8 @@ use longhaul_policy::balance::{Balancer, Candidate};
 use longhaul_policy::health::State;
 use tokio::sync::watch;
 
-pub(crate) use self::members::{Endpoint, SourceId};
 use self::members::Members;
+pub(crate) use self::members::{Endpoint, SourceId};
 pub use self::replica::{Held, Replica};
 use self::ward::Ward;
 use crate::config::UpstreamConfig;

@@ -41,8 +41,7 @@ fn answers(client: &mut Raw, expected: &str) {
 fn a_new_file_takes_new_work_elsewhere_and_leaves_open_websockets_alone() {
     let echo = App::start("echo_ws.mjs", "one");
     let two = named("two");
-    let gateway =
-        Gateway::with_config(&format!("{SERVER}{}", upstream("app", &[echo.address])));
+    let gateway = Gateway::with_config(&format!("{SERVER}{}", upstream("app", &[echo.address])));
     let mut websocket = frames::open(gateway.address(), "/echo");
     frames::echo(&mut websocket, "before");
     let mut kept = Raw::connect(gateway.address());
