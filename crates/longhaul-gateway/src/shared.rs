@@ -13,6 +13,7 @@ use std::time::Instant;
 use longhaul_policy::route::RouteTable;
 use longhaul_proto::session::SessionPolicy;
 
+use crate::admission::Admission;
 use crate::config::{Config, Route, TcpRoute};
 use crate::front::Front;
 use crate::places::Places;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     /// Every open raw TCP connection.
     pub(crate) streams: Arc<Registry>,
     pub(crate) telemetry: Arc<Telemetry>,
+    /// Who may come in.
+    pub(crate) admission: Admission,
     /// One for each client connection that may be open.
     pub(crate) places: Arc<Places>,
     /// Requests being answered and raw TCP connections; draining waits for them.
@@ -98,6 +101,7 @@ impl Shared {
     ) -> Result<Self, rustls::Error> {
         let nothing = Self {
             places: Arc::new(Places::new(config.limits.connections_max)),
+            admission: Admission::new(&config),
             certificates: Arc::new(Certificates::new(&config.certificates)),
             work_open: Arc::default(),
             started_at: Instant::now(),
@@ -161,6 +165,7 @@ impl Shared {
             work_open: self.work_open.clone(),
             certificates: self.certificates.clone(),
             started_at: self.started_at,
+            admission: self.admission.followed_by(&config),
             config,
             upstreams,
             doors,
@@ -248,6 +253,7 @@ fn relay_policy(route: &Route) -> RelayPolicy {
             idle: policy.idle,
             linger: policy.linger,
             write_stall: policy.write_stall,
+            bounds: policy.bounds,
         }),
         lifetime: policy.lifetime,
         buffer_bytes_max: policy.buffer_bytes_max,

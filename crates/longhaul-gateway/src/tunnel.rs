@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use longhaul_proto::session::Session;
 
+use crate::admission::Pass;
 use crate::connection::Connection;
 use crate::http::http2::OpenStream;
 use crate::http::visit::Visit;
@@ -29,10 +30,19 @@ pub(crate) struct Tunnel {
     worker: Arc<Worker>,
     policy: Arc<RelayPolicy>,
     _place: Arc<Place>,
-    /// Of HTTP/2, where one connection has many.
-    _stream: Option<OpenStream>,
+    /// Boxed, since most have none.
+    _extras: Option<Box<Extras>>,
     held: Held,
     log: WebSocketLog,
+}
+
+/// What is given back when the WebSocket ends.
+#[derive(Debug)]
+struct Extras {
+    /// Of HTTP/2, where one connection has many.
+    _stream: Option<OpenStream>,
+    /// Within limits, where there are any.
+    _pass: Option<Box<Pass>>,
 }
 
 impl Tunnel {
@@ -42,12 +52,15 @@ impl Tunnel {
         stream: Option<OpenStream>,
         held: Held,
         log: WebSocketLog,
+        pass: Option<Box<Pass>>,
     ) -> Self {
+        let has_extras = stream.is_some() || pass.is_some();
+        let extras = has_extras.then(|| Box::new(Extras { _stream: stream, _pass: pass }));
         Self {
             worker: visit.worker.clone(),
             policy: visit.shared.relay_policy(visit.route).clone(),
             _place: connection.place.clone(),
-            _stream: stream,
+            _extras: extras,
             held,
             log,
         }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::Side;
+use super::{Excess, Side};
 use crate::websocket::{CloseCode, FrameFault};
 
 /// Why a session ended.
@@ -25,6 +25,8 @@ pub enum Cause {
     Stalled(Side),
     /// A leg sent what cannot be followed as frames.
     Fault(Side, FrameFault),
+    /// The client sent more than the route allows.
+    Excess(Excess),
     /// The replica was found dead by its probes.
     ReplicaLost,
     /// No message passed for longer than the route allows.
@@ -44,6 +46,8 @@ impl Cause {
             Self::ReplicaLost | Self::Drained => CloseCode::SERVICE_RESTART,
             Self::Fault(Side::Client, _) => CloseCode::PROTOCOL_ERROR,
             Self::Fault(Side::Backend, _) => CloseCode::BAD_GATEWAY,
+            Self::Excess(Excess::Message) => CloseCode::TOO_BIG,
+            Self::Excess(Excess::Messages | Excess::Bytes) => CloseCode::POLICY_VIOLATION,
             Self::Idle | Self::Lifetime => CloseCode::GOING_AWAY,
         }
     }
@@ -61,6 +65,9 @@ impl Cause {
             Self::Stalled(Side::Backend) => "replica_stalled",
             Self::Fault(Side::Client, _) => "client_fault",
             Self::Fault(Side::Backend, _) => "replica_fault",
+            Self::Excess(Excess::Message) => "message_too_large",
+            Self::Excess(Excess::Messages) => "message_rate",
+            Self::Excess(Excess::Bytes) => "byte_rate",
             Self::ReplicaLost => "replica_lost",
             Self::Idle => "idle_limit",
             Self::Lifetime => "lifetime_limit",
@@ -77,7 +84,7 @@ impl Cause {
             | Self::Stalled(side)
             | Self::Fault(side, _) => side.name(),
             Self::ReplicaLost => Side::Backend.name(),
-            Self::Idle | Self::Lifetime | Self::Drained => "gateway",
+            Self::Excess(_) | Self::Idle | Self::Lifetime | Self::Drained => "gateway",
         }
     }
 }
@@ -91,6 +98,9 @@ impl fmt::Display for Cause {
             Self::Silent(side) => write!(f, "{side} answered no ping"),
             Self::Stalled(side) => write!(f, "{side} stopped reading"),
             Self::Fault(side, fault) => write!(f, "{side} broke the protocol: {fault}"),
+            Self::Excess(Excess::Message) => f.write_str("client sent too large a message"),
+            Self::Excess(Excess::Messages) => f.write_str("client sent too many messages a second"),
+            Self::Excess(Excess::Bytes) => f.write_str("client sent too many bytes a second"),
             Self::ReplicaLost => f.write_str("replica failed its probes"),
             Self::Idle => f.write_str("idle limit of the route"),
             Self::Lifetime => f.write_str("lifetime limit of the route"),

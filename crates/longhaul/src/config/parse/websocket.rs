@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longhaul_gateway::config::WebSocketPolicy;
+use longhaul_gateway::config::{Bounds, WebSocketPolicy};
 
 use crate::config::platforms::who_cuts_idle_after;
 use crate::config::read::Reader;
@@ -22,6 +22,20 @@ pub(super) fn read(reader: &Reader<'_>, base: &WebSocketPolicy) -> WebSocketPoli
         linger: reader.duration("linger").unwrap_or(base.linger),
         write_stall: reader.duration("write_stall").unwrap_or(base.write_stall),
         buffer_bytes_max: reader.size("buffer_bytes_max").unwrap_or(base.buffer_bytes_max),
+        bounds: Bounds {
+            message_bytes_max: reader
+                .size("message_bytes_max")
+                .map(|size| size as u64)
+                .or(base.bounds.message_bytes_max),
+            messages_per_second: reader
+                .count("messages_per_second")
+                .map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+                .or(base.bounds.messages_per_second),
+            bytes_per_second: reader
+                .size("bytes_per_second")
+                .map(|size| size as u64)
+                .or(base.bounds.bytes_per_second),
+        },
     };
     warn(reader, &policy);
     policy
