@@ -268,7 +268,7 @@ pub(crate) fn fit_to_descriptors(config: &mut Config) {
     }
     config.limits.connections_max = possible;
     if wanted == Limits::default().connections_max {
-        tracing::info!(possible, "the descriptor limit bounds limits.connections_max");
+        tracing::debug!(possible, "the descriptor limit bounds limits.connections_max");
     } else {
         tracing::warn!(
             wanted,
