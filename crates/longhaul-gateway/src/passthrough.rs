@@ -21,6 +21,7 @@ use crate::dial::Dial;
 use crate::relay::control::{Control, Order};
 use crate::relay::stream::{Stream, with_scratch};
 use crate::shared::OpenWork;
+use crate::telemetry::Card;
 use crate::transport::Transport;
 use crate::upstream::Work;
 
@@ -52,8 +53,9 @@ pub(crate) async fn serve(client: Transport, prefix: Bytes, connection: Connecti
     };
     replica.note_success(Instant::now());
     let held = replica.hold(Work::Tcp);
-    let control = Arc::new(Control::new(replica.address()));
-    let streams = shared.streams.clone();
+    let card = Card::new(&shared.telemetry, route.name.as_str().into(), peer.ip());
+    let control = Arc::new(Control::new(replica.address(), card));
+    let (streams, telemetry) = (shared.streams.clone(), shared.telemetry.clone());
     let slot = streams.add(control.clone());
     if held.is_lost() {
         // The replica went down before the registry knew of this one.
@@ -73,6 +75,8 @@ pub(crate) async fn serve(client: Transport, prefix: Bytes, connection: Connecti
     };
     let cause = pipe.run(prefix, &control, route.idle, route.linger).await;
     streams.remove(slot);
+    let bytes = [pipe.client.bytes_read, pipe.backend.bytes_read];
+    telemetry.note_tcp_end(&route.name, cause, opened_at.elapsed(), bytes);
     log(&route, peer, replica.address(), opened_at, &pipe, cause);
 }
 
@@ -120,8 +124,11 @@ impl Pipe {
                     return Poll::Ready("replica_gone");
                 }
             }
-            if control.take_order(cx) == Some(Order::ReplicaLost) {
-                return Poll::Ready("replica_lost");
+            match control.take_order(cx) {
+                Some(Order::ReplicaLost) => return Poll::Ready("replica_lost"),
+                Some(Order::Close) => return Poll::Ready("ordered"),
+                // What is open may go on until the drain is over: no close frame could announce it.
+                Some(Order::Drain) | None => {}
             }
             if let Err(cause) = self.pump(cx) {
                 return Poll::Ready(cause);

@@ -106,7 +106,6 @@ impl Running {
             return Err(ReloadError::Draining);
         }
         config.workers = before.config.workers;
-        config.admin = before.config.admin;
         config.affinity_key = before.config.affinity_key;
 
         let mut doors = Vec::with_capacity(config.listeners.len());

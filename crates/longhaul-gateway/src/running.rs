@@ -102,6 +102,14 @@ impl Running {
 
     fn start_watching(&mut self, readiness: &Readiness) {
         let shared = self.current.load_full();
+        let telemetry = shared.telemetry.clone();
+        tokio::spawn(self.tasks.keep_alive("watch loop", self.stop.clone(), move || {
+            let telemetry = telemetry.clone();
+            async move {
+                telemetry.loops.beat(telemetry.loops.watch()).await;
+                Ok(())
+            }
+        }));
         let watches: Vec<_> = (shared.upstreams.iter())
             .map(|upstream| {
                 background::hold_start(upstream, readiness, &self.stop);

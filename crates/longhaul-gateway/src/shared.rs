@@ -107,7 +107,7 @@ impl Shared {
             started_at: Instant::now(),
             registry: Arc::default(),
             streams: Arc::default(),
-            telemetry: Arc::default(),
+            telemetry: Arc::new(Telemetry::new(config.workers)),
             config: config.clone(),
             readiness,
             upstreams: Vec::new(),

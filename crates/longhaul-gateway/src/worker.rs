@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::pool::Pool;
+use crate::http::trunks::Trunks;
 use crate::listen;
 use crate::shared::{ListenerId, Shared};
 
@@ -19,9 +20,12 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// What the tasks of one worker share.
 #[derive(Debug)]
 pub(crate) struct Worker {
+    /// Its place among the workers.
+    pub(crate) index: usize,
     /// What holds for connections and requests that come now.
     pub(crate) current: Arc<ArcSwap<Shared>>,
     pub(crate) pool: Pool,
+    pub(crate) trunks: Trunks,
 }
 
 /// A worker as the gateway holds it.
@@ -42,10 +46,13 @@ pub(crate) fn start(
     stop: CancellationToken,
 ) -> io::Result<(Seat, JoinHandle<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let worker = Arc::new(Worker { current, pool: Pool::default() });
+    let (pool, trunks) = (Pool::default(), Trunks::default());
+    let worker = Arc::new(Worker { index, current, pool, trunks });
     let seat = Seat { worker: worker.clone(), runtime: runtime.handle().clone() };
     let thread = std::thread::Builder::new().name(format!("relay-{index}")).spawn(move || {
         runtime.block_on(async {
+            let telemetry = worker.current.load().telemetry.clone();
+            tokio::spawn(async move { telemetry.loops.beat(index).await });
             tokio::spawn(sweep(worker));
             stop.cancelled().await;
         });
@@ -75,8 +82,10 @@ impl Seat {
 async fn sweep(worker: Arc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP).await;
+        let now = Instant::now();
         let shared = worker.current.load_full();
         let idle_time = shared.upstreams.iter().map(|one| one.config().idle_connection).max();
-        worker.pool.sweep(idle_time.unwrap_or_default(), Instant::now());
+        worker.pool.sweep(idle_time.unwrap_or_default(), now);
+        worker.trunks.sweep(now);
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::config::problem::Report;
 use crate::config::{self, Effect, Loaded, Said, Settings, Sources};
 use crate::error_chain;
+use crate::house::InForce;
 
 /// Reads the configuration of one gateway again.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct Reloader {
     sources: Sources,
     /// What is in effect.
     said: Said,
+    in_force: InForce,
     /// Where the application listens, when there is one.
     app: Option<SocketAddr>,
     watch: Option<Duration>,
@@ -41,9 +43,14 @@ impl Reloader {
     pub(crate) fn load(sources: Sources) -> Result<(Settings, Report, Self), Report> {
         let read = sources.file.as_deref().map(Stamp::of);
         let Loaded { settings, report, said } = config::load(sources.clone())?;
-        let watch = settings.config_watch;
-        let reloader = Self { sources, said, app: None, watch, read, changed: None };
+        let (watch, in_force) = (settings.config_watch, InForce::new(settings.in_force.clone()));
+        let reloader = Self { sources, said, in_force, app: None, watch, read, changed: None };
         Ok((settings, report, reloader))
+    }
+
+    /// What operators are shown.
+    pub(crate) fn in_force(&self) -> InForce {
+        self.in_force.clone()
     }
 
     /// Takes note of where the application listens, which no configuration says.
@@ -143,6 +150,7 @@ impl Reloader {
             self.said = said;
         }
         self.watch = settings.config_watch;
+        self.in_force.set(settings.in_force);
         Ok(Reloaded { changes: show(changes), after_restart: show(after_restart) })
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::SendRequest;
 
-use super::body::Upload;
+use super::upload::Upload;
 
 /// To whom a connection goes, and on which terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

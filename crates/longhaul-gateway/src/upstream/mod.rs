@@ -152,7 +152,9 @@ impl Upstream {
     pub(crate) fn retune(&self, config: UpstreamConfig, now: Instant) {
         let before = self.told.load_full();
         let was = &before.config;
-        let is_same_way = was.tls == config.tls && was.proxy_protocol == config.proxy_protocol;
+        let is_same_way = was.tls == config.tls
+            && was.proxy_protocol == config.proxy_protocol
+            && was.http2 == config.http2;
         if was.strategy != config.strategy {
             *lock(&self.balancer) = Balancer::new(config.strategy);
         }
@@ -259,6 +261,7 @@ impl Upstream {
         UpstreamSnapshot {
             name: self.name.clone(),
             replicas: replicas.iter().map(|replica| ReplicaSnapshot::of(replica, now)).collect(),
+            changes: self.ward.changes(),
         }
     }
 

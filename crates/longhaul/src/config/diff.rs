@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::effect::{self, Effect};
-use super::keys::{SECTIONS, all_sections};
+use super::in_force::SECRETS;
+use super::keys::all_sections;
 use super::tree::{Kind, Table, Value};
 
 /// Everything that was said, one entry for each key.
@@ -79,7 +80,7 @@ impl Said {
                 _ => {
                     let word = Word {
                         value: show(&entry.value),
-                        is_secret: is_secret(section, key),
+                        is_secret: SECRETS.contains(&key.as_str()),
                         effect: effect::of(section, key),
                     };
                     self.0.insert(path, word);
@@ -114,13 +115,6 @@ fn label(table: &Table, place: usize) -> String {
         _ => None,
     };
     text("name").or_else(|| text("certificate")).unwrap_or_else(|| (place + 1).to_string())
-}
-
-/// What only the environment may say is a secret, wherever it is said.
-fn is_secret(section: &str, key: &str) -> bool {
-    let section = SECTIONS.iter().find(|known| known.name == section);
-    let key = section.and_then(|section| section.keys.iter().find(|known| known.name == key));
-    key.and_then(|key| key.flag).is_some_and(|flag| flag.is_env_only)
 }
 
 /// As the file would say it.

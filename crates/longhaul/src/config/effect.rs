@@ -27,7 +27,8 @@ impl Effect {
 pub(crate) fn of(section: &str, key: &str) -> Effect {
     match (section, key) {
         ("app" | "log", _)
-        | ("server", "admin" | "workers" | "affinity_key")
+        | ("server", "admin" | "admin_token" | "admin_token_file" | "admin_hosts")
+        | ("server", "workers" | "affinity_key")
         | ("limits", "affinity_entries_max") => Effect::Restart,
         ("server", "listen" | "dns_servers" | "config_watch")
         | ("upstreams", "replicas" | "srv" | "balance")
