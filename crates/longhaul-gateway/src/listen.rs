@@ -16,8 +16,9 @@ use crate::connection::{self, Connection, Security};
 use crate::shared::ListenerId;
 use crate::worker::Worker;
 
-/// Connections the kernel holds for a worker that has no time to accept.
-const BACKLOG: i32 = 4096;
+/// Connections the kernel holds for a worker that has no time to accept, as far as its own bound
+/// (`net.core.somaxconn`) allows.
+pub const BACKLOG: usize = 4096;
 /// Pause after a failed accept: the cause (mostly no free descriptor) does not pass by itself, and
 /// asking again at once would burn the core that could free one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -43,7 +44,9 @@ pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpLis
     sockets
         .into_iter()
         .map(|socket| {
-            socket.listen(BACKLOG)?;
+            socket.listen(BACKLOG as i32)?;
+            // Clients inherit it, which spares a call for each. See `dial` for why.
+            let _ = socket.set_tcp_nodelay(true);
             socket.set_nonblocking(true)?;
             Ok(socket.into())
         })
@@ -71,6 +74,7 @@ pub(crate) async fn accept(
     closing: CancellationToken,
 ) {
     let mut closing = pin!(closing.cancelled());
+    let bound = socket.local_addr().ok();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -90,7 +94,8 @@ pub(crate) async fn accept(
                 continue;
             }
         };
-        admit(&worker, listener, stream, peer).await;
+        let Ok(local) = local_address(bound, &stream) else { continue };
+        admit(&worker, listener, stream, Ends { peer, local }).await;
     }
 }
 
@@ -105,8 +110,14 @@ async fn accept_waiting(
     .await
 }
 
+/// Who connected, and where to.
+struct Ends {
+    peer: SocketAddr,
+    local: SocketAddr,
+}
+
 /// Gives a client a place, and a task that serves it.
-async fn admit(worker: &Arc<Worker>, id: ListenerId, stream: TcpStream, peer: SocketAddr) {
+async fn admit(worker: &Arc<Worker>, id: ListenerId, stream: TcpStream, ends: Ends) {
     // One client waits here, the rest behind it in the kernel's queue. Taken before `accept`, a
     // place would lie idle in every worker to which no client comes.
     let places = worker.current.load().places.clone();
@@ -114,10 +125,9 @@ async fn admit(worker: &Arc<Worker>, id: ListenerId, stream: TcpStream, peer: So
     let shared = worker.current.load_full();
     // A listener that left the config while this client waited for a place serves nobody.
     let Some(listener) = shared.listener_of(id) else { return };
-    let Ok(local) = stream.local_addr() else { return };
-    let _ = stream.set_nodelay(true);
     let place = Arc::new(place);
     let (worker, security) = (worker.clone(), Security::Plain);
+    let Ends { peer, local } = ends;
     let connection = Connection { worker, shared, listener, peer, local, security, place };
     tokio::spawn(connection::serve(stream, connection));
 }
@@ -125,6 +135,17 @@ async fn admit(worker: &Arc<Worker>, id: ListenerId, stream: TcpStream, peer: So
 fn name(worker: &Worker, id: ListenerId) -> String {
     let shared = worker.current.load();
     shared.listener_of(id).map_or_else(String::new, |at| shared.config.listeners[at].name.clone())
+}
+
+/// Where a client connected to. The system is asked only if the listener has many addresses.
+fn local_address(
+    bound: Option<SocketAddr>,
+    stream: &tokio::net::TcpStream,
+) -> io::Result<SocketAddr> {
+    match bound {
+        Some(address) if !address.ip().is_unspecified() => Ok(address),
+        _ => stream.local_addr(),
+    }
 }
 
 /// Whether the error concerns a client that left before it was accepted.

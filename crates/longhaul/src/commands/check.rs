@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::EXIT_USAGE;
 use super::print::print;
+use crate::capacity;
 use crate::config::{self, Change, Loaded, Said, Sources};
-use crate::descriptors;
 
 pub(super) fn check(old: Option<&Path>, file: &Path) -> u8 {
     let old = match old.map(load).transpose() {
@@ -17,13 +17,8 @@ pub(super) fn check(old: Option<&Path>, file: &Path) -> u8 {
         Ok(loaded) => loaded,
         Err(exit_code) => return exit_code,
     };
-    let wanted = settings.gateway.limits.connections_max;
-    let possible = descriptors::connections_possible();
-    if wanted > possible {
-        eprintln!(
-            "note: the descriptor limit of this machine carries {possible} connections, \
-             limits.connections_max is {wanted}; `longhaul run` will use the smaller\n"
-        );
+    for note in capacity::notes(&settings.gateway) {
+        eprintln!("note: {note}\n");
     }
     eprintln!("{}: fine{}", file.display(), and_warnings(report.counts().1));
     old.map_or(0, |old| print(&differences(&old.said, &said)))
