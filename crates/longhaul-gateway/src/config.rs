@@ -30,8 +30,6 @@ pub struct Config {
     /// How often the files of certificates are looked at; `None`: never. Default: 5 s. A pair that
     /// changed is in use after two looks.
     pub certificate_watch: Option<Duration>,
-    /// Where the admin API listens; `None` turns it off.
-    pub admin: Option<SocketAddr>,
     /// Relay threads, each with its own accept queue. Default: the number of cores.
     pub workers: usize,
     /// Limits that hold for the whole process.

@@ -20,6 +20,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// What the tasks of one worker share.
 #[derive(Debug)]
 pub(crate) struct Worker {
+    /// Its place among the workers.
+    pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Pool,
     pub(crate) trunks: Trunks,
@@ -37,7 +39,8 @@ pub(crate) fn start(
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let worker = Arc::new(Worker { shared, pool: Pool::default(), trunks: Trunks::default() });
+    let worker =
+        Arc::new(Worker { index, shared, pool: Pool::default(), trunks: Trunks::default() });
     std::thread::Builder::new().name(format!("relay-{index}")).spawn(move || {
         runtime.block_on(async {
             for (listener, socket) in sockets.into_iter().enumerate() {
@@ -49,6 +52,8 @@ pub(crate) fn start(
                     Err(error) => error!(listener, %error, "cannot watch the listener"),
                 }
             }
+            let beating = worker.clone();
+            tokio::spawn(async move { beating.shared.telemetry.loops.beat(index).await });
             tokio::spawn(sweep(worker));
             stop.cancelled().await;
         });

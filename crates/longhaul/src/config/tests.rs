@@ -515,6 +515,8 @@ fn what_is_generated_is_checked_in() {
         ("docs/reference/config.md", reference::page(), "reference config"),
         ("docs/reference/cli.md", crate::cli::page(), "reference cli"),
         ("examples/all-keys.toml", reference::all_keys(), "reference toml"),
+        ("docs/reference/metrics.md", metrics::page(), "reference metrics"),
+        ("docs/reference/openapi.json", longhaul_admin::openapi::text(), "reference api"),
     ] {
         let checked_in = std::fs::read_to_string(root().join(file)).unwrap_or_default();
         assert!(

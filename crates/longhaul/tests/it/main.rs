@@ -38,6 +38,9 @@ mod tls;
 mod discovery;
 mod replicas;
 
+// What operators see and tell.
+mod admin;
+
 // The life of the process.
 mod cli;
 mod drain;
