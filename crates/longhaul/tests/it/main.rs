@@ -35,6 +35,7 @@ mod tcp;
 mod tls;
 
 // Replicas and discovery.
+mod balancing;
 mod discovery;
 mod replicas;
 
