@@ -9,18 +9,18 @@ mod sharing;
 
 use std::sync::Arc;
 
-use http::Response;
 use http::request::Parts;
 use longhaul_policy::origin::{OriginFault, Target};
 
+pub(crate) use self::farewell::Farewell;
 use self::limits::{Limiter, Permit};
 pub(crate) use self::sharing::Sharing;
 use crate::config::{Config, RefusalStyle};
 use crate::connection::Connection;
 use crate::http::answer::Refusal;
-use crate::http::body::Body;
 use crate::http::failure::Failure;
 use crate::http::visit::Visit;
+use crate::upgrade::Offered;
 
 /// What admission keeps from one request to the next.
 #[derive(Debug)]
@@ -31,6 +31,13 @@ pub(crate) struct Admission {
 impl Admission {
     pub(crate) fn new(config: &Config) -> Self {
         Self { limiter: Arc::new(Limiter::new(&config.limits.admission, &config.routes)) }
+    }
+
+    /// The same under another configuration: who is inside still counts, and who came too often
+    /// still did.
+    pub(crate) fn followed_by(&self, config: &Config) -> Self {
+        let limiter = self.limiter.followed_by(&config.limits.admission, &config.routes);
+        Self { limiter: Arc::new(limiter) }
     }
 }
 
@@ -46,7 +53,7 @@ pub(crate) enum Entry {
     /// It goes on to a replica.
     Admitted(Option<Box<Pass>>),
     /// The gateway has answered it.
-    Answered(Response<Body>),
+    Answered(Offered),
 }
 
 /// Judges one request that found its route.
@@ -60,7 +67,7 @@ pub(crate) fn admit(
     is_upgrade: bool,
 ) -> Result<Entry, Failure> {
     if let Some(answer) = sharing::preflight(visit, head)? {
-        return Ok(Entry::Answered(answer));
+        return Ok(Entry::Answered(Offered::Answer(answer)));
     }
     if !is_upgrade {
         return Ok(Entry::Admitted(None));
@@ -84,7 +91,7 @@ pub(crate) fn admit(
 
 /// Lets a WebSocket in by a page that may.
 fn enter(visit: &Visit<'_>) -> Result<Option<Pass>, Failure> {
-    let limiter = &visit.worker.shared.admission.limiter;
+    let limiter = &visit.shared.admission.limiter;
     let permit = limiter.enter(visit.client.address, visit.route)?;
     Ok(permit.map(|permit| Pass { _permit: permit }))
 }
