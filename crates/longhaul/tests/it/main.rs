@@ -36,6 +36,7 @@ mod tcp;
 mod tls;
 
 // Replicas and discovery.
+mod balancing;
 mod discovery;
 mod replicas;
 
