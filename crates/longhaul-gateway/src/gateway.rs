@@ -96,6 +96,7 @@ impl Gateway {
         let tasks = background::start(&upstreams, dns_servers, &readiness, &stop);
         let watch_interval = shared.config.certificate_watch;
         tls::watch::start(&shared.certificates, watch_interval, &tasks, &stop);
+        shared.admission.start(&tasks, &stop);
         let mut workers = Vec::with_capacity(shared.config.workers);
         for index in 0..shared.config.workers {
             let sockets = per_listener.iter_mut().filter_map(Vec::pop).collect();

@@ -31,7 +31,7 @@ pub(crate) struct Tunnel {
     route: usize,
     _presence: Arc<Presence>,
     /// Boxed, since most have none.
-    _places: Option<Box<Places>>,
+    places: Option<Box<Places>>,
     held: Held,
     log: WebSocketLog,
 }
@@ -42,7 +42,7 @@ struct Places {
     /// Of HTTP/2, where one connection has many.
     _stream: Option<OpenStream>,
     /// Within limits, where there are any.
-    _pass: Option<Box<Pass>>,
+    pass: Option<Box<Pass>>,
 }
 
 impl Tunnel {
@@ -55,25 +55,28 @@ impl Tunnel {
         pass: Option<Box<Pass>>,
     ) -> Self {
         let has_places = stream.is_some() || pass.is_some();
-        let places = has_places.then(|| Box::new(Places { _stream: stream, _pass: pass }));
+        let places = has_places.then(|| Box::new(Places { _stream: stream, pass }));
         Self {
             worker: visit.worker.clone(),
             route: visit.route,
             _presence: connection.presence.clone(),
-            _places: places,
+            places,
             held,
             log,
         }
     }
 
     /// Joins the legs, in a task of its own that ends with the WebSocket.
-    pub(crate) fn start<C>(self, client: Leg<C>, backend: Leg<Transport>)
+    pub(crate) fn start<C>(mut self, client: Leg<C>, backend: Leg<Transport>)
     where
         C: LegIo + Send + 'static,
     {
         let shared = &self.worker.shared;
         let control = Arc::new(Control::new(self.held.replica().address()));
         let slot = shared.registry.add(control.clone());
+        if let Some(pass) = self.places.as_mut().and_then(|places| places.pass.as_mut()) {
+            pass.list(&shared.admission.live, &control);
+        }
         if shared.readiness.is_draining() {
             // It came between the last look at readiness and the list of those to be told.
             control.order(Order::Drain);

@@ -67,6 +67,12 @@ pub(crate) async fn offer(
         parts.headers.append(SET_COOKIE, cookie);
     }
     let log = log_open(visit, &head, &replica, parts.headers.get(SEC_WEBSOCKET_PROTOCOL));
+    if !parts.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
+        && let Some(chosen) = pass.as_ref().and_then(|pass| pass.subprotocol.clone())
+    {
+        // Offered to carry a token, which neither the replica nor the log was shown.
+        parts.headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen);
+    }
     let tunnel = Tunnel::new(visit, connection, stream, held, log, pass);
     tokio::spawn(join(tunnel, client_upgrade, backend_upgrade));
     Ok(Response::from_parts(parts, Body::empty()))

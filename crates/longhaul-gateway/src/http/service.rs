@@ -94,13 +94,16 @@ async fn route(
     welcome(shared, is_upgrade)?;
     let (mut head, body) = request.into_parts();
     let client = visit::prepare(&mut head, connection, is_upgrade);
+    if let Some(answer) = admission::answer_own(connection, &mut head).await {
+        return Ok(answer);
+    }
     let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let route = shared
         .route(connection.listener, host, head.uri.path(), &head.headers)
         .ok_or(Refusal::NoRoute)?;
     let visit = Visit::new(connection, route, client);
     let sharing = admission::Sharing::new(&visit, &head);
-    let answer = match admission::admit(&visit, connection, &mut head, is_upgrade) {
+    let answer = match admission::admit(&visit, connection, &mut head, is_upgrade).await {
         Ok(Entry::Answered(answer)) => return Ok(answer),
         Ok(Entry::Admitted(pass)) if is_upgrade => {
             upgrade::offer(&visit, connection, head, pass).await
@@ -155,7 +158,10 @@ fn log(connection: &Connection, failure: &Failure, uri: &Uri) {
             debug!(%peer, status, cause, path, "request refused");
         }
         // The client's doing as well, but often the sign of a setting that does not fit.
-        Refusal::OriginForbidden => {
+        Refusal::OriginForbidden
+        | Refusal::Unauthenticated { .. }
+        | Refusal::Forbidden
+        | Refusal::AuthUnavailable { .. } => {
             info!(%peer, status, cause, path, reason = detail, "request refused");
         }
         _ => {

@@ -12,11 +12,17 @@ pub(crate) enum Order {
     Drain,
     /// The replica was found dead.
     ReplicaLost,
+    /// The client's right has ended.
+    Expired,
+    /// The client's right was taken back.
+    Revoked,
 }
 
 const NONE: u8 = 0;
 const DRAIN: u8 = 1;
 const REPLICA_LOST: u8 = 2;
+const EXPIRED: u8 = 3;
+const REVOKED: u8 = 4;
 
 /// The outside's end of one relay.
 #[derive(Debug)]
@@ -38,6 +44,8 @@ impl Control {
         let word = match order {
             Order::Drain => DRAIN,
             Order::ReplicaLost => REPLICA_LOST,
+            Order::Expired => EXPIRED,
+            Order::Revoked => REVOKED,
         };
         self.order.store(word, Ordering::Release);
         // Beside the fence in `take_order`: either this sees the task, or the task sees the order.
@@ -60,6 +68,8 @@ impl Control {
         match self.order.swap(NONE, Ordering::AcqRel) {
             DRAIN => Some(Order::Drain),
             REPLICA_LOST => Some(Order::ReplicaLost),
+            EXPIRED => Some(Order::Expired),
+            REVOKED => Some(Order::Revoked),
             _ => None,
         }
     }

@@ -112,6 +112,8 @@ impl<C: LegIo, B: LegIo> Future for Relay<C, B> {
         match relay.control.take_order(cx) {
             Some(Order::Drain) => relay.session.end(Cause::Drained, now),
             Some(Order::ReplicaLost) => relay.session.end(Cause::ReplicaLost, now),
+            Some(Order::Expired) => relay.session.end(Cause::Expired, now),
+            Some(Order::Revoked) => relay.session.end(Cause::Revoked, now),
             None => {}
         }
         if let Some(ahead) = relay.read_ahead.take() {

@@ -1,5 +1,6 @@
 //! One file for each verb of the command line. Each returns the exit code of the process.
 
+mod bypass;
 mod cert;
 mod check;
 pub(crate) mod demo;
@@ -16,6 +17,7 @@ pub(crate) fn dispatch(verb: Verb) -> u8 {
     match verb {
         Verb::Run(arguments) => run::run(arguments),
         Verb::Check { file } => check::check(&file),
+        Verb::Bypass(arguments) => bypass::bypass(&arguments),
         Verb::Cert(arguments) => cert::cert(&arguments),
         Verb::Demo { listen } => demo::demo(listen),
         Verb::Schema => print::schema(),

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use longhaul_gateway::Config;
 
+pub(crate) use forms::key_of_32_bytes;
 pub(crate) use layers::{Override, Source};
 use problem::{Origin, Problem, Report};
 use tree::Table;
@@ -128,12 +129,15 @@ fn read_file(path: &Path) -> Result<String, Report> {
         .map_err(|_| problem("it is not UTF-8".to_owned(), "save it as UTF-8 without other bytes"))
 }
 
+/// Keys whose values are secrets.
+pub(crate) const SECRETS: [&str; 2] = ["affinity_key", "bypass_key"];
+
 /// Replaces secret values by stars of the same length, so that places stay what they are and no
 /// report shows a secret that stands in its line.
 fn mask_secrets(text: &str) -> String {
-    const SECRET: &str = "affinity_key";
     let mask_line = |line: &str| {
-        let Some(value) = line.find(SECRET).map(|start| start + SECRET.len()) else {
+        let behind = |name: &&str| line.find(*name).map(|start| start + name.len());
+        let Some(value) = SECRETS.iter().find_map(behind) else {
             return line.to_owned();
         };
         let hidden = line[value..].bytes().map(|byte| match byte {
