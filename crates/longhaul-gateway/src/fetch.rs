@@ -18,7 +18,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::tls::{self, UpstreamTls};
+use crate::tls::{self, Alpn, UpstreamTls};
 use crate::transport::Transport;
 
 /// Kept connections are closed by then; below what servers commonly grant.
@@ -182,7 +182,7 @@ impl Fetch {
         match &self.service.tls {
             None => Ok(stream.into()),
             Some(tls) => {
-                let connected = tls.connect(stream, address).await;
+                let connected = tls.connect(stream, address, Alpn::Http1).await;
                 connected.map_err(|error| FetchError::Tls(tls::explain(&error)))
             }
         }

@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::task::{Context, Waker};
 
+use crate::telemetry::Card;
+
 /// What a relay may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -16,6 +18,8 @@ pub(crate) enum Order {
     Expired,
     /// The client's right was taken back.
     Revoked,
+    /// An operator wants it gone.
+    Close,
 }
 
 const NONE: u8 = 0;
@@ -23,6 +27,7 @@ const DRAIN: u8 = 1;
 const REPLICA_LOST: u8 = 2;
 const EXPIRED: u8 = 3;
 const REVOKED: u8 = 4;
+const CLOSE: u8 = 5;
 
 /// The outside's end of one relay.
 #[derive(Debug)]
@@ -32,11 +37,13 @@ pub(crate) struct Control {
     task: OnceLock<Waker>,
     /// The replica its backend leg goes to.
     pub(crate) replica: SocketAddr,
+    /// Who it is, and what it has moved.
+    pub(crate) card: Card,
 }
 
 impl Control {
-    pub(crate) fn new(replica: SocketAddr) -> Self {
-        Self { order: AtomicU8::new(NONE), task: OnceLock::new(), replica }
+    pub(crate) fn new(replica: SocketAddr, card: Card) -> Self {
+        Self { order: AtomicU8::new(NONE), task: OnceLock::new(), replica, card }
     }
 
     /// Gives an order; a later one replaces one that was not yet taken.
@@ -46,6 +53,7 @@ impl Control {
             Order::ReplicaLost => REPLICA_LOST,
             Order::Expired => EXPIRED,
             Order::Revoked => REVOKED,
+            Order::Close => CLOSE,
         };
         self.order.store(word, Ordering::Release);
         // Beside the fence in `take_order`: either this sees the task, or the task sees the order.
@@ -70,6 +78,7 @@ impl Control {
             REPLICA_LOST => Some(Order::ReplicaLost),
             EXPIRED => Some(Order::Expired),
             REVOKED => Some(Order::Revoked),
+            CLOSE => Some(Order::Close),
             _ => None,
         }
     }

@@ -39,6 +39,8 @@ pub enum Cause {
     Revoked,
     /// The gateway goes away.
     Drained,
+    /// An operator ended it.
+    Ordered,
 }
 
 impl Cause {
@@ -52,7 +54,7 @@ impl Cause {
             Self::Fault(Side::Backend, _) => CloseCode::BAD_GATEWAY,
             Self::Excess(Excess::Message) => CloseCode::TOO_BIG,
             Self::Excess(Excess::Messages | Excess::Bytes) => CloseCode::POLICY_VIOLATION,
-            Self::Idle | Self::Lifetime => CloseCode::GOING_AWAY,
+            Self::Idle | Self::Lifetime | Self::Ordered => CloseCode::GOING_AWAY,
             Self::Expired | Self::Revoked => CloseCode::UNAUTHORIZED,
         }
     }
@@ -79,6 +81,7 @@ impl Cause {
             Self::Expired => "token_expired",
             Self::Revoked => "revoked",
             Self::Drained => "drained",
+            Self::Ordered => "ordered",
         }
     }
 
@@ -96,7 +99,8 @@ impl Cause {
             | Self::Lifetime
             | Self::Expired
             | Self::Revoked
-            | Self::Drained => "gateway",
+            | Self::Drained
+            | Self::Ordered => "gateway",
         }
     }
 }
@@ -119,6 +123,7 @@ impl fmt::Display for Cause {
             Self::Expired => f.write_str("the client's token expired"),
             Self::Revoked => f.write_str("the client's right was revoked"),
             Self::Drained => f.write_str("gateway drains"),
+            Self::Ordered => f.write_str("ended by an operator"),
         }
     }
 }

@@ -118,6 +118,7 @@ fn reason(cause: Cause) -> &'static str {
         Cause::Expired => "token expired",
         Cause::Revoked => "revoked",
         Cause::Drained => "gateway drains",
+        Cause::Ordered => "ended by an operator",
         Cause::Closed { .. } => "",
     }
 }

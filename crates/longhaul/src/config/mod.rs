@@ -7,8 +7,10 @@
 
 pub(crate) mod defaults;
 mod forms;
+mod in_force;
 pub(crate) mod keys;
 mod layers;
+pub(crate) mod metrics;
 mod parse;
 mod platforms;
 pub(crate) mod problem;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 use longhaul_gateway::Config;
 
 pub(crate) use forms::key_of_32_bytes;
+use in_force::SECRETS;
 pub(crate) use layers::{Override, Source};
 use problem::{Origin, Problem, Report};
 use tree::Table;
@@ -38,6 +41,17 @@ pub(crate) struct Settings {
     /// The program to be the parent of.
     pub(crate) app: Option<App>,
     pub(crate) log: LogSettings,
+    /// Where operators look in, if they may.
+    pub(crate) admin: Option<AdminSettings>,
+    /// The configuration in force as operators see it: every key, secrets masked.
+    pub(crate) in_force: serde_json::Value,
+}
+
+/// The admin API: where it listens, and for whom.
+#[derive(Debug)]
+pub(crate) struct AdminSettings {
+    pub(crate) address: longhaul_admin::Address,
+    pub(crate) terms: longhaul_admin::Terms,
 }
 
 /// A program to start, and the upstream that it serves.
@@ -129,17 +143,12 @@ fn read_file(path: &Path) -> Result<String, Report> {
         .map_err(|_| problem("it is not UTF-8".to_owned(), "save it as UTF-8 without other bytes"))
 }
 
-/// Keys whose values are secrets.
-pub(crate) const SECRETS: [&str; 2] = ["affinity_key", "bypass_key"];
-
 /// Replaces secret values by stars of the same length, so that places stay what they are and no
 /// report shows a secret that stands in its line.
 fn mask_secrets(text: &str) -> String {
     let mask_line = |line: &str| {
-        let behind = |name: &&str| line.find(*name).map(|start| start + name.len());
-        let Some(value) = SECRETS.iter().find_map(behind) else {
-            return line.to_owned();
-        };
+        let first = SECRETS.iter().filter_map(|name| Some(line.find(name)? + name.len())).min();
+        let Some(value) = first else { return line.to_owned() };
         let hidden = line[value..].bytes().map(|byte| match byte {
             b' ' | b'\t' | b'=' | b'"' | b'\'' | b'\n' | b'\r' => char::from(byte),
             _ => '*',

@@ -2,6 +2,7 @@
 //!
 //! Each part reads its sections and reports; only when nobody reported an error do settings exist.
 
+mod admin;
 mod admission;
 mod app;
 mod health;
@@ -20,13 +21,13 @@ use std::time::Duration;
 
 use longhaul_gateway::Config;
 
-use super::Settings;
 use super::keys::{SECTIONS, Section};
 use super::platforms::GRACE_USUAL;
 use super::problem::{Origin, Problem};
 use super::read::{Problems, Reader, elsewhere, nearest};
 use super::tree::{Kind, Table, Value};
 use super::units::show_duration;
+use super::{Settings, in_force};
 use crate::parent::AppSettings;
 
 /// Reads everything; paths in the file start at `directory`. Returns `None` when any error was reported.
@@ -63,7 +64,6 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         listeners: process.listeners,
         certificates: process.tls.certificates,
         certificate_watch: process.tls.watch,
-        admin: process.admin,
         workers: process.workers,
         limits: process.limits,
         timeouts: process.timeouts,
@@ -78,7 +78,8 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         tickets,
         bypass_key: process.bypass_key,
     };
-    Some(Settings { gateway, app, log })
+    let in_force = in_force::all(root);
+    Some(Settings { gateway, app, log, admin: process.admin, in_force })
 }
 
 /// The sections of one file.

@@ -6,7 +6,8 @@ use ipnet::IpNet;
 use longhaul_gateway::config::{HealthPaths, Limits, Listener, Timeouts};
 
 use super::admission::Environment;
-use super::{Sections, admission, listeners, tls};
+use super::{Sections, admin, admission, listeners, tls};
+use crate::config::AdminSettings;
 use crate::config::problem::{Origin, Problem};
 use crate::config::read::Reader;
 use crate::config::{defaults, forms};
@@ -15,7 +16,7 @@ use crate::config::{defaults, forms};
 pub(super) struct Process<'a> {
     pub(super) listeners: Vec<Listener>,
     pub(super) tls: tls::Tls,
-    pub(super) admin: Option<SocketAddr>,
+    pub(super) admin: Option<AdminSettings>,
     pub(super) workers: usize,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
@@ -37,7 +38,7 @@ pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
     let timeouts_said = sections.one("timeouts");
     let environment = Environment::read(&server);
     Process {
-        admin: admin(&server, &listeners),
+        admin: admin::read(&server, &listeners, sections.directory),
         workers: server.count("workers").map_or_else(defaults::workers, to_usize),
         limits: limits(&sections.one("limits")),
         timeouts: timeouts(&timeouts_said),
@@ -51,20 +52,6 @@ pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
         listeners,
         tls,
     }
-}
-
-fn admin(server: &Reader<'_>, listeners: &[Listener]) -> Option<SocketAddr> {
-    let admin = server.parsed("admin", forms::address)?;
-    if admin.port() != 0 && listeners.iter().any(|listener| listener.address == admin) {
-        let title = format!("server.admin = \"{admin}\" is also an address of server.listen");
-        let problem = Problem::error(server.at_key("admin"), title);
-        server.report(problem.remedy("use a port of its own, as in \"127.0.0.1:9090\""));
-    }
-    if !admin.ip().is_loopback() {
-        let danger = "everybody who reaches this address sees replicas and their state";
-        server.warn("admin", danger, "keep it on 127.0.0.1 or behind a firewall");
-    }
-    Some(admin)
 }
 
 fn trusted_proxies(server: &Reader<'_>) -> Vec<IpNet> {
