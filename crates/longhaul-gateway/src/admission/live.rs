@@ -181,9 +181,11 @@ fn moment(time: SystemTime) -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::{Card, Telemetry};
 
     fn control() -> Arc<Control> {
-        Arc::new(Control::new(([127, 0, 0, 1], 1).into()))
+        let card = Card::new(&Telemetry::new(1), "chat".into(), [127, 0, 0, 1].into());
+        Arc::new(Control::new(([127, 0, 0, 1], 1).into(), card))
     }
 
     fn grant(subject: &str, token_id: &str, left: Duration) -> Grant {

@@ -238,6 +238,8 @@ fn a_websocket_ends_with_its_token_unless_a_newer_one_is_brought() {
     let token = bearer(&again.good[6].1);
     let (mut kept, answer) = try_open(gateway.address(), "/echo", &token).unwrap();
     assert_eq!(answer.status, 101);
+    // What echoes is in the books.
+    frames::echo(&mut kept, "here");
     let brought = office(&gateway, "PUT", &long.good[6].1);
     assert_eq!(brought["websockets"], 1);
     // The end of the first token comes and goes.
