@@ -29,7 +29,7 @@ const LOOKUP_MAX_AGE: Duration = Duration::from_secs(30);
 const ANSWER_FIELDS_MAX: usize = 100;
 
 /// Where a service is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Name or address.
     pub host: String,

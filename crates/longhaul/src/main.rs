@@ -4,6 +4,7 @@
 //! settings, `serve` runs the gateway from its start to its end in good order, `parent` looks after
 //! the application in the same container.
 
+mod capacity;
 mod cli;
 mod commands;
 mod config;
@@ -11,6 +12,7 @@ mod descriptors;
 mod house;
 mod logs;
 mod parent;
+mod reload;
 mod serve;
 mod signals;
 

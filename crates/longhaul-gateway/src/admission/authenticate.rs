@@ -131,7 +131,9 @@ fn by_ticket(admission: &Admission, authorities: &[usize], head: &mut Parts) -> 
     let word = query::parameter(head.uri.query()?, tickets::PARAMETER)?.into_owned();
     source::remove_parameter(&mut head.uri, tickets::PARAMETER);
     let (grant, authority) = office.take(&word, Instant::now())?;
-    authorities.contains(&authority).then_some(Known { grant, authority: Some(authority) })
+    let named = |index: &usize| *admission.judges[*index].config.name == *authority;
+    let index = authorities.iter().copied().find(named)?;
+    Some(Known { grant, authority: Some(index) })
 }
 
 fn bypassed(

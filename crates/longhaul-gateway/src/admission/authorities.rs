@@ -1,10 +1,10 @@
 //! Those who judge tokens, running: with their keys, and what keeps these fresh.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use longhaul_policy::token::{Grant, TokenFault, TokenRules, Unverified};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{Authority, AuthorityKind, JwtAuthority};
 use crate::keys::KeySet;
@@ -16,6 +16,8 @@ use crate::supervise::Tasks;
 pub(super) struct Judge {
     pub(super) config: Authority,
     kind: Kind,
+    /// Ends what it has in the background.
+    background: OnceLock<DropGuard>,
 }
 
 #[derive(Debug)]
@@ -47,11 +49,13 @@ impl Judge {
         let kind = match &config.kind {
             AuthorityKind::Jwt(jwt) => Kind::Jwt(JwtJudge::new(jwt)),
         };
-        Self { config: config.clone(), kind }
+        Self { config: config.clone(), kind, background: OnceLock::new() }
     }
 
-    /// Starts what it needs in the background; ends with `stop`.
+    /// Starts what it needs in the background; ends with `stop`, or with this.
     pub(super) fn start(&self, tasks: &Tasks, stop: &CancellationToken) {
+        let stop = &stop.child_token();
+        self.background.get_or_init(|| stop.clone().drop_guard());
         match &self.kind {
             Kind::Jwt(jwt) => {
                 if let Some(remote) = &jwt.remote {

@@ -13,7 +13,7 @@ mod office;
 mod sharing;
 mod tickets;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use http::request::Parts;
@@ -24,11 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::authorities::Judge;
 use self::counters::{Counters, Outcome};
+pub(crate) use self::farewell::Farewell;
 use self::limits::{Limiter, Permit};
 use self::live::{Listed, Live};
 pub(crate) use self::sharing::Sharing;
 use self::tickets::Tickets;
-use crate::config::{AuthScope, Config, RefusalStyle};
+use crate::config::{AuthScope, Authority, Config, RefusalStyle};
 use crate::connection::Connection;
 use crate::http::answer::Refusal;
 use crate::http::body::Body;
@@ -36,30 +37,34 @@ use crate::http::failure::Failure;
 use crate::http::visit::Visit;
 use crate::relay::control::Control;
 use crate::supervise::Tasks;
+use crate::upgrade::Offered;
 
 /// What admission keeps from one request to the next.
 #[derive(Debug)]
 pub(crate) struct Admission {
     limiter: Arc<Limiter>,
     /// One for each authority of the config.
-    judges: Vec<Judge>,
-    tickets: Option<Tickets>,
+    judges: Vec<Arc<Judge>>,
+    tickets: Option<Arc<Tickets>>,
     ticket_path: Option<String>,
     bypass_key: Option<[u8; 32]>,
     pub(crate) live: Arc<Live>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
+    /// What keeps those in the background who came with a later configuration.
+    background: OnceLock<(Tasks, CancellationToken)>,
 }
 
 impl Admission {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             limiter: Arc::new(Limiter::new(&config.limits.admission, &config.routes)),
-            judges: config.authorities.iter().map(Judge::new).collect(),
-            tickets: config.tickets.as_ref().map(|office| Tickets::new(office.life)),
+            judges: config.authorities.iter().map(|it| Arc::new(Judge::new(it))).collect(),
+            tickets: config.tickets.as_ref().map(|office| Arc::new(Tickets::new(office.life))),
             ticket_path: config.tickets.as_ref().map(|office| office.path.clone()),
             bypass_key: config.bypass_key,
             live: Arc::default(),
-            counters: Counters::default(),
+            counters: Arc::default(),
+            background: OnceLock::new(),
         }
     }
 
@@ -72,6 +77,37 @@ impl Admission {
         let kept =
             tasks.keep_alive("ends of tokens", stop.clone(), move || live.clone().end_in_time());
         drop(tokio::spawn(kept));
+        self.background.get_or_init(|| (tasks.clone(), stop.clone()));
+    }
+
+    /// The same under another configuration: who is inside still counts, who came too often still
+    /// did, and an authority that is the same keeps its keys and what it knows.
+    pub(crate) fn followed_by(&self, config: &Config) -> Self {
+        let limiter = self.limiter.followed_by(&config.limits.admission, &config.routes);
+        let judge = |authority: &Authority| {
+            let same = self.judges.iter().find(|judge| judge.config == *authority);
+            same.cloned().unwrap_or_else(|| {
+                let judge = Judge::new(authority);
+                if let Some((tasks, stop)) = self.background.get() {
+                    judge.start(tasks, stop);
+                }
+                Arc::new(judge)
+            })
+        };
+        let tickets = config.tickets.as_ref().map(|office| {
+            let same = self.tickets.as_ref().filter(|tickets| tickets.life() == office.life);
+            same.cloned().unwrap_or_else(|| Arc::new(Tickets::new(office.life)))
+        });
+        Self {
+            limiter: Arc::new(limiter),
+            judges: config.authorities.iter().map(judge).collect(),
+            tickets,
+            ticket_path: config.tickets.as_ref().map(|office| office.path.clone()),
+            bypass_key: config.bypass_key,
+            live: self.live.clone(),
+            counters: self.counters.clone(),
+            background: self.background.clone(),
+        }
     }
 }
 
@@ -98,7 +134,7 @@ pub(crate) enum Entry {
     /// It goes on to a replica.
     Admitted(Option<Box<Pass>>),
     /// The gateway has answered it.
-    Answered(Response<Body>),
+    Answered(Offered),
 }
 
 /// Judges one request that found its route, and prepares its head for the replica.
@@ -112,9 +148,9 @@ pub(crate) async fn admit(
     is_upgrade: bool,
 ) -> Result<Entry, Failure> {
     let arrived_at = Instant::now();
-    let (admission, policy) = (&visit.worker.shared.admission, &visit.route().admission);
+    let (admission, policy) = (&visit.shared.admission, &visit.route().admission);
     if let Some(answer) = sharing::preflight(visit, head)? {
-        return Ok(Entry::Answered(answer));
+        return Ok(Entry::Answered(Offered::Answer(answer)));
     }
     if !policy.authorities.is_empty() {
         authenticate::strip(admission, policy, &mut head.headers);
@@ -152,7 +188,7 @@ async fn enter(
     is_upgrade: bool,
     arrived_at: Instant,
 ) -> Result<Option<Box<Pass>>, Failure> {
-    let (admission, policy) = (&visit.worker.shared.admission, &visit.route().admission);
+    let (admission, policy) = (&visit.shared.admission, &visit.route().admission);
     let limited = |refusal: Refusal| {
         admission.counters.note(Outcome::Limited);
         Failure::from(refusal)
@@ -179,7 +215,7 @@ pub(crate) async fn answer_own(
     connection: &Connection,
     head: &mut Parts,
 ) -> Option<Response<Body>> {
-    let admission = &connection.worker.shared.admission;
+    let admission = &connection.shared.admission;
     let is_ours = admission.ticket_path.as_deref() == Some(head.uri.path());
     if is_ours { Some(office::answer(connection, head).await) } else { None }
 }

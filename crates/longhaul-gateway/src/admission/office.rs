@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Answers a request to the office.
 pub(super) async fn answer(connection: &Connection, head: &mut Parts) -> Response<Body> {
-    let admission = &connection.worker.shared.admission;
+    let admission = &connection.shared.admission;
     if head.method != Method::POST && head.method != Method::PUT {
         let mut answer = json(StatusCode::METHOD_NOT_ALLOWED, "ticket_method", String::new());
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, PUT"));
@@ -48,10 +48,11 @@ pub(super) async fn answer(connection: &Connection, head: &mut Parts) -> Respons
 }
 
 fn give(connection: &Connection, known: Known) -> Response<Body> {
-    let admission = &connection.worker.shared.admission;
+    let admission = &connection.shared.admission;
     let (Some(tickets), Some(authority)) = (&admission.tickets, known.authority) else {
         return json(StatusCode::NOT_FOUND, "no_ticket", String::new());
     };
+    let authority = admission.judges[authority].config.name.as_str();
     match tickets.give(known.grant, authority, Instant::now()) {
         Some(ticket) => {
             let life = tickets.life().as_secs();
@@ -63,7 +64,7 @@ fn give(connection: &Connection, known: Known) -> Response<Body> {
 }
 
 fn refresh(connection: &Connection, grant: &Grant) -> Response<Body> {
-    let live = &connection.worker.shared.admission.live;
+    let live = &connection.shared.admission.live;
     let count = match (&grant.subject, grant.expires) {
         (Some(subject), Some(expires)) => live.refresh(subject, expires),
         _ => 0,

@@ -34,8 +34,8 @@ struct Open {
 #[derive(Debug)]
 struct Ticket {
     grant: Grant,
-    /// Index of the authority that vouches for it.
-    authority: usize,
+    /// Name of the authority that vouches for it: places in a list change with the configuration.
+    authority: Box<str>,
     until: Instant,
 }
 
@@ -49,7 +49,7 @@ impl Tickets {
     }
 
     /// Gives a ticket for a grant. `None`: the system has no random numbers.
-    pub(crate) fn give(&self, grant: Grant, authority: usize, now: Instant) -> Option<String> {
+    pub(crate) fn give(&self, grant: Grant, authority: &str, now: Instant) -> Option<String> {
         let mut word = [0; TICKET_BYTES];
         getrandom::fill(&mut word).ok()?;
         let until = now + self.life;
@@ -61,12 +61,12 @@ impl Tickets {
             open.by_word.remove(&oldest);
         }
         open.order.push_back((word, until));
-        open.by_word.insert(word, Ticket { grant, authority, until });
+        open.by_word.insert(word, Ticket { grant, authority: authority.into(), until });
         Some(URL_SAFE_NO_PAD.encode(word))
     }
 
     /// Takes a ticket: the second to show it has none.
-    pub(crate) fn take(&self, word: &str, now: Instant) -> Option<(Grant, usize)> {
+    pub(crate) fn take(&self, word: &str, now: Instant) -> Option<(Grant, Box<str>)> {
         let mut key = [0; TICKET_BYTES];
         let length = URL_SAFE_NO_PAD.decode_slice(word, &mut key).ok()?;
         if length != TICKET_BYTES {
@@ -87,10 +87,10 @@ mod tests {
         let tickets = Tickets::new(Duration::from_secs(30));
         let now = Instant::now();
         let grant = Grant { subject: Some("ann".into()), ..Grant::default() };
-        let first = tickets.give(grant.clone(), 2, now).unwrap();
-        let second = tickets.give(grant.clone(), 2, now).unwrap();
+        let first = tickets.give(grant.clone(), "users", now).unwrap();
+        let second = tickets.give(grant.clone(), "users", now).unwrap();
         assert_ne!(first, second);
-        assert_eq!(tickets.take(&first, now), Some((grant, 2)));
+        assert_eq!(tickets.take(&first, now), Some((grant, "users".into())));
         assert_eq!(tickets.take(&first, now), None);
         assert_eq!(tickets.take(&second, now + Duration::from_secs(30)), None);
         for word in ["", "a", "../..", &"A".repeat(33), &"A".repeat(4096)] {
@@ -103,9 +103,9 @@ mod tests {
         let tickets = Tickets::new(Duration::from_secs(1));
         let now = Instant::now();
         for _ in 0..10 {
-            tickets.give(Grant::default(), 0, now).unwrap();
+            tickets.give(Grant::default(), "users", now).unwrap();
         }
-        tickets.give(Grant::default(), 0, now + Duration::from_secs(2)).unwrap();
+        tickets.give(Grant::default(), "users", now + Duration::from_secs(2)).unwrap();
         let open = tickets.open.lock().unwrap();
         assert_eq!((open.by_word.len(), open.order.len()), (1, 1));
     }

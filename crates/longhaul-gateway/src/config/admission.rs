@@ -10,7 +10,7 @@ pub use crate::fetch::Service;
 pub use crate::keys::{KeyFault, KeySet};
 
 /// How many upgrades may come, and how many WebSockets may be open. Default: no limit.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionLimits {
     /// All clients together.
     pub everybody: Allowance,
@@ -30,7 +30,7 @@ impl Default for AdmissionLimits {
 }
 
 /// Who may use one route.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionPolicy {
     /// Which pages may open WebSockets. Default: those of the same origin.
     pub origins: OriginRules,
@@ -87,7 +87,7 @@ pub enum RefusalStyle {
 }
 
 /// Who judges tokens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
     /// Unique name, for logs and metrics.
     pub name: String,
@@ -100,7 +100,7 @@ pub struct Authority {
 }
 
 /// How tokens are judged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthorityKind {
     /// By their signature and what they claim.
     Jwt(JwtAuthority),
@@ -116,7 +116,7 @@ impl Authority {
 }
 
 /// Judges JSON Web Tokens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwtAuthority {
     /// Which are taken.
     pub rules: TokenRules,
@@ -127,7 +127,7 @@ pub struct JwtAuthority {
 }
 
 /// A key set that is fetched.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteKeySet {
     /// Where it is.
     pub service: Service,
@@ -138,7 +138,7 @@ pub struct RemoteKeySet {
 }
 
 /// Where clients get tickets.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TicketOffice {
     /// Path that tokens are posted to.
     pub path: String,

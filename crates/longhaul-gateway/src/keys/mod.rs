@@ -33,12 +33,12 @@ const ATTEMPTS_MAX: usize = 8;
 const SECRET_BYTES_MIN: usize = 32;
 
 /// Keys that tokens of one issuer may be signed with.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeySet {
     keys: Vec<Key>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct Key {
     /// `None` fits whatever a token says: the key was given without a name.
     id: Option<String>,
@@ -46,7 +46,7 @@ struct Key {
     material: Material,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 enum Material {
     Secret(Vec<u8>),
     /// Modulus and exponent.

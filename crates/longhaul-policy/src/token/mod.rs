@@ -215,7 +215,7 @@ impl<'t> Unverified<'t> {
 }
 
 /// Which tokens are taken.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRules {
     /// Issuers, to the letter; empty takes any, since the key says who it was.
     pub issuers: Vec<String>,

@@ -18,6 +18,7 @@ mod socketio;
 // The two protocols, to the byte.
 mod attack;
 mod bodies;
+mod handshake;
 mod http;
 mod http2;
 mod http2_upstream;
@@ -35,11 +36,13 @@ mod tcp;
 mod tls;
 
 // Replicas and discovery.
+mod balancing;
 mod discovery;
 mod replicas;
 
 // What operators see and tell.
 mod admin;
+mod alerts;
 
 // The life of the process.
 mod cli;
@@ -48,3 +51,4 @@ mod leak;
 mod limits;
 mod logs;
 mod parent;
+mod reload;

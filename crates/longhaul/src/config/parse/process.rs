@@ -1,6 +1,7 @@
 //! Reads `[server]`, `[limits]`, `[timeouts]` and `[health]`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use longhaul_gateway::config::{HealthPaths, Limits, Listener, Timeouts};
@@ -28,6 +29,7 @@ pub(super) struct Process<'a> {
     pub(super) environment: Environment,
     pub(super) bypass_key: Option<[u8; 32]>,
     pub(super) dns_servers: Vec<SocketAddr>,
+    pub(super) config_watch: Option<Duration>,
 }
 
 pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
@@ -49,6 +51,9 @@ pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
         bypass_key: bypass_key(&server, environment),
         environment,
         dns_servers: dns_servers(&server),
+        config_watch: server
+            .duration_or_off("config_watch")
+            .unwrap_or(Some(defaults::CONFIG_WATCH)),
         listeners,
         tls,
     }
