@@ -50,3 +50,4 @@ mod limits;
 mod logs;
 mod parent;
 mod reload;
+mod systemd;
