@@ -36,11 +36,13 @@ mod tcp;
 mod tls;
 
 // Replicas and discovery.
+mod balancing;
 mod discovery;
 mod replicas;
 
 // What operators see and tell.
 mod admin;
+mod alerts;
 
 // The life of the process.
 mod cli;
