@@ -85,9 +85,8 @@ fn take(descriptor: RawFd) -> Option<TcpListener> {
     #[allow(unsafe_code)]
     let owned = unsafe { OwnedFd::from_raw_fd(descriptor) };
     let is_listener = rustix::net::sockopt::socket_acceptconn(&owned).unwrap_or(false)
-        && rustix::net::getsockname(&owned).is_ok_and(|name| {
-            std::net::SocketAddr::try_from(name).is_ok()
-        });
+        && rustix::net::getsockname(&owned)
+            .is_ok_and(|name| std::net::SocketAddr::try_from(name).is_ok());
     if !is_listener {
         // The warning comes before logging has begun, so it goes where logs go.
         eprintln!("longhaul: descriptor {descriptor} is no TCP listener; it is closed");

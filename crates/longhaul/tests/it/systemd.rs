@@ -47,9 +47,8 @@ fn nobody_is_refused_while_the_service_restarts_on_a_socket_that_is_held() {
     let mut command = script(&e2e().join("apps/socket_holder.py"));
     command.arg(longhaul().get_program()).env("APP", one.address.to_string());
     let mut holder = Process::start("socket holder", &mut command);
-    let port: u16 = holder.line("the socket", s(60), |line| {
-        line.strip_prefix("holding ")?.parse().ok()
-    });
+    let port: u16 =
+        holder.line("the socket", s(60), |line| line.strip_prefix("holding ")?.parse().ok());
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let started = |holder: &Process| -> Vec<i32> {
         let lines = holder.lines();
