@@ -430,6 +430,9 @@ pub struct WebSocketPolicy {
     pub buffer_bytes_max: usize,
     /// What a client may send. Default: whatever it likes.
     pub bounds: Bounds,
+    /// Puts the client for browsers into pages, so that the WebSockets they open to their own host are
+    /// durable. Default: no.
+    pub injects_client: bool,
 }
 
 impl Default for WebSocketPolicy {
@@ -443,6 +446,7 @@ impl Default for WebSocketPolicy {
             write_stall: Duration::from_secs(60),
             buffer_bytes_max: 64 * 1024,
             bounds: Bounds::default(),
+            injects_client: false,
         }
     }
 }
