@@ -5,7 +5,8 @@
 
 mod admission;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use admission::*;
@@ -27,6 +28,9 @@ use crate::tls::{Pair, TlsTerms, UpstreamTls};
 pub struct Config {
     /// Where clients arrive. At least one.
     pub listeners: Vec<Listener>,
+    /// Sockets that somebody else has opened: a listener takes the one at its address instead of
+    /// opening its own. Default: none.
+    pub inherited: Vec<Arc<TcpListener>>,
     /// What listeners that terminate TLS prove themselves with: each is shown for its own names, the
     /// first one also for all others. At least one where a listener has [`Listener::tls`].
     pub certificates: Vec<Pair>,
