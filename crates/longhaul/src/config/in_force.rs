@@ -35,7 +35,12 @@ fn keys(section: &'static Section, said: Option<&Table>) -> Json {
         let value = said.and_then(|table| table.entries.get(key.name)).map(|entry| &entry.value);
         let (value, from) = match value {
             // Headers prove who asks an authentication service.
-            Some(_) if SECRETS.contains(&key.name) || (section.name, key.name) == ("auth_services", "headers") => (json!(MASK), from(value)),
+            Some(_)
+                if SECRETS.contains(&key.name)
+                    || (section.name, key.name) == ("auth_services", "headers") =>
+            {
+                (json!(MASK), from(value))
+            }
             Some(value) => (plain(value), from(Some(value))),
             None => ((key.default)().map_or(Json::Null, |text| default(&text)), from(None)),
         };

@@ -19,8 +19,7 @@ fn service(environment: &str, more: &str) -> ServiceAuthority {
 #[test]
 fn an_environment_gives_deadlines_and_when_a_service_is_left_alone() {
     let deadline = |environment: &str, said: &str| {
-        let text =
-            format!("[server]\nenvironment = \"{environment}\"\n{ONE}[admission]\n{said}\n");
+        let text = format!("[server]\nenvironment = \"{environment}\"\n{ONE}[admission]\n{said}\n");
         settings(&text).gateway.routes[0].admission.deadline
     };
     let seconds = Duration::from_secs;
@@ -45,7 +44,10 @@ fn a_service_has_defaults_that_hold_and_a_forwarded_yes_is_not_remembered() {
     assert_eq!(plain.cache.granted, Duration::from_secs(60));
     assert!(plain.cache.stale.is_zero(), "nobody is let in for want of an answer");
     let health = plain.health.unwrap();
-    assert_eq!((health.path.as_str(), health.timeout), ("/auth/validate", Duration::from_millis(500)));
+    assert_eq!(
+        (health.path.as_str(), health.timeout),
+        ("/auth/validate", Duration::from_millis(500))
+    );
     assert!(matches!(plain.asks, Asks::Validate { .. }));
     let forward = SERVICE.replace("validate\"\nurl", "forward\"\nurl");
     let config = settings(&format!("{ONE}{forward}")).gateway;
