@@ -13,7 +13,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
 use http::{HeaderValue, StatusCode, header};
 
@@ -42,6 +42,7 @@ pub(crate) fn router(desk: Desk) -> Router {
         .route("/api/v1/connections/{id}", get(connections::one).delete(connections::close))
         .route("/api/v1/ends", get(connections::ends))
         .route("/api/v1/config", get(settings::config))
+        .route("/api/v1/reload", post(settings::reload))
         .route("/api/v1/log-level", put(settings::set_log_level).get(settings::log_level))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)

@@ -28,6 +28,7 @@ use crate::{api, connections, dashboard, metrics, settings, status, upstreams};
         upstreams::routes,
         upstreams::upstreams,
         settings::config,
+        settings::reload,
         settings::log_level,
         settings::set_log_level,
     ),
