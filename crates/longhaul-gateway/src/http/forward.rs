@@ -208,7 +208,7 @@ impl<'a> Forwarding<'a> {
             return None;
         }
         if self.endings > ENDINGS_WITHOUT_PAUSE {
-            sleep(Duration::from_millis(fastrand::u64(..=self.endings.into()))).await;
+            sleep(Duration::from_millis(fastrand::u64(..=u64::from(self.endings)))).await;
         }
         match &self.recall {
             Some(recall) => recall.body().await,
