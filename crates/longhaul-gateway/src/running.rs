@@ -110,6 +110,7 @@ impl Running {
                 Ok(())
             }
         }));
+        shared.admission.start(&self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())
             .map(|upstream| {
                 background::hold_start(upstream, readiness, &self.stop);
