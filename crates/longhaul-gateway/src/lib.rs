@@ -35,6 +35,7 @@ mod telemetry;
 mod transport;
 mod tunnel;
 mod upgrade;
+mod validate;
 mod worker;
 
 pub use config::Config;
