@@ -27,7 +27,7 @@ pub(crate) struct Running {
     pub(crate) current: Arc<ArcSwap<Shared>>,
     pub(crate) tasks: Tasks,
     seats: Vec<Seat>,
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     /// Locked for as long as one configuration takes the place of another.
     pub(crate) parts: tokio::sync::Mutex<Parts>,
 }
@@ -110,6 +110,7 @@ impl Running {
                 Ok(())
             }
         }));
+        shared.admission.start(&self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())
             .map(|upstream| {
                 background::hold_start(upstream, readiness, &self.stop);
