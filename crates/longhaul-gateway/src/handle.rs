@@ -3,8 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+pub use longhaul_policy::admission::revocation::Revocation;
+
+use crate::admission::counters::OUTCOMES;
 use crate::config::Config;
 use crate::readiness::Readiness;
 use crate::relay::control::{Control, Order};
@@ -22,6 +25,7 @@ pub use crate::telemetry::lag::LoopSnapshot;
 pub use crate::telemetry::page::Format;
 pub use crate::telemetry::process::Memory;
 pub use crate::telemetry::totals::Totals;
+pub use crate::validate::ServiceSnapshot;
 pub use longhaul_policy::diagnosis::Finding;
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
@@ -55,6 +59,17 @@ pub struct Snapshot {
     pub certificates: Vec<CertificateSnapshot>,
     /// Since the start.
     pub uptime: Duration,
+}
+
+/// Admission at one moment.
+#[derive(Debug, Clone)]
+pub struct AdmissionSnapshot {
+    /// How often each outcome was reached, by its name.
+    pub outcomes: Vec<(&'static str, u64)>,
+    /// Open WebSockets that came by a token and end with it.
+    pub granted_open: usize,
+    /// How the services fare that tokens are judged by.
+    pub services: Vec<ServiceSnapshot>,
 }
 
 /// One route of the config.
@@ -137,6 +152,29 @@ pub struct ReplicaSnapshot {
 impl Handle {
     pub(crate) fn new(running: Arc<Running>, readiness: Readiness, desk: ReloadDesk) -> Self {
         Self { running, readiness, desk }
+    }
+
+    /// Takes back what a subject or a token was granted: ends its WebSockets (4401) and refuses tokens
+    /// from before for as long as `keep`. Returns how many WebSockets were told.
+    pub fn revoke(&self, revocation: Revocation, keep: Duration) -> usize {
+        self.running.current.load().admission.live.revoke(revocation, keep)
+    }
+
+    /// Lets the open WebSockets of a subject go on until `expires`. Returns how many were concerned.
+    pub fn refresh(&self, subject: &str, expires: SystemTime) -> usize {
+        self.running.current.load().admission.live.refresh(subject, expires)
+    }
+
+    /// What became of those who asked to come in, since the start.
+    pub fn admission(&self) -> AdmissionSnapshot {
+        let shared = self.running.current.load();
+        let admission = &shared.admission;
+        let counters = &admission.counters;
+        AdmissionSnapshot {
+            outcomes: OUTCOMES.map(|(it, name)| (name, counters.outcome(it))).into(),
+            granted_open: admission.live.len(),
+            services: admission.services(),
+        }
     }
 
     /// Whether work is welcome, and why not.

@@ -53,3 +53,4 @@ mod limits;
 mod logs;
 mod parent;
 mod reload;
+mod systemd;
