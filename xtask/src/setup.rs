@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::shell::{Failure, command, is_on_path, root, run, step, succeeds};
 
 /// A program that the stories start, or a file that it needs, and the Debian package it comes from.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("dnsmasq", "dnsmasq-base"),
@@ -20,6 +20,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("node", "nodejs"),
     ("npm", "npm"),
     ("openssl", "openssl"),
+    ("promtool", "prometheus"),
     ("python3", "python3"),
 ];
 

@@ -18,7 +18,8 @@ use crate::registry::Slot;
 use crate::relay::control::{Control, Order};
 use crate::relay::stream::LegIo;
 use crate::relay::{Ended, Leg, Relay};
-use crate::telemetry::WebSocketLog;
+use crate::telemetry::Card;
+use crate::telemetry::tally::Tally;
 use crate::transport::Transport;
 use crate::upstream::Held;
 use crate::worker::Worker;
@@ -33,7 +34,9 @@ pub(crate) struct Tunnel {
     /// Boxed, since most have none.
     _places: Option<Box<Places>>,
     held: Held,
-    log: WebSocketLog,
+    control: Arc<Control>,
+    /// What its worker and route have moved.
+    tally: Arc<Tally>,
 }
 
 /// What is given back when the WebSocket ends.
@@ -51,7 +54,7 @@ impl Tunnel {
         connection: &Connection,
         stream: Option<OpenStream>,
         held: Held,
-        log: WebSocketLog,
+        card: Card,
         pass: Option<Box<Pass>>,
     ) -> Self {
         let has_places = stream.is_some() || pass.is_some();
@@ -61,8 +64,9 @@ impl Tunnel {
             route: visit.route,
             _presence: connection.presence.clone(),
             _places: places,
+            tally: visit.worker.shared.telemetry.tallies.of(visit.worker.index, &card.route),
+            control: Arc::new(Control::new(held.replica().address(), card)),
             held,
-            log,
         }
     }
 
@@ -71,8 +75,8 @@ impl Tunnel {
     where
         C: LegIo + Send + 'static,
     {
-        let shared = &self.worker.shared;
-        let control = Arc::new(Control::new(self.held.replica().address()));
+        let (shared, control) = (&self.worker.shared, self.control.clone());
+        self.tally.open.add(1);
         let slot = shared.registry.add(control.clone());
         if shared.readiness.is_draining() {
             // It came between the last look at readiness and the list of those to be told.
@@ -87,20 +91,29 @@ impl Tunnel {
         // ±10 %, so that those that came together do not leave together.
         let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
         let session = Session::new(policy.session.clone(), ends_at, fastrand::u64(..), now);
-        let relay = Relay::new(client, backend, session, control, policy.buffer_bytes_max);
+        let relay = Relay::new(
+            client,
+            backend,
+            session,
+            control,
+            self.tally.clone(),
+            policy.buffer_bytes_max,
+        );
         // The relay bounds its own turns, and counts on its timer to hear it when it is asked.
         tokio::spawn(tokio::task::unconstrained(Open { relay, tunnel: Some((self, slot)) }));
     }
 
     /// Notes that it was answered 101 and never came to life.
     pub(crate) fn fail(self, error: &dyn fmt::Display) {
-        self.log.fail(error);
+        self.control.card.fail(self.control.replica, error);
     }
 
     fn end(self, slot: Slot, ended: &Ended) {
-        self.worker.shared.registry.remove(slot);
+        let shared = &self.worker.shared;
+        shared.registry.remove(slot);
         drop(self.held);
-        self.log.close(ended);
+        self.tally.open.sub(1);
+        self.control.card.close(&shared.telemetry, self.control.replica, ended);
     }
 }
 

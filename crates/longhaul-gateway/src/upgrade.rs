@@ -20,15 +20,16 @@ use crate::admission::Pass;
 use crate::connection::Connection;
 use crate::dial::Dial;
 use crate::http::answer::Refusal;
-use crate::http::body::{Body, Forwarded, Learner, Progress, Upload};
+use crate::http::body::{Body, Forwarded, Learner};
 use crate::http::exchange::{self, ExchangeError, exchange};
 use crate::http::failure::Failure;
 use crate::http::http2::OpenStream;
 use crate::http::pool::Lease;
 use crate::http::screened::Screened;
+use crate::http::upload::{Progress, Upload};
 use crate::http::visit::Visit;
 use crate::relay::Leg;
-use crate::telemetry::WebSocketLog;
+use crate::telemetry::Card;
 use crate::transport::Transport;
 use crate::tunnel::Tunnel;
 use crate::upstream::{Held, Replica, Work};
@@ -66,8 +67,8 @@ pub(crate) async fn offer(
     if let Some(cookie) = visit.cookie_for(&head, &replica) {
         parts.headers.append(SET_COOKIE, cookie);
     }
-    let log = log_open(visit, &head, &replica, parts.headers.get(SEC_WEBSOCKET_PROTOCOL));
-    let tunnel = Tunnel::new(visit, connection, stream, held, log, pass);
+    let card = card_of(visit, &head, &replica, parts.headers.get(SEC_WEBSOCKET_PROTOCOL));
+    let tunnel = Tunnel::new(visit, connection, stream, held, card, pass);
     tokio::spawn(join(tunnel, client_upgrade, backend_upgrade));
     Ok(Response::from_parts(parts, Body::empty()))
 }
@@ -124,14 +125,14 @@ fn fields(headers: &HeaderMap) -> Vec<(&str, &[u8])> {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
 }
 
-fn log_open(
+fn card_of(
     visit: &Visit<'_>,
     head: &Parts,
     replica: &Replica,
     subprotocol: Option<&HeaderValue>,
-) -> WebSocketLog {
+) -> Card {
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    WebSocketLog::open(
+    Card::open(
         &visit.worker.shared.telemetry,
         visit.worker.shared.relay_policy(visit.route).route.clone(),
         replica.address(),

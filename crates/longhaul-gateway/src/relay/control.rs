@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::task::{Context, Waker};
 
+use crate::telemetry::Card;
+
 /// What a relay may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -12,11 +14,14 @@ pub(crate) enum Order {
     Drain,
     /// The replica was found dead.
     ReplicaLost,
+    /// An operator wants it gone.
+    Close,
 }
 
 const NONE: u8 = 0;
 const DRAIN: u8 = 1;
 const REPLICA_LOST: u8 = 2;
+const CLOSE: u8 = 3;
 
 /// The outside's end of one relay.
 #[derive(Debug)]
@@ -26,11 +31,13 @@ pub(crate) struct Control {
     task: OnceLock<Waker>,
     /// The replica its backend leg goes to.
     pub(crate) replica: SocketAddr,
+    /// Who it is, and what it has moved.
+    pub(crate) card: Card,
 }
 
 impl Control {
-    pub(crate) fn new(replica: SocketAddr) -> Self {
-        Self { order: AtomicU8::new(NONE), task: OnceLock::new(), replica }
+    pub(crate) fn new(replica: SocketAddr, card: Card) -> Self {
+        Self { order: AtomicU8::new(NONE), task: OnceLock::new(), replica, card }
     }
 
     /// Gives an order; a later one replaces one that was not yet taken.
@@ -38,6 +45,7 @@ impl Control {
         let word = match order {
             Order::Drain => DRAIN,
             Order::ReplicaLost => REPLICA_LOST,
+            Order::Close => CLOSE,
         };
         self.order.store(word, Ordering::Release);
         // Beside the fence in `take_order`: either this sees the task, or the task sees the order.
@@ -60,6 +68,7 @@ impl Control {
         match self.order.swap(NONE, Ordering::AcqRel) {
             DRAIN => Some(Order::Drain),
             REPLICA_LOST => Some(Order::ReplicaLost),
+            CLOSE => Some(Order::Close),
             _ => None,
         }
     }

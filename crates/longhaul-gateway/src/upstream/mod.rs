@@ -199,6 +199,7 @@ impl Upstream {
         UpstreamSnapshot {
             name: self.config.name.clone(),
             replicas: replicas.iter().map(|replica| ReplicaSnapshot::of(replica, now)).collect(),
+            changes: self.ward.changes(),
         }
     }
 

@@ -35,6 +35,8 @@ pub enum Cause {
     Lifetime,
     /// The gateway goes away.
     Drained,
+    /// An operator ended it.
+    Ordered,
 }
 
 impl Cause {
@@ -48,7 +50,7 @@ impl Cause {
             Self::Fault(Side::Backend, _) => CloseCode::BAD_GATEWAY,
             Self::Excess(Excess::Message) => CloseCode::TOO_BIG,
             Self::Excess(Excess::Messages | Excess::Bytes) => CloseCode::POLICY_VIOLATION,
-            Self::Idle | Self::Lifetime => CloseCode::GOING_AWAY,
+            Self::Idle | Self::Lifetime | Self::Ordered => CloseCode::GOING_AWAY,
         }
     }
 
@@ -72,6 +74,7 @@ impl Cause {
             Self::Idle => "idle_limit",
             Self::Lifetime => "lifetime_limit",
             Self::Drained => "drained",
+            Self::Ordered => "ordered",
         }
     }
 
@@ -84,7 +87,9 @@ impl Cause {
             | Self::Stalled(side)
             | Self::Fault(side, _) => side.name(),
             Self::ReplicaLost => Side::Backend.name(),
-            Self::Excess(_) | Self::Idle | Self::Lifetime | Self::Drained => "gateway",
+            Self::Excess(_) | Self::Idle | Self::Lifetime | Self::Drained | Self::Ordered => {
+                "gateway"
+            }
         }
     }
 }
@@ -105,6 +110,7 @@ impl fmt::Display for Cause {
             Self::Idle => f.write_str("idle limit of the route"),
             Self::Lifetime => f.write_str("lifetime limit of the route"),
             Self::Drained => f.write_str("gateway drains"),
+            Self::Ordered => f.write_str("ended by an operator"),
         }
     }
 }

@@ -116,6 +116,7 @@ fn reason(cause: Cause) -> &'static str {
         Cause::Idle => "idle for too long",
         Cause::Lifetime => "lifetime reached",
         Cause::Drained => "gateway drains",
+        Cause::Ordered => "ended by an operator",
         Cause::Closed { .. } => "",
     }
 }

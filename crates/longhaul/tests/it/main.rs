@@ -20,6 +20,7 @@ mod attack;
 mod bodies;
 mod http;
 mod http2;
+mod http2_upstream;
 mod relay;
 
 // Who may come in.
@@ -36,6 +37,9 @@ mod tls;
 // Replicas and discovery.
 mod discovery;
 mod replicas;
+
+// What operators see and tell.
+mod admin;
 
 // The life of the process.
 mod cli;
