@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+pub use crate::durable::Counts as SessionCounts;
 use crate::readiness::Readiness;
 use crate::relay::control::{Control, Order};
 use crate::shared::Shared;
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub handshakes_failed: u64,
     /// One for each certificate, in the order of the config.
     pub certificates: Vec<CertificateSnapshot>,
+    /// Durable sessions.
+    pub sessions: SessionCounts,
     /// Since the start.
     pub uptime: Duration,
 }
@@ -131,6 +134,13 @@ pub struct ReplicaSnapshot {
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>, listeners: Vec<SocketAddr>, tasks: Tasks) -> Self {
         Self { shared, listeners: listeners.into(), tasks }
+    }
+
+    /// Asks the client of every durable session for another link, spread over `spread`, before the old
+    /// one goes: whoever is connected through something that will be restarted is moved off it. Says how
+    /// many were asked.
+    pub fn migrate_sessions(&self, spread: Duration) -> usize {
+        self.shared.sessions.migrate(spread)
     }
 
     /// Whether work is welcome, and why not.
@@ -233,6 +243,7 @@ impl Handle {
             handshakes: shared.telemetry.handshakes.load(Ordering::Relaxed),
             handshakes_failed: shared.telemetry.handshakes_failed.load(Ordering::Relaxed),
             certificates: shared.certificates.snapshot(),
+            sessions: shared.sessions.counts(),
             uptime: now - shared.started_at,
         }
     }

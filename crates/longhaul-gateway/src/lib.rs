@@ -16,6 +16,7 @@ mod connection;
 mod dial;
 mod discover;
 mod drain;
+mod durable;
 mod front;
 mod gateway;
 mod http;

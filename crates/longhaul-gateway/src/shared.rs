@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::admission::Admission;
 use crate::config::{Config, Route};
+use crate::durable::Sessions;
 use crate::front::Front;
 use crate::readiness::Readiness;
 use crate::registry::Registry;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     /// Every open raw TCP connection.
     pub(crate) streams: Registry,
     pub(crate) telemetry: Telemetry,
+    /// Every durable session.
+    pub(crate) sessions: Sessions,
     /// Who may come in.
     pub(crate) admission: Admission,
     /// One permit for each client connection that may be open.
@@ -119,6 +122,7 @@ impl Shared {
             registry: Registry::default(),
             streams: Registry::default(),
             telemetry: Telemetry::new(config.workers),
+            sessions: Sessions::new(&config.durable)?,
             admission: Admission::new(&config),
             config,
             upstreams,

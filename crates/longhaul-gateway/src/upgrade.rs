@@ -73,10 +73,10 @@ pub(crate) async fn offer(
     Ok(Response::from_parts(parts, Body::empty()))
 }
 
-type Answered = (Arc<Replica>, Held, Lease, Response<Incoming>);
+pub(crate) type Answered = (Arc<Replica>, Held, Lease, Response<Incoming>);
 
 /// Asks replicas in turn until one took the handshake; from then on it is this one or none.
-async fn ask(visit: &Visit<'_>, head: &Parts, dial: &mut Dial<'_>) -> Result<Answered, Failure> {
+pub(crate) async fn ask(visit: &Visit<'_>, head: &Parts, dial: &mut Dial<'_>) -> Result<Answered, Failure> {
     loop {
         let replica = dial.pick()?;
         let held = replica.hold(Work::WebSocket);
@@ -113,7 +113,7 @@ fn pass_on(
     answer
 }
 
-fn validate(head: &Parts, answer: &Response<Incoming>) -> Result<(), HandshakeFault> {
+pub(crate) fn validate(head: &Parts, answer: &Response<Incoming>) -> Result<(), HandshakeFault> {
     let (asked, answered) = (fields(&head.headers), fields(answer.headers()));
     let method = head.method.as_str().as_bytes();
     let offer = handshake::validate_request(method, asked.iter().copied())?;
@@ -185,7 +185,7 @@ pub(crate) fn client_leg(upgraded: Upgraded) -> ClientLeg {
     }
 }
 
-fn backend_leg(upgraded: Upgraded) -> Option<Leg<Transport>> {
+pub(crate) fn backend_leg(upgraded: Upgraded) -> Option<Leg<Transport>> {
     let parts = upgraded.downcast::<TokioIo<Transport>>().ok()?;
     Some(Leg { io: parts.io.into_inner(), read_ahead: parts.read_buf })
 }

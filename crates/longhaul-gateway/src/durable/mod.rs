@@ -15,4 +15,5 @@ mod token;
 mod wire;
 
 pub(crate) use open::{is_asked, offer, refuse};
-pub(crate) use sessions::{Counts, Sessions};
+pub use sessions::Counts;
+pub(crate) use sessions::Sessions;

@@ -24,6 +24,7 @@ use super::lobby::{self, Caller};
 use super::sessions::{Entry, Link, Mail};
 use crate::relay::control::{Control, Order};
 use crate::shared::Shared;
+use crate::telemetry::Card;
 
 /// Reads in a row before other tasks of the worker get their turn.
 const TURNS_MAX: usize = 32;
@@ -70,8 +71,10 @@ pub(super) fn open(link: Link, leg: Leg, caller: Box<Caller>, window: Window) {
     };
     let (now, key) = (Instant::now(), LinkKey(1));
     let replica = leg.replica().address();
-    let (sid, route) = (leg.sid.clone(), shared.config.routes[caller.route].name.clone());
-    info!(sid, route, %replica, client = %caller.client.address, "session opened");
+    let sid = leg.sid.clone();
+    let (route, client) = (shared.relay_policy(caller.route).route.clone(), caller.client.address);
+    info!(sid, route = &*route, %replica, %client, "session opened");
+    let card = Card::new(&shared.telemetry, route, client);
     let opening =
         Opening { sid: sid.clone(), link: key, window, protocol: leg.protocol.clone() };
     let policy = shared.relay_policy(caller.route).session.clone();
@@ -93,7 +96,7 @@ pub(super) fn open(link: Link, leg: Leg, caller: Box<Caller>, window: Window) {
         pings_missed_max: policy.pings_missed_max,
         mail,
         entry,
-        control: Arc::new(Control::new(replica)),
+        control: Arc::new(Control::new(replica, card)),
         bytes_noted: 0,
         keys: 1,
         migrate_at: None,
@@ -105,43 +108,36 @@ pub(super) fn open(link: Link, leg: Leg, caller: Box<Caller>, window: Window) {
     session.add_lane(key, link);
     // Ends with the session, whose deadlines bound it; a panic drops its links and its leg.
     tokio::spawn(async move {
-        let guard = Guard { shared: session.shared.clone(), sid: session.sid.clone(), ended: None };
+        let (shared, sid) = (session.shared.clone(), session.sid.clone());
+        let _guard = Guard { shared, sid };
         let slot = session.shared.registry.add(session.control.clone());
         if session.shared.readiness.is_draining() {
             session.control.order(Order::Drain);
         }
         let ended = poll_fn(|cx| session.poll(cx)).await;
         session.shared.registry.remove(slot);
-        info!(sid = guard.sid, code = %ended.code, delivered = ended.recv, "session closed");
-        drop(Guard { ended: Some(ended), ..guard.taken() });
+        let duration_s = session.control.card.opened_at.elapsed().as_secs_f64();
+        let (sid, code, links) = (&session.sid, ended.code, session.keys);
+        info!(sid, %code, links, delivered = ended.recv, duration_s, "session closed");
     });
 }
 
-/// Takes the session off the books, however its task ends.
+/// Takes the session off the books even if its task panics.
 struct Guard {
     shared: Arc<Shared>,
     sid: String,
-    ended: Option<Ended>,
-}
-
-impl Guard {
-    fn taken(mut self) -> Self {
-        let (shared, sid) = (self.shared.clone(), std::mem::take(&mut self.sid));
-        Self { shared, sid, ended: None }
-    }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if !self.sid.is_empty() {
-            self.shared.sessions.remove(&self.sid, self.ended, Instant::now());
-        }
+        self.shared.sessions.remove(&self.sid, None, Instant::now());
     }
 }
 
 impl Session {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.take_orders(cx);
+        self.part(cx, Instant::now());
         let mut deadline = None;
         for turn in 0..TURNS_MAX {
             let has_heard = self.read_links(cx) | self.read_leg(cx);
@@ -192,6 +188,7 @@ impl Session {
             }
             Some(Order::Drain) => self.owner.expire(now),
             Some(Order::ReplicaLost) => self.lose_leg(now),
+            Some(Order::Close) => self.owner.finish(CloseCode::GOING_AWAY, "", now),
             None => {}
         }
         while let Poll::Ready(Some(mail)) = self.mail.poll_recv(cx) {
@@ -212,7 +209,7 @@ impl Session {
                 match self.owner.poll() {
                     Output::Wait(deadline) => break Some(deadline),
                     Output::Ended(ended) => {
-                        self.ended = Some(ended);
+                        self.note_end(ended);
                         break Some(None);
                     }
                     output => {
@@ -253,6 +250,22 @@ impl Session {
             Output::Ended(_) | Output::Wait(_) => {}
         }
         0
+    }
+
+    /// From now on links that come late are told by the lobby; those that are here already, by the
+    /// machine.
+    fn note_end(&mut self, ended: Ended) {
+        if self.ended.is_none() {
+            self.ended = Some(ended);
+            let now = Instant::now();
+            self.shared.sessions.remove(&self.sid, Some(ended), now);
+            self.mail.close();
+            while let Ok(mail) = self.mail.try_recv() {
+                if let Mail::Link(arrival) = mail {
+                    self.attach(*arrival, now);
+                }
+            }
+        }
     }
 
     /// Writes what waits. Says whether a link that took nothing does again.

@@ -67,7 +67,7 @@ impl Seal for Sealer {
         plain.extend_from_slice(&(now_s() + self.life.as_secs()).to_be_bytes());
         match self.key.seal_in_place_append_tag(Aad::from(PURPOSE), &mut plain) {
             Ok(nonce) => {
-                let token = [&[KEY_ID], nonce.as_ref(), &plain].concat();
+                let token = [&[KEY_ID][..], nonce.as_ref(), &plain].concat();
                 URL_SAFE_NO_PAD.encode(token)
             }
             // Without random numbers there is no token; such a session ends with its link.

@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use longhaul_policy::redact;
+use longhaul_proto::durable::code;
 use tracing::{debug, info, warn};
 
 use super::answer::Refusal;
@@ -20,7 +21,7 @@ use crate::admission::{self, Entry};
 use crate::connection::{Connection, Security};
 use crate::shared::{OpenWork, Shared};
 use crate::telemetry::Answered;
-use crate::upgrade;
+use crate::{durable, upgrade};
 
 /// Answers one request. The answer is always one: what fails becomes an answer of the gateway's own.
 pub(crate) async fn answer(
@@ -118,12 +119,38 @@ async fn route(
     let answer = match admission::admit(&visit, connection, &mut head, is_upgrade) {
         Ok(Entry::Answered(answer)) => return Ok(answer),
         Ok(Entry::Admitted(pass)) if is_upgrade => {
-            upgrade::offer(&visit, connection, head, pass).await
+            if durable::is_asked(connection, &head.headers) {
+                durable::offer(&visit, connection, head, pass).map_err(Failure::from)
+            } else {
+                upgrade::offer(&visit, connection, head, pass).await
+            }
         }
         Ok(Entry::Admitted(_)) => forward::forward(&visit, &head, body).await,
-        Err(failure) => Err(failure),
+        Err(failure) => match refuse_session(connection, &mut head, &failure, is_upgrade) {
+            Some(answer) => Ok(answer),
+            None => Err(failure),
+        },
     };
     sharing.apply(answer)
+}
+
+/// Refuses a durable session in words that its client understands. Pages of foreign origins get no
+/// such courtesy.
+fn refuse_session(
+    connection: &Connection,
+    head: &mut http::request::Parts,
+    failure: &Failure,
+    is_upgrade: bool,
+) -> Option<Response<Body>> {
+    let is_foreign = matches!(failure.refusal, Refusal::OriginForbidden);
+    if !is_upgrade || is_foreign || !durable::is_asked(connection, &head.headers) {
+        return None;
+    }
+    let code = match failure.refusal.status().as_u16() {
+        401 | 403 => code::LOGIN_REFUSED,
+        _ => code::BUSY,
+    };
+    durable::refuse(connection, head, code)
 }
 
 /// Whether new work is welcome at all.

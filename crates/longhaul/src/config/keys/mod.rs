@@ -7,6 +7,7 @@
 
 mod admission;
 mod app;
+mod durable;
 mod listeners;
 mod process;
 mod routes;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 15] = [
+pub(super) static SECTIONS: [&Section; 16] = [
     &process::SERVER,
     &listeners::LISTENERS,
     &tls::CERTIFICATES,
@@ -30,6 +31,7 @@ pub(super) static SECTIONS: [&Section; 15] = [
     &admission::ADMISSION,
     &admission::CORS,
     &websocket::WEBSOCKET,
+    &durable::DURABLE,
     &process::TIMEOUTS,
     &process::LIMITS,
     &process::HEALTH,

@@ -5,6 +5,7 @@
 mod admin;
 mod admission;
 mod app;
+mod durable;
 mod health;
 mod listeners;
 mod process;
@@ -38,6 +39,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
     let log = app::log(&sections);
     let process = process::read(&sections);
     let upstreams = upstreams::read(&sections, app.is_some());
+    let durable = durable::read(&sections.one("durable"));
     let websocket = websocket::read(&sections.one("websocket"), &Default::default());
     let listeners = &process.listeners;
     let admission = admission::read(&sections.one("admission"), &Default::default());
@@ -69,6 +71,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         tcp_routes: routes.tcp,
         affinity_key: process.affinity_key,
         dns_servers: process.dns_servers,
+        durable,
     };
     let in_force = in_force::all(root);
     Some(Settings { gateway, app, log, admin: process.admin, in_force })
