@@ -9,11 +9,11 @@
 /// The machine behind a session, for those who bring their own sockets.
 pub use longhaul_proto::durable::client as machine;
 
-mod options;
 #[cfg(feature = "tokio")]
 mod drive;
 #[cfg(feature = "tokio")]
 mod link;
+mod options;
 #[cfg(feature = "tokio")]
 mod session;
 

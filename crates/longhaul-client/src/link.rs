@@ -64,7 +64,8 @@ async fn connect(target: &Target) -> io::Result<Box<dyn Io>> {
     if !target.is_tls {
         return Ok(Box::new(stream));
     }
-    let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    let name =
+        rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -1,7 +1,6 @@
 //! Opens the leg of a new session: one WebSocket to a replica, as a plain client would have it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -13,7 +12,7 @@ use super::lobby::Caller;
 use super::wire::Wire;
 use crate::dial::Dial;
 use crate::http::visit::Visit;
-use crate::upgrade;
+use crate::upgrade::{self, Opened};
 use crate::upstream::{Held, Replica};
 
 const SESSION: HeaderName = HeaderName::from_static("longhaul-session");
@@ -52,29 +51,27 @@ pub(super) async fn dial(caller: &Caller) -> Result<Leg, Undialled> {
     head.headers.insert(LEG, HeaderValue::from_static("1"));
     head.headers.insert(REASON, HeaderValue::from_static("new"));
     let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
-    let (replica, held, _lease, mut answer) = match upgrade::ask(&visit, &head, &mut dial).await {
-        Ok(answered) => answered,
+    let opened = match upgrade::open_leg(&visit, &head, &mut dial).await {
+        Ok(opened) => opened,
         Err(failure) => {
             let (cause, detail) = (failure.refusal.cause(), failure.detail);
-            warn!(route = visit.route().name, cause, error = detail, "no leg for a durable session");
+            warn!(
+                route = visit.route().name,
+                cause,
+                error = detail,
+                "no leg for a durable session"
+            );
             return Err(Undialled::Later);
         }
     };
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(refused(answer.status()));
-    }
-    if let Err(fault) = upgrade::validate(&head, &answer) {
-        replica.note_failure(Instant::now());
-        warn!(replica = %replica.address(), error = %fault, "no leg for a durable session");
-        return Err(Undialled::Later);
-    }
-    replica.note_success(Instant::now());
-    let chosen = answer.headers().get(SEC_WEBSOCKET_PROTOCOL);
+    let (answer, leg, held) = match opened {
+        Opened::Leg(answer, leg, held) => (answer, leg, held),
+        Opened::Refused(status) => return Err(refused(status)),
+    };
+    let chosen = answer.headers.get(SEC_WEBSOCKET_PROTOCOL);
     let protocol = chosen.and_then(|name| name.to_str().ok()).map(str::to_owned);
-    let upgraded = hyper::upgrade::on(&mut answer).await.map_err(|_| Undialled::Later)?;
-    let leg = upgrade::backend_leg(upgraded).ok_or(Undialled::Later)?;
     let sizes = caller.connection.worker.shared.sessions.policy.sizes;
-    let wire = Wire::leg(leg.io, leg.read_ahead, sizes.message_bytes_max);
+    let wire = Wire::leg(leg, sizes.message_bytes_max);
     Ok(Leg { wire, held, sid, protocol })
 }
 

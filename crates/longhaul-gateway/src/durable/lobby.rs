@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use longhaul_policy::forwarded::Client;
 use longhaul_proto::durable::{CONTROL_BYTES_MAX, Control, Form, Head, Item, Reset, Speaker, code};
 use longhaul_proto::websocket::CloseCode;
 use longhaul_proto::websocket::messages::Event;
-use http::request::Parts;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -22,7 +22,7 @@ use crate::admission::Pass;
 use crate::connection::Connection;
 use crate::http::http2::OpenStream;
 use crate::relay::stream::with_scratch;
-use crate::upgrade::client_leg;
+use crate::upgrade::{ClientLeg, client_leg};
 
 /// How long the first message may take.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
@@ -31,14 +31,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// When a client that finds no room shall come back, on average.
 const RETRY: Duration = Duration::from_millis(2_500);
 
-/// A client's connection before it is free of HTTP.
-pub(super) struct Door {
-    pub(super) upgrade: OnUpgrade,
-    pub(super) stream: Option<OpenStream>,
-    pub(super) pass: Option<Box<Pass>>,
-}
-
-/// Who stands at it.
+/// Who asks for a session.
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) connection: Connection,
@@ -50,30 +43,55 @@ pub(super) struct Caller {
     pub(super) subject: [u8; 32],
 }
 
-/// Waits for the connection, then for its first message.
-pub(super) async fn enter(door: Door, caller: Box<Caller>) {
-    let Some(link) = take(door, &caller.connection).await else { return };
-    receive(link, caller, true).await;
+/// What waits for a client behind its 101.
+#[derive(Debug)]
+pub(crate) struct Reception {
+    connection: Connection,
+    stream: Option<OpenStream>,
+    pass: Option<Box<Pass>>,
+    /// Who it is, or why it is turned away.
+    caller: Result<Box<Caller>, CloseCode>,
 }
 
-/// Closes a client's connection with this code as soon as it is open.
-pub(super) async fn turn_away(door: Door, connection: Connection, code: CloseCode) {
-    if let Some(link) = take(door, &connection).await {
-        if code == code::BUSY {
-            later(link, RETRY.mul_f64(0.5 + fastrand::f64())).await;
-        } else {
-            close(link, code).await;
+impl Reception {
+    pub(super) fn of(
+        caller: Box<Caller>,
+        stream: Option<OpenStream>,
+        pass: Option<Box<Pass>>,
+    ) -> Self {
+        Self { connection: caller.connection.clone(), stream, pass, caller: Ok(caller) }
+    }
+
+    pub(super) fn turning_away(
+        connection: Connection,
+        stream: Option<OpenStream>,
+        code: CloseCode,
+    ) -> Self {
+        Self { connection, stream, pass: None, caller: Err(code) }
+    }
+
+    /// Receives a client once the library has answered it.
+    pub(crate) async fn receive_behind(self, client: OnUpgrade) {
+        if let Ok(Ok(client)) = timeout(FIRST_MESSAGE, client).await {
+            self.receive(client_leg(client)).await;
         }
     }
-}
 
-async fn take(door: Door, connection: &Connection) -> Option<Link> {
-    let upgraded = timeout(FIRST_MESSAGE, door.upgrade).await.ok()?.ok()?;
-    let sizes = connection.worker.shared.sessions.policy.sizes;
-    // The largest a link may carry: control, or a chunk behind the longest head.
-    let bytes_max = CONTROL_BYTES_MAX.max(sizes.chunk_bytes_max + 32);
-    let wire = Wire::link(client_leg(upgraded), bytes_max);
-    Some(Link { wire, connection: connection.clone(), _stream: door.stream, _pass: door.pass })
+    /// Receives a client: reads its first message, or turns it away. Ends by its deadlines, or when a
+    /// session's task has the link.
+    pub(crate) async fn receive(self, leg: ClientLeg) {
+        let Self { connection, stream, pass, caller } = self;
+        let sizes = connection.worker.shared.sessions.policy.sizes;
+        // The largest a link may carry: control, or a chunk behind the longest head.
+        let bytes_max = CONTROL_BYTES_MAX.max(sizes.chunk_bytes_max + 32);
+        let wire = Wire::link(leg, bytes_max);
+        let link = Link { wire, connection, _stream: stream, _pass: pass };
+        match caller {
+            Ok(caller) => receive(link, caller, true).await,
+            Err(code::BUSY) => later(link, RETRY.mul_f64(0.5 + fastrand::f64())).await,
+            Err(code) => close(link, code).await,
+        }
+    }
 }
 
 /// Reads the first message, or the `hello` behind a reset, and does what it asks for. Boxed, since a

@@ -4,8 +4,8 @@
 //! [`session`] owns the leg to the replica, the links, and the machine of `longhaul-proto` that decides.
 //! A link that resumes is handed to the task of its session, whichever worker took it.
 
-mod lobby;
 mod leg;
+mod lobby;
 mod open;
 mod outq;
 mod pace;
@@ -14,6 +14,7 @@ mod sessions;
 mod token;
 mod wire;
 
+pub(crate) use lobby::Reception;
 pub(crate) use open::{is_asked, offer, refuse};
 pub use sessions::Counts;
 pub(crate) use sessions::Sessions;

@@ -75,8 +75,7 @@ pub(super) fn open(link: Link, leg: Leg, caller: Box<Caller>, window: Window) {
     let (route, client) = (shared.relay_policy(caller.route).route.clone(), caller.client.address);
     info!(sid, route = &*route, %replica, %client, "session opened");
     let card = Card::new(&shared.telemetry, route, client);
-    let opening =
-        Opening { sid: sid.clone(), link: key, window, protocol: leg.protocol.clone() };
+    let opening = Opening { sid: sid.clone(), link: key, window, protocol: leg.protocol.clone() };
     let policy = shared.relay_policy(caller.route).session.clone();
     let mut session = Session {
         owner: Owner::open(

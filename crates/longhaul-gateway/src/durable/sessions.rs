@@ -230,10 +230,13 @@ impl Sessions {
                 (None, None) => return Err((link, caller, unknown)),
             }
         };
-        if aws_lc_rs::constant_time::verify_slices_are_equal(&entry.subject, &caller.subject).is_err() {
+        if aws_lc_rs::constant_time::verify_slices_are_equal(&entry.subject, &caller.subject)
+            .is_err()
+        {
             return Err((link, caller, Astray::Foreign));
         }
-        let paced = self.resumes.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now());
+        let paced =
+            self.resumes.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now());
         if let Err(wait) = paced {
             self.counters.deferred.fetch_add(1, Ordering::Relaxed);
             return Err((link, caller, Astray::Later(wait)));
@@ -272,7 +275,8 @@ impl Sessions {
             let table = self.lock();
             let detached =
                 table.live.values().filter(|entry| entry.is_detached.load(Ordering::Relaxed));
-            if let Some(largest) = detached.max_by_key(|entry| entry.bytes.load(Ordering::Relaxed)) {
+            if let Some(largest) = detached.max_by_key(|entry| entry.bytes.load(Ordering::Relaxed))
+            {
                 // A full mailbox has more urgent news.
                 let _ = largest.mail.try_send(Mail::Expire);
             }

@@ -15,6 +15,7 @@ use longhaul_proto::websocket::{CloseCode, Opcode, Role, mask};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::outq;
+use crate::relay::Leg;
 use crate::relay::stream::with_scratch;
 use crate::transport::Transport;
 use crate::upgrade::ClientLeg;
@@ -63,16 +64,21 @@ pub(super) enum Read {
 impl Wire {
     /// The gateway's end of a link; the peer's frames are a client's.
     pub(super) fn link(leg: ClientLeg, message_bytes_max: usize) -> Self {
-        let (io, read_ahead) = match leg {
-            ClientLeg::Socket(leg) => (Io::Socket(leg.io), leg.read_ahead),
-            ClientLeg::Stream(leg) => (Io::Stream(leg.io), leg.read_ahead),
+        let (io, greeting, read_ahead) = match leg {
+            ClientLeg::Socket(leg) => (Io::Socket(leg.io), leg.greeting, leg.read_ahead),
+            ClientLeg::Stream(leg) => (Io::Stream(leg.io), leg.greeting, leg.read_ahead),
         };
-        Self::new(io, read_ahead, Role::Server, message_bytes_max)
+        let mut wire = Self::new(io, read_ahead, Role::Server, message_bytes_max);
+        if !greeting.is_empty() {
+            wire.queued_bytes = greeting.len();
+            wire.queue.push_back(greeting);
+        }
+        wire
     }
 
     /// The gateway's end of a leg; the peer's frames are a server's.
-    pub(super) fn leg(io: Transport, read_ahead: Bytes, message_bytes_max: usize) -> Self {
-        Self::new(Io::Socket(io), read_ahead, Role::Client, message_bytes_max)
+    pub(super) fn leg(leg: Leg<Transport>, message_bytes_max: usize) -> Self {
+        Self::new(Io::Socket(leg.io), leg.read_ahead, Role::Client, message_bytes_max)
     }
 
     fn new(io: Io, read_ahead: Bytes, role: Role, message_bytes_max: usize) -> Self {

@@ -38,7 +38,7 @@ const REFUSALS_MAX: u32 = 4;
 pub(crate) async fn forward(
     visit: &Visit<'_>,
     head: &Parts,
-    body: Incoming,
+    body: Option<Incoming>,
 ) -> Result<Response<Body>, Failure> {
     let mut forwarding = Forwarding::new(visit, head, body);
     let mut dial = Dial::new(visit.upstream(), Some(head), visit.client.address, visit.ends);
@@ -73,13 +73,14 @@ struct Forwarding<'a> {
 }
 
 impl<'a> Forwarding<'a> {
-    fn new(visit: &'a Visit<'a>, head: &'a Parts, body: Incoming) -> Self {
+    fn new(visit: &'a Visit<'a>, head: &'a Parts, body: Option<Incoming>) -> Self {
         let progress = Arc::new(Progress::default());
         let gate = expects_continue(&head.headers).then(Arc::<Gate>::default);
-        let has_body = !body.is_end_stream();
+        let body = body.filter(|body| !body.is_end_stream());
+        let has_body = body.is_some();
         let recall = (has_body && visit.upstream().config().http2.is_some()).then(Arc::default);
         let mut upload = Upload::empty();
-        if has_body {
+        if let Some(body) = body {
             upload = Upload::new(body, progress.clone(), gate.clone());
             if head.version == Version::HTTP_2 {
                 upload = upload.with_patience(visit.worker.shared.config.timeouts.body_stall);

@@ -100,7 +100,8 @@ fn talk(
         for _ in 0..64 {
             match socket.read() {
                 Ok(message) if message.is_text() => {
-                    let is_next = message.to_text().unwrap().starts_with(&format!("up {expected} "));
+                    let is_next =
+                        message.to_text().unwrap().starts_with(&format!("up {expected} "));
                     wrong.fetch_add(usize::from(!is_next), Ordering::Relaxed);
                     received.fetch_add(1, Ordering::Relaxed);
                     expected += 1;
@@ -209,13 +210,14 @@ fn choosing_replica() -> SocketAddr {
         for stream in listener.incoming().flatten() {
             std::thread::spawn(move || {
                 let mut offered = String::new();
-                let socket = accept_hdr(stream, |asked: &server::Request, mut answer: server::Response| {
-                    let list = asked.headers().get("sec-websocket-protocol").unwrap();
-                    offered = list.to_str().unwrap().to_owned();
-                    let first = offered.split(',').next().unwrap().parse().unwrap();
-                    answer.headers_mut().insert("sec-websocket-protocol", first);
-                    Ok(answer)
-                });
+                let socket =
+                    accept_hdr(stream, |asked: &server::Request, mut answer: server::Response| {
+                        let list = asked.headers().get("sec-websocket-protocol").unwrap();
+                        offered = list.to_str().unwrap().to_owned();
+                        let first = offered.split(',').next().unwrap().parse().unwrap();
+                        answer.headers_mut().insert("sec-websocket-protocol", first);
+                        Ok(answer)
+                    });
                 let mut socket = socket.ok()?;
                 socket.send(format!("offered: {offered}").into()).ok()?;
                 while socket.read().is_ok() {}
@@ -230,7 +232,10 @@ fn choosing_replica() -> SocketAddr {
 fn durable_link(gateway: &Gateway) -> Raw {
     let fields = "Sec-WebSocket-Protocol: longhaul.v1\r\n";
     let (link, answer) = frames::try_open(gateway.listeners[0], "/ws", fields).unwrap();
-    assert_eq!((answer.status, answer.header("sec-websocket-protocol")), (101, Some("longhaul.v1")));
+    assert_eq!(
+        (answer.status, answer.header("sec-websocket-protocol")),
+        (101, Some("longhaul.v1"))
+    );
     link
 }
 
@@ -336,7 +341,10 @@ fn a_client_that_stays_away_is_given_up_and_its_replica_told() {
     });
     let mut late = durable_link(&gateway);
     let token = field(&welcome, "token");
-    say(&mut late, &format!(r#"{{"t":"resume","v":1,"token":"{token}","link":2,"recv":0,"lo":1,"hi":1}}"#));
+    say(
+        &mut late,
+        &format!(r#"{{"t":"resume","v":1,"token":"{token}","link":2,"recv":0,"lo":1,"hi":1}}"#),
+    );
     assert_eq!(hear(&mut late), r#"{"t":"reset","code":4905,"recv":1}"#);
 }
 
@@ -353,7 +361,9 @@ fn a_link_is_replaced_before_it_is_too_old_and_nobody_notices() {
             session.send(Message::Text(count.to_string())).await.unwrap();
             loop {
                 match next(&mut session).await {
-                    Event::Message(Message::Text(text)) => break assert_eq!(text, count.to_string()),
+                    Event::Message(Message::Text(text)) => {
+                        break assert_eq!(text, count.to_string());
+                    }
                     Event::Opened { .. } => {}
                     // Make before break: the application hears of no interruption.
                     other => panic!("{other:?}"),

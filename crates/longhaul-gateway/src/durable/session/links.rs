@@ -76,16 +76,11 @@ impl Session {
         has_heard
     }
 
-    fn read_link(
-        &mut self,
-        cx: &mut Context<'_>,
-        at: usize,
-        key: LinkKey,
-        now: Instant,
-    ) -> bool {
+    fn read_link(&mut self, cx: &mut Context<'_>, at: usize, key: LinkKey, now: Instant) -> bool {
         for taken in 0..MESSAGES_MAX {
             let wire = &mut self.links[at].link.wire;
-            let Poll::Ready(read) = with_scratch(READ_BYTES, |scratch| wire.poll_event(cx, scratch))
+            let Poll::Ready(read) =
+                with_scratch(READ_BYTES, |scratch| wire.poll_event(cx, scratch))
             else {
                 return taken > 0;
             };

@@ -38,7 +38,8 @@ impl Session {
                 return taken > 0;
             }
             let wire = &mut leg.wire;
-            let Poll::Ready(read) = with_scratch(READ_BYTES, |scratch| wire.poll_event(cx, scratch))
+            let Poll::Ready(read) =
+                with_scratch(READ_BYTES, |scratch| wire.poll_event(cx, scratch))
             else {
                 return taken > 0;
             };

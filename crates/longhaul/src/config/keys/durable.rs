@@ -129,4 +129,3 @@ pub(super) static DURABLE: Section = Section {
     ],
     children: &[],
 };
-
