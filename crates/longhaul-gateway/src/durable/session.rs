@@ -136,7 +136,6 @@ impl Drop for Guard {
 impl Session {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.take_orders(cx);
-        self.part(cx, Instant::now());
         let mut deadline = None;
         for turn in 0..TURNS_MAX {
             let has_heard = self.read_links(cx) | self.read_leg(cx);
@@ -149,8 +148,10 @@ impl Session {
                 cx.waker().wake_by_ref();
             }
         }
-        self.keep_books();
         loop {
+            // Whoever was just seen off gets its words now.
+            self.part(cx, Instant::now());
+            self.keep_books();
             if let Some(ended) = self.ended
                 && self.leg.is_none()
                 && self.parting.is_empty()
@@ -159,7 +160,9 @@ impl Session {
             }
             let Some(at) = self.next_look(deadline) else { return Poll::Pending };
             let at = tokio::time::Instant::from_std(at);
-            if self.timer.deadline() != at {
+            // A deadline that moved later is left alone: the timer fires early once, and only then is it
+            // set anew. So nothing is re-armed per message.
+            if self.timer.deadline() > at || self.timer.is_elapsed() {
                 self.timer.as_mut().reset(at);
             }
             if self.timer.as_mut().poll(cx).is_pending() {
@@ -168,14 +171,12 @@ impl Session {
             let now = Instant::now();
             self.owner.deadline_reached(now);
             self.watch_leg(now);
-            self.part(cx, now);
             if self.migrate_at.is_some_and(|at| at <= now) {
                 self.migrate_at = None;
                 self.owner.migrate(Duration::ZERO, now);
             }
             self.note_confirmed();
             deadline = self.settle(cx);
-            self.keep_books();
         }
     }
 
