@@ -17,6 +17,7 @@ mod health;
 mod metrics;
 pub mod openapi;
 mod server;
+mod sessions;
 mod settings;
 mod status;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::{api, connections, dashboard, metrics, settings, status, upstreams};
+use crate::{api, connections, dashboard, metrics, sessions, settings, status, upstreams};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -25,6 +25,8 @@ use crate::{api, connections, dashboard, metrics, settings, status, upstreams};
         connections::one,
         connections::close,
         connections::ends,
+        sessions::show,
+        sessions::migrate,
         upstreams::routes,
         upstreams::upstreams,
         settings::config,

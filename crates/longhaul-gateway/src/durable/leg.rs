@@ -70,7 +70,7 @@ pub(super) async fn dial(caller: &Caller) -> Result<Leg, Undialled> {
     };
     let chosen = answer.headers.get(SEC_WEBSOCKET_PROTOCOL);
     let protocol = chosen.and_then(|name| name.to_str().ok()).map(str::to_owned);
-    let sizes = caller.connection.worker.shared.sessions.policy.sizes;
+    let sizes = caller.connection.shared.sessions.policy.sizes;
     let wire = Wire::leg(leg, sizes.message_bytes_max);
     Ok(Leg { wire, held, sid, protocol })
 }

@@ -81,11 +81,12 @@ impl Reception {
     /// session's task has the link.
     pub(crate) async fn receive(self, leg: ClientLeg) {
         let Self { connection, stream, pass, caller } = self;
-        let sizes = connection.worker.shared.sessions.policy.sizes;
+        let sizes = connection.shared.sessions.policy.sizes;
         // The largest a link may carry: control, or a chunk behind the longest head.
         let bytes_max = CONTROL_BYTES_MAX.max(sizes.chunk_bytes_max + 32);
         let wire = Wire::link(leg, bytes_max);
-        let link = Link { wire, connection, _stream: stream, _pass: pass };
+        let (peer, place) = (connection.peer, connection.place.clone());
+        let link = Link { wire, peer, _place: place, _stream: stream, _pass: pass };
         match caller {
             Ok(caller) => receive(link, caller, true).await,
             Err(code::BUSY) => later(link, RETRY.mul_f64(0.5 + fastrand::f64())).await,
@@ -111,8 +112,8 @@ pub(super) fn receive(
         match control {
             Control::Hello { win, .. } => greet(link, caller, win.into()).await,
             Control::Resume(resume) if is_first => {
-                let shared = caller.connection.worker.shared.clone();
-                match shared.sessions.bring(link, caller, resume) {
+                let sessions = caller.connection.shared.sessions.clone();
+                match sessions.bring(link, caller, resume) {
                     Ok(()) => {}
                     Err((link, caller, Astray::Reset(reset))) => {
                         say_reset(link, caller, reset).await;
@@ -128,7 +129,7 @@ pub(super) fn receive(
 
 /// Tells a link that its session is over. It may ask for a new one.
 pub(super) async fn say_reset(mut link: Link, caller: Box<Caller>, reset: Reset) {
-    caller.connection.worker.shared.sessions.counters.resets.fetch_add(1, Ordering::Relaxed);
+    caller.connection.shared.sessions.counters.resets.fetch_add(1, Ordering::Relaxed);
     say(&mut link.wire, &Control::Reset(reset));
     receive(link, caller, false).await;
 }
@@ -183,7 +184,7 @@ pub(super) async fn later(mut link: Link, wait: Duration) {
 
 /// Closes a link and waits until its client has, so that nothing takes the code away from it.
 pub(super) async fn close(mut link: Link, code: CloseCode) {
-    debug!(peer = %link.connection.peer, %code, "link closed");
+    debug!(peer = %link.peer, %code, "link closed");
     link.wire.close(Some(code), "");
     let _ = timeout(FAREWELL, poll_fn(|cx| link.wire.poll_parting(cx))).await;
 }

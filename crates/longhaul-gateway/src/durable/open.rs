@@ -18,8 +18,7 @@ use crate::upgrade::{Offered, Switch};
 
 /// Whether a handshake offers the subprotocol, and this gateway serves durable sessions.
 pub(crate) fn is_asked(connection: &Connection, headers: &HeaderMap) -> bool {
-    connection.worker.shared.sessions.config.is_enabled
-        && names(headers).any(|name| name == SUBPROTOCOL)
+    connection.shared.sessions.config.is_enabled && names(headers).any(|name| name == SUBPROTOCOL)
 }
 
 /// Answers 101, and lets the lobby find out what the client wants. The replica is dialled only then.
@@ -33,7 +32,7 @@ pub(crate) fn offer(
     let answer = accept(&head)?;
     let stream = head.extensions.remove::<OpenStream>();
     strip(&mut head.headers);
-    let subject = connection.worker.shared.sessions.subject(&head.headers);
+    let subject = connection.shared.sessions.subject(&head.headers);
     let (route, client) = (visit.route, visit.client);
     let caller = Caller { connection: connection.clone(), head, route, client, subject };
     Some(offered(answer, Reception::of(Box::new(caller), stream, pass)))

@@ -21,9 +21,9 @@ use tracing::info;
 use self::links::{Lane, Parting};
 use super::leg::Leg;
 use super::lobby::{self, Caller};
-use super::sessions::{Entry, Link, Mail};
+use super::sessions::{Entry, Link, Mail, Sessions};
+use crate::registry::Registry;
 use crate::relay::control::{Control, Order};
-use crate::shared::Shared;
 use crate::telemetry::Card;
 
 /// Reads in a row before other tasks of the worker get their turn.
@@ -37,7 +37,8 @@ const TIGHT_TICK: Duration = Duration::from_secs(1);
 
 /// One session.
 struct Session {
-    shared: Arc<Shared>,
+    sessions: Arc<Sessions>,
+    registry: Arc<Registry>,
     sid: String,
     owner: Owner,
     links: Vec<Lane>,
@@ -63,7 +64,7 @@ struct Session {
 
 /// Opens a session on this leg for a client that asked for one, in a task of its own.
 pub(super) fn open(link: Link, leg: Leg, caller: Box<Caller>, window: Window) {
-    let shared = caller.connection.worker.shared.clone();
+    let shared = &caller.connection.shared;
     let Some((entry, mail)) = shared.sessions.add(&leg.sid, caller.subject) else {
         // Ends by its deadlines.
         tokio::spawn(lobby::later(link, Duration::from_secs(5)));
@@ -102,19 +103,21 @@ pub(super) fn open(link: Link, leg: Leg, caller: Box<Caller>, window: Window) {
         timer: Box::pin(sleep_until(now.into())),
         ended: None,
         sid,
-        shared,
+        sessions: shared.sessions.clone(),
+        registry: shared.registry.clone(),
     };
+    let slot = session.registry.add(session.control.clone());
+    if shared.readiness.is_draining() {
+        // It came between the last look at readiness and the list of those to be told.
+        session.control.order(Order::Drain);
+    }
     session.add_lane(key, link);
     // Ends with the session, whose deadlines bound it; a panic drops its links and its leg.
     tokio::spawn(async move {
-        let (shared, sid) = (session.shared.clone(), session.sid.clone());
-        let _guard = Guard { shared, sid };
-        let slot = session.shared.registry.add(session.control.clone());
-        if session.shared.readiness.is_draining() {
-            session.control.order(Order::Drain);
-        }
+        let (sessions, sid) = (session.sessions.clone(), session.sid.clone());
+        let _guard = Guard { sessions, sid };
         let ended = poll_fn(|cx| session.poll(cx)).await;
-        session.shared.registry.remove(slot);
+        session.registry.remove(slot);
         let duration_s = session.control.card.opened_at.elapsed().as_secs_f64();
         let (sid, code, links) = (&session.sid, ended.code, session.keys);
         info!(sid, %code, links, delivered = ended.recv, duration_s, "session closed");
@@ -123,13 +126,13 @@ pub(super) fn open(link: Link, leg: Leg, caller: Box<Caller>, window: Window) {
 
 /// Takes the session off the books even if its task panics.
 struct Guard {
-    shared: Arc<Shared>,
+    sessions: Arc<Sessions>,
     sid: String,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.shared.sessions.remove(&self.sid, None, Instant::now());
+        self.sessions.remove(&self.sid, None, Instant::now());
     }
 }
 
@@ -258,7 +261,7 @@ impl Session {
         if self.ended.is_none() {
             self.ended = Some(ended);
             let now = Instant::now();
-            self.shared.sessions.remove(&self.sid, Some(ended), now);
+            self.sessions.remove(&self.sid, Some(ended), now);
             self.mail.close();
             while let Ok(mail) = self.mail.try_recv() {
                 if let Mail::Link(arrival) = mail {
@@ -296,7 +299,7 @@ impl Session {
         let bytes = self.owner.bytes();
         if bytes != self.bytes_noted {
             self.bytes_noted = bytes;
-            self.shared.sessions.note_bytes(&self.entry, bytes);
+            self.sessions.note_bytes(&self.entry, bytes);
         }
         let is_detached = !self.owner.is_attached();
         self.entry.is_detached.store(is_detached, Ordering::Relaxed);

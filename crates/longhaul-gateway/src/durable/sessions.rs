@@ -2,6 +2,7 @@
 //! how much all of them hold. Touched when links come and go, not per message.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,8 +17,8 @@ use super::pace::Pace;
 use super::token::Sealer;
 use super::wire::Wire;
 use crate::config::DurableConfig;
-use crate::connection::Connection;
 use crate::http::http2::OpenStream;
+use crate::places::Place;
 
 /// What waits for a session's task: links, mostly none. A session that cannot take so many at once is
 /// being played with.
@@ -113,7 +114,8 @@ pub(super) struct Arrival {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) wire: Wire,
-    pub(super) connection: Connection,
+    pub(super) peer: SocketAddr,
+    pub(super) _place: Arc<Place>,
     pub(super) _stream: Option<OpenStream>,
     pub(super) _pass: Option<Box<crate::admission::Pass>>,
 }

@@ -39,11 +39,13 @@ mod tcp;
 mod tls;
 
 // Replicas and discovery.
+mod balancing;
 mod discovery;
 mod replicas;
 
 // What operators see and tell.
 mod admin;
+mod alerts;
 
 // The life of the process.
 mod cli;
@@ -52,3 +54,4 @@ mod leak;
 mod limits;
 mod logs;
 mod parent;
+mod reload;

@@ -39,7 +39,7 @@ pub(super) struct Parting {
 impl Session {
     pub(super) fn add_lane(&mut self, key: LinkKey, link: Link) {
         // ±10 %, so that those that came together do not leave together.
-        let life = self.shared.sessions.config.link_lifetime;
+        let life = self.sessions.config.link_lifetime;
         let life = life.map(|life| life.mul_f64(0.9 + 0.2 * fastrand::f64()));
         self.migrate_at = life.map(|life| Instant::now() + life);
         self.links.push(Lane { key, link, is_blocked: false });
@@ -52,8 +52,8 @@ impl Session {
         let key = LinkKey(self.keys);
         match self.owner.resume(key, generation, &resume, now) {
             Ok(()) => {
-                self.shared.sessions.counters.resumed.fetch_add(1, Ordering::Relaxed);
-                debug!(sid = self.sid, link = resume.link, peer = %link.connection.peer, "session resumed");
+                self.sessions.counters.resumed.fetch_add(1, Ordering::Relaxed);
+                debug!(sid = self.sid, link = resume.link, peer = %link.peer, "session resumed");
                 self.add_lane(key, link);
             }
             // Both end by their deadlines.

@@ -22,7 +22,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 impl Session {
     /// Whether the node has no room for more from this leg, since no link takes it.
     pub(super) fn must_not_take_more(&self) -> bool {
-        !self.owner.is_attached() && self.shared.sessions.is_tight()
+        !self.owner.is_attached() && self.sessions.is_tight()
     }
 
     /// Reads the leg, if the machine wants to hear it. Says whether it had something.

@@ -74,7 +74,8 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         durable,
     };
     let in_force = in_force::all(root);
-    Some(Settings { gateway, app, log, admin: process.admin, in_force })
+    let config_watch = process.config_watch;
+    Some(Settings { gateway, app, log, config_watch, admin: process.admin, in_force })
 }
 
 /// The sections of one file.
