@@ -65,7 +65,7 @@ pub(super) async fn dial(caller: &Caller) -> Result<Leg, Undialled> {
         }
     };
     let (answer, leg, held) = match opened {
-        Opened::Leg(answer, leg, held) => (answer, leg, held),
+        Opened::Leg(leg) => *leg,
         Opened::Refused(status) => return Err(refused(status)),
     };
     let chosen = answer.headers.get(SEC_WEBSOCKET_PROTOCOL);

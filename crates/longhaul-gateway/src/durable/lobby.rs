@@ -113,13 +113,11 @@ pub(super) fn receive(
             Control::Hello { win, .. } => greet(link, caller, win.into()).await,
             Control::Resume(resume) if is_first => {
                 let sessions = caller.connection.shared.sessions.clone();
-                match sessions.bring(link, caller, resume) {
-                    Ok(()) => {}
-                    Err((link, caller, Astray::Reset(reset))) => {
-                        say_reset(link, caller, reset).await;
-                    }
-                    Err((link, _, Astray::Foreign)) => close(link, code::LOGIN_REFUSED).await,
-                    Err((link, _, Astray::Later(wait))) => later(link, wait).await,
+                let Err(stray) = sessions.bring(link, caller, resume) else { return };
+                match *stray {
+                    (link, caller, Astray::Reset(reset)) => say_reset(link, caller, reset).await,
+                    (link, _, Astray::Foreign) => close(link, code::LOGIN_REFUSED).await,
+                    (link, _, Astray::Later(wait)) => later(link, wait).await,
                 }
             }
             _ => close(link, code::FAULT).await,

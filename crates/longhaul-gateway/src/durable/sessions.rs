@@ -131,6 +131,9 @@ pub(super) enum Astray {
     Later(Duration),
 }
 
+/// A link that is given back, with who it is and why.
+pub(super) type Stray = Box<(Link, Box<Caller>, Astray)>;
+
 impl Sessions {
     /// # Errors
     /// When the system has no random numbers for keys.
@@ -219,29 +222,29 @@ impl Sessions {
         link: Link,
         caller: Box<Caller>,
         resume: Resume,
-    ) -> Result<(), (Link, Box<Caller>, Astray)> {
+    ) -> Result<(), Stray> {
         let unknown = Astray::Reset(Reset { code: code::UNKNOWN.0, recv: None });
         let Some(shown) = self.sealer.open(&resume.token) else {
-            return Err((link, caller, unknown));
+            return Err(Box::new((link, caller, unknown)));
         };
         let entry = {
             let table = self.lock();
             match (table.live.get(&shown.sid), table.ended.get(&shown.sid)) {
                 (Some(entry), _) => entry.clone(),
-                (None, Some(reset)) => return Err((link, caller, Astray::Reset(*reset))),
-                (None, None) => return Err((link, caller, unknown)),
+                (None, Some(reset)) => return Err(Box::new((link, caller, Astray::Reset(*reset)))),
+                (None, None) => return Err(Box::new((link, caller, unknown))),
             }
         };
         if aws_lc_rs::constant_time::verify_slices_are_equal(&entry.subject, &caller.subject)
             .is_err()
         {
-            return Err((link, caller, Astray::Foreign));
+            return Err(Box::new((link, caller, Astray::Foreign)));
         }
         let paced =
             self.resumes.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now());
         if let Err(wait) = paced {
             self.counters.deferred.fetch_add(1, Ordering::Relaxed);
-            return Err((link, caller, Astray::Later(wait)));
+            return Err(Box::new((link, caller, Astray::Later(wait))));
         }
         let generation = shown.generation;
         let arrival = Arrival { link, caller, generation, resume };
@@ -317,9 +320,9 @@ impl Sessions {
     }
 }
 
-fn taken_back(mail: Mail, astray: Astray) -> (Link, Box<Caller>, Astray) {
+fn taken_back(mail: Mail, astray: Astray) -> Stray {
     match mail {
-        Mail::Link(arrival) => (arrival.link, arrival.caller, astray),
+        Mail::Link(arrival) => Box::new((arrival.link, arrival.caller, astray)),
         Mail::Migrate(_) | Mail::Expire => unreachable!("a link was sent"),
     }
 }

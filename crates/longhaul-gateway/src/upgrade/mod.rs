@@ -104,7 +104,7 @@ pub(crate) async fn offer(
 /// What came of asking for a leg alone.
 pub(crate) enum Opened {
     /// A replica agreed.
-    Leg(response::Parts, Leg<Transport>, Held),
+    Leg(Box<(response::Parts, Leg<Transport>, Held)>),
     /// It did not; its answer had this status.
     Refused(StatusCode),
 }
@@ -135,7 +135,7 @@ pub(crate) async fn open_leg(
     }
     replica.note_success(Instant::now());
     match backend.leg().await {
-        Ok(leg) => Ok(Opened::Leg(answer, leg, held)),
+        Ok(leg) => Ok(Opened::Leg(Box::new((answer, leg, held)))),
         Err(error) => Err(Refusal::HandshakeInvalid.of(replica.address(), error)),
     }
 }

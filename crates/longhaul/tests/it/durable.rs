@@ -9,9 +9,11 @@ use longhaul_client::machine::Reconnect;
 use longhaul_client::{Event, Message, Options, Session, connect};
 use tungstenite::{accept_hdr, handshake::server};
 
+use crate::support::admin::{Admin, TOKEN};
 use crate::support::apps::App;
 use crate::support::cutter::Cutter;
 use crate::support::gateway::Gateway;
+use crate::support::process::Signal;
 use crate::support::raw::Raw;
 use crate::support::{Random, frames, s, wait_until};
 
@@ -203,6 +205,8 @@ fn one_url_serves_plain_clients_and_durable_ones_with_their_own_subprotocol() {
 }
 
 /// Takes the first subprotocol it is offered, and says which there were.
+// The library's own type for a refusal, which none is.
+#[allow(clippy::result_large_err)]
 fn choosing_replica() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -382,6 +386,52 @@ fn a_link_is_replaced_before_it_is_too_old_and_nobody_notices() {
         !line.is_empty()
     });
     assert!(["\"links\":3", "\"links\":4"].iter().any(|links| line.contains(links)), "{line}");
+}
+
+/// Says something and waits for its echo; anything that an application could notice fails the story.
+async fn echo_unnoticed(session: &mut Session, words: &str) {
+    session.send(Message::Text(words.to_owned())).await.unwrap();
+    loop {
+        match next(session).await {
+            Event::Message(Message::Text(text)) => return assert_eq!(text, words),
+            Event::Opened { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_operator_moves_clients_and_a_drain_ends_their_sessions_in_words() {
+    let app = App::start("echo_ws.mjs", "one");
+    let mut gateway = Gateway::with_config(&format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"localhost:0\"\nadmin_token = \"{TOKEN}\"\n\
+         [[upstreams]]\nname = \"app\"\nreplicas = [\"{}\"]\n",
+        app.address
+    ));
+    let admin = Admin::of(&mut gateway);
+    let runtime = runtime();
+    let mut session = runtime.block_on(async {
+        let mut session = connect(options(gateway.listeners[0]));
+        echo_unnoticed(&mut session, "before").await;
+        session
+    });
+    let sessions = || admin.json("/api/v1/sessions");
+    assert_eq!(
+        (sessions()["open"].as_u64(), sessions()["resumed_total"].as_u64()),
+        (Some(1), Some(0))
+    );
+    let refused = admin.change("POST", "/api/v1/sessions/migrate", r#"{"spread_s": -1}"#);
+    assert_eq!(refused.status, 400);
+    let asked = admin.change("POST", "/api/v1/sessions/migrate", r#"{"spread_s": 0}"#);
+    assert_eq!((asked.status, asked.text().as_str()), (202, r#"{"asked":1}"#));
+    wait_until("the client has moved", s(30), || sessions()["resumed_total"] == 1);
+    runtime.block_on(echo_unnoticed(&mut session, "after"));
+    assert_eq!(admin.metric("longhaul_session_links_total{outcome=\"resumed\"}"), 1.0);
+
+    gateway.process.signal(Signal::TERM);
+    let closed = runtime.block_on(next(&mut session));
+    assert!(matches!(closed, Event::Closed { code: 1012, was_clean: true, .. }), "{closed:?}");
+    assert!(gateway.process.end(s(40)).success());
 }
 
 #[test]
