@@ -45,6 +45,7 @@ pub(crate) fn router(desk: Desk) -> Router {
         .route("/api/v1/sessions", get(sessions::show))
         .route("/api/v1/sessions/migrate", post(sessions::migrate))
         .route("/api/v1/config", get(settings::config))
+        .route("/api/v1/reload", post(settings::reload))
         .route("/api/v1/log-level", put(settings::set_log_level).get(settings::log_level))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)

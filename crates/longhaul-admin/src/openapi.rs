@@ -30,6 +30,7 @@ use crate::{api, connections, dashboard, metrics, sessions, settings, status, up
         upstreams::routes,
         upstreams::upstreams,
         settings::config,
+        settings::reload,
         settings::log_level,
         settings::set_log_level,
     ),

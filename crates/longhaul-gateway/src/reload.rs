@@ -106,6 +106,7 @@ impl Running {
             return Err(ReloadError::Draining);
         }
         config.workers = before.config.workers;
+        config.inherited = before.config.inherited.clone();
         config.affinity_key = before.config.affinity_key;
         // Its clients were told by the terms that held when they came.
         config.durable = before.config.durable.clone();
@@ -116,7 +117,7 @@ impl Running {
             match parts.listeners.iter().find(|open| open.is(listener)) {
                 Some(open) => doors.push(open.door),
                 None => {
-                    bound.push(parts.bind(listener, config.workers)?);
+                    bound.push(parts.bind(listener, &config)?);
                     doors.extend(bound.last().map(|bound| bound.door));
                 }
             }

@@ -86,7 +86,7 @@ impl Reception {
         let bytes_max = CONTROL_BYTES_MAX.max(sizes.chunk_bytes_max + 32);
         let wire = Wire::link(leg, bytes_max);
         let (peer, place) = (connection.peer, connection.place.clone());
-        let link = Link { wire, peer, _place: place, _stream: stream, _pass: pass };
+        let link = Link { wire, peer, _place: place, _stream: stream, pass };
         match caller {
             Ok(caller) => receive(link, caller, true).await,
             Err(code::BUSY) => later(link, RETRY.mul_f64(0.5 + fastrand::f64())).await,

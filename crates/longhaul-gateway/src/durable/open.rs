@@ -32,7 +32,7 @@ pub(crate) fn offer(
     let answer = accept(&head)?;
     let stream = head.extensions.remove::<OpenStream>();
     strip(&mut head.headers);
-    let subject = connection.shared.sessions.subject(&head.headers);
+    let subject = connection.shared.sessions.subject(&head.headers, pass.as_deref());
     let (route, client) = (visit.route, visit.client);
     let caller = Caller { connection: connection.clone(), head, route, client, subject };
     Some(offered(answer, Reception::of(Box::new(caller), stream, pass)))

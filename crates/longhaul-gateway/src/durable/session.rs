@@ -22,6 +22,7 @@ use self::links::{Lane, Parting};
 use super::leg::Leg;
 use super::lobby::{self, Caller};
 use super::sessions::{Entry, Link, Mail, Sessions};
+use crate::admission::Live;
 use crate::registry::Registry;
 use crate::relay::control::{Control, Order};
 use crate::telemetry::Card;
@@ -35,8 +36,12 @@ const CONFIRM_TICK: Duration = Duration::from_millis(20);
 /// How often a session that must not take more looks whether it may again.
 const TIGHT_TICK: Duration = Duration::from_secs(1);
 
+/// What clients are told whose right has ended.
+const TOKEN_OVER: CloseCode = CloseCode(4401);
+
 /// One session.
 struct Session {
+    live: Arc<Live>,
     sessions: Arc<Sessions>,
     registry: Arc<Registry>,
     sid: String,
@@ -105,6 +110,7 @@ pub(super) fn open(link: Link, leg: Leg, caller: Box<Caller>, window: Window) {
         sid,
         sessions: shared.sessions.clone(),
         registry: shared.registry.clone(),
+        live: shared.admission.live.clone(),
     };
     let slot = session.registry.add(session.control.clone());
     if shared.readiness.is_draining() {
@@ -191,6 +197,9 @@ impl Session {
             }
             Some(Order::Drain) => self.owner.expire(now),
             Some(Order::ReplicaLost) => self.lose_leg(now),
+            // As a plain WebSocket is told; whoever comes back needs another token.
+            Some(Order::Expired) => self.owner.finish(TOKEN_OVER, "the token has expired", now),
+            Some(Order::Revoked) => self.owner.finish(TOKEN_OVER, "the token was revoked", now),
             Some(Order::Close) => self.owner.finish(CloseCode::GOING_AWAY, "", now),
             None => {}
         }

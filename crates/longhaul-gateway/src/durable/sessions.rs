@@ -16,6 +16,7 @@ use super::lobby::Caller;
 use super::pace::Pace;
 use super::token::Sealer;
 use super::wire::Wire;
+use crate::admission::Pass;
 use crate::config::DurableConfig;
 use crate::http::http2::OpenStream;
 use crate::places::Place;
@@ -117,7 +118,7 @@ pub(super) struct Link {
     pub(super) peer: SocketAddr,
     pub(super) _place: Arc<Place>,
     pub(super) _stream: Option<OpenStream>,
-    pub(super) _pass: Option<Box<crate::admission::Pass>>,
+    pub(super) pass: Option<Box<Pass>>,
 }
 
 /// Why a link is not brought to a session.
@@ -157,8 +158,9 @@ impl Sessions {
         })
     }
 
-    /// What binds a session to who opened it: the credentials that this gateway was told to compare.
-    pub(super) fn subject(&self, headers: &HeaderMap) -> [u8; 32] {
+    /// What binds a session to who opened it: the subject of its token, where this gateway asks for one,
+    /// and the credentials that it was told to compare.
+    pub(super) fn subject(&self, headers: &HeaderMap, pass: Option<&Pass>) -> [u8; 32] {
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &self.subject_key);
         let mut hash = aws_lc_rs::hmac::Context::with_key(&key);
         for name in &self.config.credentials {
@@ -168,6 +170,9 @@ impl Sessions {
             }
             // Two names with one value are not one name with two.
             hash.update(&u64::MAX.to_be_bytes());
+        }
+        if let Some(subject) = pass.and_then(Pass::subject) {
+            hash.update(subject.as_bytes());
         }
         let mut subject = [0; 32];
         subject.copy_from_slice(hash.sign().as_ref());

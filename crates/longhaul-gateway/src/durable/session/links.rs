@@ -37,7 +37,11 @@ pub(super) struct Parting {
 }
 
 impl Session {
-    pub(super) fn add_lane(&mut self, key: LinkKey, link: Link) {
+    pub(super) fn add_lane(&mut self, key: LinkKey, mut link: Link) {
+        if let Some(pass) = &mut link.pass {
+            // The session ends when the right of the link that carries it does.
+            pass.list(&self.live, &self.control);
+        }
         // ±10 %, so that those that came together do not leave together.
         let life = self.sessions.config.link_lifetime;
         let life = life.map(|life| life.mul_f64(0.9 + 0.2 * fastrand::f64()));

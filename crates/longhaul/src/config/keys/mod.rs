@@ -12,6 +12,7 @@ mod listeners;
 mod process;
 mod routes;
 mod tls;
+mod tokens;
 mod upstreams;
 mod websocket;
 
@@ -20,7 +21,7 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 16] = [
+pub(super) static SECTIONS: [&Section; 18] = [
     &process::SERVER,
     &listeners::LISTENERS,
     &tls::CERTIFICATES,
@@ -30,6 +31,8 @@ pub(super) static SECTIONS: [&Section; 16] = [
     &routes::TCP,
     &admission::ADMISSION,
     &admission::CORS,
+    &tokens::JWT,
+    &tokens::TICKETS,
     &websocket::WEBSOCKET,
     &durable::DURABLE,
     &process::TIMEOUTS,
