@@ -5,7 +5,9 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::{api, connections, dashboard, metrics, sessions, settings, status, upstreams};
+use crate::{
+    admission, api, connections, dashboard, metrics, sessions, settings, status, upstreams,
+};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -27,6 +29,9 @@ use crate::{api, connections, dashboard, metrics, sessions, settings, status, up
         connections::ends,
         sessions::show,
         sessions::migrate,
+        admission::show,
+        admission::revoke,
+        admission::refresh,
         upstreams::routes,
         upstreams::upstreams,
         settings::config,

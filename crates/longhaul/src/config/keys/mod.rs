@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 18] = [
+pub(super) static SECTIONS: [&Section; 19] = [
     &process::SERVER,
     &listeners::LISTENERS,
     &tls::CERTIFICATES,
@@ -32,6 +32,7 @@ pub(super) static SECTIONS: [&Section; 18] = [
     &admission::ADMISSION,
     &admission::CORS,
     &tokens::JWT,
+    &tokens::AUTH_SERVICES,
     &tokens::TICKETS,
     &websocket::WEBSOCKET,
     &durable::DURABLE,

@@ -5,6 +5,7 @@
 mod admin;
 mod admission;
 mod app;
+mod auth_services;
 mod durable;
 mod health;
 mod listeners;
@@ -43,7 +44,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
     let durable = durable::read(&sections.one("durable"));
     let websocket = websocket::read(&sections.one("websocket"), &Default::default());
     let listeners = &process.listeners;
-    let authorities = tokens::authorities(&sections);
+    let authorities = tokens::authorities(&sections, process.environment);
     let tickets = tokens::tickets(&sections);
     let about = admission::About { environment: process.environment, authorities: &authorities };
     let default = about.default_policy();
