@@ -52,6 +52,11 @@ impl<'a> Dial<'a> {
         }
     }
 
+    /// Counts these replicas as tried.
+    pub(crate) fn avoid(&mut self, replicas: &[SocketAddr]) {
+        self.tried.extend_from_slice(replicas);
+    }
+
     /// The next replica that was not tried yet.
     ///
     /// # Errors

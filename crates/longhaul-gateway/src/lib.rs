@@ -22,6 +22,7 @@ mod listen;
 mod passthrough;
 mod probe;
 mod proxy_protocol;
+mod redial;
 mod registry;
 mod relay;
 mod shared;

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use longhaul_policy::route::RouteTable;
+use longhaul_proto::redial::RedialPolicy;
 use longhaul_proto::session::SessionPolicy;
 use tokio::sync::Semaphore;
 
-use crate::config::{Config, Route};
+use crate::config::{Config, OnReplicaLoss, Route, WebSocketPolicy};
 use crate::front::Front;
 use crate::readiness::Readiness;
+use crate::redial::RedialTerms;
 use crate::registry::Registry;
 use crate::relay::RelayPolicy;
 use crate::telemetry::Telemetry;
@@ -156,6 +158,7 @@ impl Shared {
 
 fn relay_policy(route: &Route) -> RelayPolicy {
     let policy = &route.websocket;
+    let redial = redial_terms(policy);
     RelayPolicy {
         session: Arc::new(SessionPolicy {
             ping: policy.ping,
@@ -163,8 +166,32 @@ fn relay_policy(route: &Route) -> RelayPolicy {
             idle: policy.idle,
             linger: policy.linger,
             write_stall: policy.write_stall,
+            minds_backend: redial.is_none(),
         }),
         lifetime: policy.lifetime,
+        redial,
         buffer_bytes_max: policy.buffer_bytes_max,
     }
+}
+
+fn redial_terms(policy: &WebSocketPolicy) -> Option<RedialTerms> {
+    if policy.on_replica_loss == OnReplicaLoss::Close {
+        return None;
+    }
+    let redial = &policy.redial;
+    Some(RedialTerms {
+        policy: Arc::new(RedialPolicy {
+            ping: policy.ping,
+            pings_missed_max: policy.pings_missed_max,
+            write_stall: policy.write_stall,
+            hold_bytes_max: redial.hold_bytes_max,
+            wait_bytes_max: redial.wait_bytes_max,
+            uncertain: redial.uncertain,
+            codes: redial.codes.clone(),
+            prelude: redial.prelude,
+        }),
+        give_up: redial.give_up,
+        cutover: policy.cutover,
+        linger: policy.linger,
+    })
 }

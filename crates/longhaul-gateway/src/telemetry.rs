@@ -74,8 +74,9 @@ impl WebSocketLog {
     }
 
     /// Logs the end: who closed, why, after how long, and what passed.
-    pub(crate) fn close(self, ended: &Ended) {
-        let Self { id, route, replica, client, opened_at } = self;
+    /// `replica` is the last one it had.
+    pub(crate) fn close(self, replica: SocketAddr, ended: &Ended) {
+        let Self { id, route, client, opened_at, .. } = self;
         let Ended { cause, up, down } = *ended;
         let code = match cause {
             // 1005 is never sent; it is the standard's name for "closed without a code".

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use longhaul_policy::{hop_by_hop, redact};
+use longhaul_proto::redial::Redial;
 use longhaul_proto::session::Session;
 use longhaul_proto::websocket::handshake::{self, HandshakeFault};
 
@@ -27,8 +28,11 @@ use crate::http::http2::OpenStream;
 use crate::http::pool::Lease;
 use crate::http::screened::Screened;
 use crate::http::visit::Visit;
+use crate::redial::origin::Wire;
+use crate::redial::{self, Lasting, Origin};
 use crate::relay::control::{Control, Order};
-use crate::relay::{self, Leg};
+use crate::relay::stream::LegIo;
+use crate::relay::{self, Ended, Leg};
 use crate::telemetry::WebSocketLog;
 use crate::transport::Transport;
 use crate::upstream::{Held, Replica, Work};
@@ -45,6 +49,10 @@ pub(crate) async fn offer(
     // Taken out before the head is copied for a replica: the client's connection is not its affair.
     let client_upgrade = head.extensions.remove::<OnUpgrade>();
     let stream = head.extensions.remove::<OpenStream>();
+    let redial = visit.worker.shared.relay_policy(visit.route).redial.as_ref();
+    if redial.is_some() {
+        redial::prepare(&mut head.headers);
+    }
     let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
     let (replica, held, lease, mut answer) = ask(visit, &head, &mut dial).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -59,24 +67,35 @@ pub(crate) async fn offer(
 
     let backend_upgrade = hyper::upgrade::on(&mut answer);
     let (mut parts, _) = answer.into_parts();
+    let log = log_open(visit, &head, &replica, parts.headers.get(SEC_WEBSOCKET_PROTOCOL));
+    let origin = redial.map(|terms| {
+        let (give_up, id) = (terms.give_up, log.id);
+        Arc::new(Origin::new(visit, connection, head.clone(), &parts.headers, give_up, id))
+    });
+    if origin.is_some() {
+        redial::impose_forgetting(&mut parts.headers);
+    }
     hop_by_hop::strip_response(&mut parts.headers);
     parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     if let Some(cookie) = visit.cookie_for(&head, &replica) {
         parts.headers.append(SET_COOKIE, cookie);
     }
-    let log = log_open(visit, &head, &replica, parts.headers.get(SEC_WEBSOCKET_PROTOCOL));
     let route = visit.route;
-    let joint =
-        Joint { connection: connection.clone(), _stream: stream, route, replica, held, log };
+    let connection = connection.clone();
+    let joint = Joint { connection, _stream: stream, route, replica, held, origin, log };
     tokio::spawn(joint.relay(client_upgrade, backend_upgrade));
     Ok(Response::from_parts(parts, Body::empty()))
 }
 
-type Answered = (Arc<Replica>, Held, Lease, Response<Incoming>);
+pub(crate) type Answered = (Arc<Replica>, Held, Lease, Response<Incoming>);
 
 /// Asks replicas in turn until one took the handshake; from then on it is this one or none.
-async fn ask(visit: &Visit<'_>, head: &Parts, dial: &mut Dial<'_>) -> Result<Answered, Failure> {
+pub(crate) async fn ask(
+    visit: &Visit<'_>,
+    head: &Parts,
+    dial: &mut Dial<'_>,
+) -> Result<Answered, Failure> {
     loop {
         let replica = dial.pick()?;
         let held = replica.hold(Work::WebSocket);
@@ -113,7 +132,7 @@ fn pass_on(
     answer
 }
 
-fn validate(head: &Parts, answer: &Response<Incoming>) -> Result<(), HandshakeFault> {
+pub(crate) fn validate(head: &Parts, answer: &Response<Incoming>) -> Result<(), HandshakeFault> {
     let (asked, answered) = (fields(&head.headers), fields(answer.headers()));
     let method = head.method.as_str().as_bytes();
     let offer = handshake::validate_request(method, asked.iter().copied())?;
@@ -150,6 +169,8 @@ struct Joint {
     route: usize,
     replica: Arc<Replica>,
     held: Held,
+    /// Where lost replicas are replaced: what it takes.
+    origin: Option<Arc<Origin>>,
     log: WebSocketLog,
 }
 
@@ -184,17 +205,39 @@ impl Joint {
         let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
         let session = Session::new(policy.session.clone(), ends_at, fastrand::u64(..), now);
         let buffer_bytes_max = policy.buffer_bytes_max;
-        let ended = match client {
-            ClientLeg::Socket(leg) => {
-                relay::run(leg, backend, session, &control, buffer_bytes_max).await
+        let ended = match (policy.redial.as_ref(), self.origin) {
+            (Some(terms), Some(origin)) => {
+                let redial = Redial::new(terms.policy.clone(), fastrand::u64(..), now);
+                let first = Wire { io: backend.io, ahead: backend.read_ahead, held: self.held };
+                let io = Lasting::new(redial, terms.clone(), origin, control.clone(), first);
+                let backend = Leg { io, read_ahead: Bytes::new() };
+                run(client, backend, session, &control, buffer_bytes_max).await
             }
-            ClientLeg::Stream(leg) => {
-                relay::run(leg, backend, session, &control, buffer_bytes_max).await
+            _ => {
+                let ended = run(client, backend, session, &control, buffer_bytes_max).await;
+                drop(self.held);
+                ended
             }
         };
         shared.registry.remove(slot);
-        drop(self.held);
-        self.log.close(&ended);
+        self.log.close(control.replica(), &ended);
+    }
+}
+
+async fn run<B: LegIo>(
+    client: ClientLeg,
+    backend: Leg<B>,
+    session: Session,
+    control: &Control,
+    buffer_bytes_max: usize,
+) -> Ended {
+    match client {
+        ClientLeg::Socket(leg) => {
+            relay::run(leg, backend, session, control, buffer_bytes_max).await
+        }
+        ClientLeg::Stream(leg) => {
+            relay::run(leg, backend, session, control, buffer_bytes_max).await
+        }
     }
 }
 
@@ -222,7 +265,7 @@ fn client_leg(upgraded: Upgraded) -> ClientLeg {
     }
 }
 
-fn backend_leg(upgraded: Upgraded) -> Option<Leg<Transport>> {
+pub(crate) fn backend_leg(upgraded: Upgraded) -> Option<Leg<Transport>> {
     let parts = upgraded.downcast::<TokioIo<Transport>>().ok()?;
     Some(Leg { io: parts.io.into_inner(), read_ahead: parts.read_buf })
 }

@@ -14,4 +14,5 @@ pub mod health;
 pub mod hop_by_hop;
 pub mod query;
 pub mod redact;
+pub mod redial;
 pub mod route;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::task::Context;
 
 use atomic_waker::AtomicWaker;
@@ -13,24 +14,40 @@ pub(crate) enum Order {
     Drain,
     /// The replica was found dead.
     ReplicaLost,
+    /// The replica drains, and is to be left when the moment is good.
+    ReplicaLeaves,
+    /// The time for that is over.
+    ReplicaLeavesNow,
 }
 
 const NONE: u8 = 0;
 const DRAIN: u8 = 1;
 const REPLICA_LOST: u8 = 2;
+const REPLICA_LEAVES: u8 = 3;
+const REPLICA_LEAVES_NOW: u8 = 4;
 
 /// The outside's end of one relay.
 #[derive(Debug)]
 pub(crate) struct Control {
     order: AtomicU8,
     waker: AtomicWaker,
-    /// The replica its backend leg goes to.
-    pub(crate) replica: SocketAddr,
+    /// The replica its backend leg goes to, which may become another.
+    replica: Mutex<SocketAddr>,
 }
 
 impl Control {
     pub(crate) fn new(replica: SocketAddr) -> Self {
-        Self { order: AtomicU8::new(NONE), waker: AtomicWaker::new(), replica }
+        Self { order: AtomicU8::new(NONE), waker: AtomicWaker::new(), replica: Mutex::new(replica) }
+    }
+
+    /// Where the backend leg goes.
+    pub(crate) fn replica(&self) -> SocketAddr {
+        *self.replica.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The backend leg goes to another replica now.
+    pub(crate) fn set_replica(&self, replica: SocketAddr) {
+        *self.replica.lock().unwrap_or_else(PoisonError::into_inner) = replica;
     }
 
     /// Gives an order; a later one replaces one that was not yet taken.
@@ -38,6 +55,8 @@ impl Control {
         let word = match order {
             Order::Drain => DRAIN,
             Order::ReplicaLost => REPLICA_LOST,
+            Order::ReplicaLeaves => REPLICA_LEAVES,
+            Order::ReplicaLeavesNow => REPLICA_LEAVES_NOW,
         };
         self.order.store(word, Ordering::Release);
         self.waker.wake();
@@ -53,6 +72,8 @@ impl Control {
         match self.order.swap(NONE, Ordering::AcqRel) {
             DRAIN => Some(Order::Drain),
             REPLICA_LOST => Some(Order::ReplicaLost),
+            REPLICA_LEAVES => Some(Order::ReplicaLeaves),
+            REPLICA_LEAVES_NOW => Some(Order::ReplicaLeavesNow),
             _ => None,
         }
     }

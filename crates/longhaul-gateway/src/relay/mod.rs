@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use crate::redial::RedialTerms;
 use bytes::Bytes;
 use control::{Control, Order};
 use longhaul_proto::session::{Cause, Output, Session, Side};
-use stream::{Stream, with_scratch};
-use tokio::io::{AsyncRead, AsyncWrite};
+use stream::{LegIo, Stream, with_scratch};
 use tokio::time::{Sleep, sleep_until};
 
 /// Reads in a row before other tasks of the worker get their turn.
@@ -56,8 +56,8 @@ pub(crate) async fn run<C, B>(
     buffer_bytes_max: usize,
 ) -> Ended
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    C: LegIo,
+    B: LegIo,
 {
     let mut relay = Relay {
         client: Stream::new(client.io),
@@ -88,8 +88,8 @@ struct Relay<C, B> {
 
 impl<C, B> Relay<C, B>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    C: LegIo,
+    B: LegIo,
 {
     fn poll(
         &mut self,
@@ -97,10 +97,8 @@ where
         mut timer: Pin<&mut Sleep>,
         control: &Control,
     ) -> Poll<Ended> {
-        match control.poll_order(cx) {
-            Some(Order::Drain) => self.session.end(Cause::Drained, Instant::now()),
-            Some(Order::ReplicaLost) => self.session.end(Cause::ReplicaLost, Instant::now()),
-            None => {}
+        if let Some(order) = control.poll_order(cx) {
+            self.obey(order);
         }
         self.flush(cx, Side::Client);
         self.flush(cx, Side::Backend);
@@ -125,12 +123,37 @@ where
         }
     }
 
+    fn obey(&mut self, order: Order) {
+        let now = Instant::now();
+        match (order, self.backend.lasting()) {
+            (Order::Drain, _) => self.session.end(Cause::Drained, now),
+            (Order::ReplicaLost, None) => self.session.end(Cause::ReplicaLost, now),
+            (Order::ReplicaLost, Some(leg)) => leg.note_replica_lost(),
+            // Without another leg to go to, the client has to come again; at the last moment, since
+            // the replica may well finish what it does.
+            (Order::ReplicaLeaves, None) => {}
+            (Order::ReplicaLeavesNow, None) => self.session.end(Cause::ReplicaDrained, now),
+            (Order::ReplicaLeaves, Some(leg)) => leg.note_replica_leaves(false),
+            (Order::ReplicaLeavesNow, Some(leg)) => leg.note_replica_leaves(true),
+        }
+    }
+
+    /// The end of what a leg sends: its own, or the word of whoever looked for the next replica.
+    fn note_end(&mut self, from: Side, is_reset: bool, now: Instant) {
+        let leg = if from == Side::Backend { self.backend.lasting() } else { None };
+        match leg.and_then(|leg| leg.cause()) {
+            Some(cause) => self.session.lose_backend(cause, now),
+            None => self.session.receive_end(from, is_reset, now),
+        }
+    }
+
     /// Reads both legs in turn until neither has anything, or the task's turn is over.
     fn read(&mut self, cx: &mut Context<'_>) {
         with_scratch(self.buffer_bytes_max, |scratch| {
             for _ in 0..TURNS_MAX {
-                let client = self.read_leg(cx, Side::Client, scratch);
+                // The replica first: if it has gone, nothing more should be written to it.
                 let backend = self.read_leg(cx, Side::Backend, scratch);
+                let client = self.read_leg(cx, Side::Client, scratch);
                 if !client && !backend {
                     return;
                 }
@@ -150,9 +173,9 @@ where
         };
         match read {
             Poll::Pending => return false,
-            Poll::Ready(Ok(0)) => self.session.receive_end(from, false, Instant::now()),
+            Poll::Ready(Ok(0)) => self.note_end(from, false, Instant::now()),
             Poll::Ready(Ok(len)) => self.pass(cx, from, &scratch[..len]),
-            Poll::Ready(Err(_)) => self.session.receive_end(from, true, Instant::now()),
+            Poll::Ready(Err(_)) => self.note_end(from, true, Instant::now()),
         }
         true
     }
@@ -195,7 +218,7 @@ where
                     Side::Client => self.client.give_up(),
                     Side::Backend => self.backend.give_up(),
                 }
-                self.session.receive_end(to, true, now);
+                self.note_end(to, true, now);
             }
         }
     }
@@ -239,5 +262,7 @@ where
 pub(crate) struct RelayPolicy {
     pub(crate) session: Arc<longhaul_proto::session::SessionPolicy>,
     pub(crate) lifetime: Option<std::time::Duration>,
+    /// How lost replicas are replaced, where they are.
+    pub(crate) redial: Option<RedialTerms>,
     pub(crate) buffer_bytes_max: usize,
 }

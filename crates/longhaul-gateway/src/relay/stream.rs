@@ -5,7 +5,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::redial::Lasting;
+use crate::transport::Transport;
 
 thread_local! {
     /// Every relay of a worker reads into the same buffer, so an idle connection holds none.
@@ -22,6 +27,24 @@ pub(crate) fn with_scratch<T>(len: usize, use_it: impl FnOnce(&mut [u8]) -> T) -
     })
 }
 
+/// What carries a leg.
+pub(crate) trait LegIo: AsyncRead + AsyncWrite + Unpin {
+    /// The leg that outlasts its replica, if this is one.
+    fn lasting(&mut self) -> Option<&mut Lasting> {
+        None
+    }
+}
+
+impl LegIo for Transport {}
+
+impl LegIo for TokioIo<Upgraded> {}
+
+impl LegIo for Lasting {
+    fn lasting(&mut self) -> Option<&mut Lasting> {
+        Some(self)
+    }
+}
+
 /// One leg's connection and what waits to be written to it.
 #[derive(Debug)]
 pub(crate) struct Stream<S> {
@@ -36,7 +59,7 @@ pub(crate) struct Stream<S> {
     pub(crate) bytes_read: u64,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
+impl<S: LegIo> Stream<S> {
     pub(crate) fn new(io: S) -> Self {
         Self {
             io,
@@ -51,6 +74,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     /// What it reads from and writes to, for who goes around it while nothing waits.
     pub(crate) fn io(&self) -> &S {
         &self.io
+    }
+
+    /// The leg that outlasts its replica, if this is one.
+    pub(crate) fn lasting(&mut self) -> Option<&mut Lasting> {
+        self.io.lasting()
     }
 
     /// Whether bytes wait for the peer.

@@ -143,7 +143,7 @@ impl Upstream {
         let replicas = self.replicas.load();
         let untried: Vec<(&Arc<Replica>, State)> = replicas
             .iter()
-            .filter(|replica| !tried.contains(&replica.address()))
+            .filter(|replica| !replica.is_draining() && !tried.contains(&replica.address()))
             .map(|replica| (replica, replica.state(now)))
             .collect();
         if let Some(head) = head

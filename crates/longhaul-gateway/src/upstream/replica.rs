@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -29,6 +29,8 @@ pub struct Replica {
     /// How often it has gone down by its probes.
     losses: AtomicU64,
     probe_failure: Mutex<Option<String>>,
+    /// It gets nothing new, and what it holds is to leave.
+    is_draining: AtomicBool,
     ward: Arc<Ward>,
 }
 
@@ -52,6 +54,7 @@ impl Replica {
             failures_seen: AtomicU32::new(0),
             losses: AtomicU64::new(0),
             probe_failure: Mutex::new(None),
+            is_draining: AtomicBool::new(false),
             ward,
         }
     }
@@ -116,6 +119,16 @@ impl Replica {
     /// What the last probe failed with, if it failed.
     pub fn probe_failure(&self) -> Option<String> {
         lock(&self.probe_failure).clone()
+    }
+
+    /// Whether it gets nothing new and is to be left.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Says whether it drains. True when that was not known.
+    pub(crate) fn set_draining(&self, is_draining: bool) -> bool {
+        self.is_draining.swap(is_draining, Ordering::AcqRel) != is_draining
     }
 
     pub(super) fn candidate(&self, now: Instant) -> Candidate {

@@ -2,6 +2,7 @@
 //! line and the counter.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::Side;
 use crate::websocket::{CloseCode, FrameFault};
@@ -27,12 +28,18 @@ pub enum Cause {
     Fault(Side, FrameFault),
     /// The replica was found dead by its probes.
     ReplicaLost,
+    /// The replica was lost, and no other could be reached for so long.
+    RedialGaveUp(Duration),
+    /// The replica was lost, and the next refused the client with this status.
+    RedialRefused(u16),
     /// No message passed for longer than the route allows.
     Idle,
     /// The session reached the age the route allows.
     Lifetime,
     /// The gateway goes away.
     Drained,
+    /// The replica goes away, and its route does not replace it.
+    ReplicaDrained,
 }
 
 impl Cause {
@@ -41,7 +48,10 @@ impl Cause {
         match self {
             Self::Closed { code, .. } => code.unwrap_or(CloseCode::NORMAL),
             Self::Gone(_) | Self::Silent(_) | Self::Stalled(_) => CloseCode::SERVICE_RESTART,
-            Self::ReplicaLost | Self::Drained => CloseCode::SERVICE_RESTART,
+            Self::ReplicaLost | Self::Drained | Self::ReplicaDrained => CloseCode::SERVICE_RESTART,
+            Self::RedialGaveUp(_) => CloseCode::TRY_AGAIN_LATER,
+            // Of the range for private use; others use them in the same sense.
+            Self::RedialRefused(status) => CloseCode(4000 + status),
             Self::Fault(Side::Client, _) => CloseCode::PROTOCOL_ERROR,
             Self::Fault(Side::Backend, _) => CloseCode::BAD_GATEWAY,
             Self::Idle | Self::Lifetime => CloseCode::GOING_AWAY,
@@ -62,9 +72,12 @@ impl Cause {
             Self::Fault(Side::Client, _) => "client_fault",
             Self::Fault(Side::Backend, _) => "replica_fault",
             Self::ReplicaLost => "replica_lost",
+            Self::RedialGaveUp(_) => "redial_gave_up",
+            Self::RedialRefused(_) => "redial_refused",
             Self::Idle => "idle_limit",
             Self::Lifetime => "lifetime_limit",
             Self::Drained => "drained",
+            Self::ReplicaDrained => "replica_drained",
         }
     }
 
@@ -76,8 +89,10 @@ impl Cause {
             | Self::Silent(side)
             | Self::Stalled(side)
             | Self::Fault(side, _) => side.name(),
-            Self::ReplicaLost => Side::Backend.name(),
-            Self::Idle | Self::Lifetime | Self::Drained => "gateway",
+            Self::ReplicaLost | Self::RedialGaveUp(_) | Self::RedialRefused(_) => {
+                Side::Backend.name()
+            }
+            Self::Idle | Self::Lifetime | Self::Drained | Self::ReplicaDrained => "gateway",
         }
     }
 }
@@ -92,9 +107,16 @@ impl fmt::Display for Cause {
             Self::Stalled(side) => write!(f, "{side} stopped reading"),
             Self::Fault(side, fault) => write!(f, "{side} broke the protocol: {fault}"),
             Self::ReplicaLost => f.write_str("replica failed its probes"),
+            Self::RedialGaveUp(after) => {
+                write!(f, "replica was lost, re-dial gave up after {} s", after.as_secs_f64())
+            }
+            Self::RedialRefused(status) => {
+                write!(f, "replica was lost, the next refused with {status}")
+            }
             Self::Idle => f.write_str("idle limit of the route"),
             Self::Lifetime => f.write_str("lifetime limit of the route"),
             Self::Drained => f.write_str("gateway drains"),
+            Self::ReplicaDrained => f.write_str("replica drains"),
         }
     }
 }

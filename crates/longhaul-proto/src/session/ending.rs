@@ -37,6 +37,12 @@ impl Session {
         }
     }
 
+    /// Takes the end of the backend leg, whatever brought it. A cause that is known stays.
+    pub fn lose_backend(&mut self, cause: Cause, now: Instant) {
+        self.now = now;
+        self.lose(Side::Backend, cause);
+    }
+
     /// A leg is found dead: it gets nothing more, and the other is told.
     pub(super) fn lose(&mut self, side: Side, cause: Cause) {
         self.begin_closing(cause, false);
@@ -102,6 +108,8 @@ pub(super) fn begin_closing(state: &mut State, cause: Cause, until: Instant, is_
 fn reason(cause: Cause) -> &'static str {
     match cause {
         Cause::Gone(_) | Cause::ReplicaLost => "replica went away",
+        Cause::RedialGaveUp(_) => "no replica could be reached",
+        Cause::RedialRefused(_) => "refused by the next replica",
         Cause::Silent(_) => "replica stopped answering",
         Cause::Stalled(_) => "replica stopped reading",
         Cause::Fault(Side::Client, _) => "frames cannot be followed",
@@ -109,6 +117,7 @@ fn reason(cause: Cause) -> &'static str {
         Cause::Idle => "idle for too long",
         Cause::Lifetime => "lifetime reached",
         Cause::Drained => "gateway drains",
+        Cause::ReplicaDrained => "replica drains",
         Cause::Closed { .. } => "",
     }
 }

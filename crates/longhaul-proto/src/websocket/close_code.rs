@@ -15,6 +15,8 @@ impl CloseCode {
     pub const PROTOCOL_ERROR: Self = Self(1002);
     /// The service restarts; clients come back after a random delay.
     pub const SERVICE_RESTART: Self = Self(1012);
+    /// The service is overloaded or away; clients come back later.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
     /// The server behind the gateway misbehaved.
     pub const BAD_GATEWAY: Self = Self(1014);
 }

@@ -32,6 +32,7 @@ mod tls;
 
 // Replicas and discovery.
 mod discovery;
+mod redial;
 mod replicas;
 
 // The life of the process.

@@ -1,0 +1,252 @@
+//! The handshake a session began with, offered again to one replica after the other until one takes
+//! it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::SEC_WEBSOCKET_KEY;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use longhaul_policy::forwarded::Client;
+use longhaul_policy::redial::{self, Answer, judge};
+use longhaul_proto::session::Cause;
+use longhaul_proto::websocket::handshake;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info};
+
+use super::Agreed;
+use crate::connection::Connection;
+use crate::dial::Dial;
+use crate::http::visit::Visit;
+use crate::relay::Leg;
+use crate::transport::Transport;
+use crate::upgrade;
+use crate::upstream::Held;
+
+/// The same for all legs of one session. No secret, and nobody can guess another's.
+const SESSION: HeaderName = HeaderName::from_static("longhaul-session");
+/// Counts the legs of a session from 1.
+const LEG: HeaderName = HeaderName::from_static("longhaul-leg");
+/// Why there is a new leg: `new`, `drain` or `crash`.
+const REASON: HeaderName = HeaderName::from_static("longhaul-reason");
+/// The client's messages, counted from 1, of which nobody knows whether the replica before had read
+/// them: `FIRST-LAST`.
+const UNCERTAIN: HeaderName = HeaderName::from_static("longhaul-uncertain");
+
+/// Everything that is needed to dial for a session once more.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    connection: Connection,
+    route: usize,
+    client: Client,
+    head: Parts,
+    agreed: Agreed,
+    give_up: Duration,
+    /// Joins its lines in the log.
+    log_id: u64,
+}
+
+/// Why a leg is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The replica died, hung or closed.
+    Crash,
+    /// It drains.
+    Drain,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Crash => "crash",
+            Self::Drain => "drain",
+        })
+    }
+}
+
+/// One search for a replica.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Errand {
+    pub(crate) leg: u32,
+    pub(crate) reason: Reason,
+    pub(crate) uncertain: Option<(u64, u64)>,
+    /// The replica that was lost or is left: not the first to be tried.
+    pub(crate) before: Option<SocketAddr>,
+}
+
+/// A connection to a replica that took the handshake.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) io: Transport,
+    /// What was read beyond the handshake.
+    pub(crate) ahead: Bytes,
+    pub(crate) held: Held,
+}
+
+/// A search under way. Dropping it ends it.
+pub(crate) type Search = Pin<Box<dyn Future<Output = Result<Wire, Cause>> + Send>>;
+
+/// Why one try brought no leg.
+enum Miss {
+    /// No replica will have this client.
+    Final(StatusCode),
+    /// This replica answers otherwise than the first: the client could not follow it.
+    Unusable(SocketAddr),
+    /// Another try may do better.
+    Again,
+}
+
+/// Marks a session's first handshake, so that replicas can tell it from a later one.
+pub(crate) fn introduce(headers: &mut HeaderMap) {
+    let session = format!("{:032x}", fastrand::u128(..));
+    if let Ok(session) = HeaderValue::try_from(session) {
+        headers.insert(SESSION, session);
+    }
+    headers.insert(LEG, HeaderValue::from_static("1"));
+    headers.insert(REASON, HeaderValue::from_static("new"));
+}
+
+impl Origin {
+    /// `head` is the handshake as the first replica got it, and `answer` what it said.
+    pub(crate) fn new(
+        visit: &Visit<'_>,
+        connection: &Connection,
+        head: Parts,
+        answer: &HeaderMap,
+        give_up: Duration,
+        log_id: u64,
+    ) -> Self {
+        Self {
+            connection: connection.clone(),
+            route: visit.route,
+            client: visit.client,
+            head,
+            agreed: Agreed::of(answer),
+            give_up,
+            log_id,
+        }
+    }
+
+    /// Looks for a replica until one takes the handshake, all refuse the client, or the time is over.
+    pub(crate) fn search(self: &Arc<Self>, errand: Errand) -> Search {
+        let origin = Arc::clone(self);
+        Box::pin(async move { origin.find(errand).await })
+    }
+
+    async fn find(&self, errand: Errand) -> Result<Wire, Cause> {
+        let began = Instant::now();
+        let gave_up = Cause::RedialGaveUp(self.give_up);
+        let mut unusable: Vec<SocketAddr> = Vec::new();
+        let mut changes = self.visit().upstream().changes();
+        for tries in 0.. {
+            let pause = redial::pause(tries, began.elapsed(), fastrand::f64());
+            let left = self.give_up.saturating_sub(began.elapsed());
+            // A replica that is found well again need not be waited for any longer.
+            tokio::select! {
+                () = sleep(pause.min(left)) => {}
+                // All that wait are told at once, and should not come at once.
+                _ = changes.changed(), if tries > 0 => {
+                    sleep(redial::pause(0, Duration::ZERO, fastrand::f64()).min(left)).await;
+                }
+            }
+            let left = self.give_up.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            let mut avoided = unusable.clone();
+            avoided.extend(errand.before.filter(|_| tries == 0));
+            match timeout(left, self.attempt(errand, &avoided)).await {
+                Ok(Ok(wire)) => {
+                    self.log(errand, &wire, began);
+                    return Ok(wire);
+                }
+                Ok(Err(Miss::Final(status))) => return Err(Cause::RedialRefused(status.as_u16())),
+                Ok(Err(Miss::Unusable(replica))) => unusable.push(replica),
+                Ok(Err(Miss::Again)) => {}
+                Err(_) => break,
+            }
+        }
+        Err(gave_up)
+    }
+
+    async fn attempt(&self, errand: Errand, avoided: &[SocketAddr]) -> Result<Wire, Miss> {
+        let visit = self.visit();
+        let head = self.head_for(errand);
+        let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
+        dial.avoid(avoided);
+        let asked = upgrade::ask(&visit, &head, &mut dial).await;
+        let (replica, held, _lease, answer) = asked.map_err(|failure| {
+            debug!(id = self.log_id, ?failure, "no leg yet");
+            Miss::Again
+        })?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            debug!(id = self.log_id, status = answer.status().as_u16(), "no leg yet");
+            return Err(match judge(answer.status().as_u16()) {
+                Answer::Final => Miss::Final(answer.status()),
+                Answer::Again => Miss::Again,
+            });
+        }
+        let is_valid = upgrade::validate(&head, &answer).is_ok();
+        if !is_valid || Agreed::of(answer.headers()) != self.agreed {
+            info!(id = self.log_id, replica = %replica.address(), "answers otherwise; not used");
+            return Err(Miss::Unusable(replica.address()));
+        }
+        replica.note_success(Instant::now());
+        let upgraded = hyper::upgrade::on(answer).await.map_err(|_| Miss::Again)?;
+        let Leg { io, read_ahead } = upgrade::backend_leg(upgraded).ok_or(Miss::Again)?;
+        Ok(Wire { io, ahead: read_ahead, held })
+    }
+
+    fn visit(&self) -> Visit<'_> {
+        Visit::new(&self.connection, self.route, self.client)
+    }
+
+    fn head_for(&self, errand: Errand) -> Parts {
+        let mut head = self.head.clone();
+        let headers = &mut head.headers;
+        let mut set = |name, value: String| {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        };
+        set(SEC_WEBSOCKET_KEY, handshake::new_key(fastrand::u128(..).to_be_bytes()));
+        set(LEG, errand.leg.to_string());
+        set(REASON, errand.reason.to_string());
+        if let Some((first, last)) = errand.uncertain {
+            set(UNCERTAIN, format!("{first}-{last}"));
+        }
+        head
+    }
+
+    /// Says in the log that a replica was lost.
+    pub(super) fn log_loss(
+        &self,
+        replica: SocketAddr,
+        reason: Reason,
+        uncertain: Option<(u64, u64)>,
+    ) {
+        let uncertain = count(uncertain);
+        info!(id = self.log_id, %replica, %reason, uncertain, "websocket lost its replica");
+    }
+
+    fn log(&self, errand: Errand, wire: &Wire, began: Instant) {
+        info!(
+            id = self.log_id,
+            from = errand.before.map(tracing::field::display),
+            replica = %wire.held.replica().address(),
+            reason = %errand.reason,
+            leg = errand.leg,
+            took_s = (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            uncertain = count(errand.uncertain),
+            "websocket has a new replica"
+        );
+    }
+}
+
+fn count(uncertain: Option<(u64, u64)>) -> u64 {
+    uncertain.map_or(0, |(first, last)| last - first + 1)
+}
