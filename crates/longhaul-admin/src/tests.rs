@@ -71,6 +71,7 @@ fn config() -> Config {
             upstream: 0,
             preserve_host: true,
             websocket: WebSocketPolicy::default(),
+            admission: Default::default(),
         }],
         tcp_routes: Vec::new(),
         affinity_key: [0; 32],

@@ -9,7 +9,9 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 pub use longhaul_policy::balance::Strategy;
+pub use longhaul_policy::cors::CorsRules;
 pub use longhaul_policy::health::HealthPolicy;
+pub use longhaul_policy::origin::{OriginPattern, OriginRules};
 pub use longhaul_policy::route::{HostPattern, RoutePattern};
 pub use longhaul_proto::proxy_protocol;
 pub use longhaul_proto::redial::{Prelude, Uncertain};
@@ -333,6 +335,18 @@ pub struct Route {
     pub preserve_host: bool,
     /// How its WebSockets are kept.
     pub websocket: WebSocketPolicy,
+    /// Who may use it.
+    pub admission: AdmissionPolicy,
+}
+
+/// Who may use one route.
+#[derive(Debug, Clone, Default)]
+pub struct AdmissionPolicy {
+    /// Which pages may open WebSockets. Default: those of the same origin.
+    pub origins: OriginRules,
+    /// Which pages of other origins may read answers over HTTP; `None` leaves that to replicas.
+    /// Default: none.
+    pub cors: Option<CorsRules>,
 }
 
 /// How WebSockets of one route are kept.

@@ -27,7 +27,7 @@ pub(crate) struct Connection {
     pub(crate) local: SocketAddr,
     pub(crate) security: Security,
     /// Counts the connection until its last holder is gone; a WebSocket holds it past the upgrade.
-    pub(crate) _presence: Arc<Presence>,
+    pub(crate) presence: Arc<Presence>,
 }
 
 /// Whether strangers can read along.

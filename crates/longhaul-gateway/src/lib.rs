@@ -9,6 +9,7 @@ pub mod supervise;
 pub mod tls;
 pub mod upstream;
 
+mod admission;
 mod arrival;
 mod background;
 mod connection;
@@ -28,6 +29,7 @@ mod relay;
 mod shared;
 mod telemetry;
 mod transport;
+mod tunnel;
 mod upgrade;
 mod worker;
 

@@ -76,14 +76,14 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: usize, socket: tokio::
         let Ok(permit) = worker.shared.connections.clone().acquire_owned().await else { return };
         let Ok(local) = stream.local_addr() else { continue };
         let _ = stream.set_nodelay(true);
-        let _presence = Arc::new(Presence::new(worker.shared.clone(), permit));
+        let presence = Arc::new(Presence::new(worker.shared.clone(), permit));
         let connection = Connection {
             worker: worker.clone(),
             listener,
             peer,
             local,
             security: Security::Plain,
-            _presence,
+            presence,
         };
         tokio::spawn(connection::serve(stream, connection));
     }

@@ -120,7 +120,7 @@ impl Pipe {
                     return Poll::Ready("replica_gone");
                 }
             }
-            if control.poll_order(cx) == Some(Order::ReplicaLost) {
+            if control.take_order(cx) == Some(Order::ReplicaLost) {
                 return Poll::Ready("replica_lost");
             }
             if let Err(cause) = self.pump(cx) {

@@ -160,6 +160,7 @@ fn relay_policy(route: &Route) -> RelayPolicy {
     let policy = &route.websocket;
     let redial = redial_terms(policy);
     RelayPolicy {
+        route: route.name.as_str().into(),
         session: Arc::new(SessionPolicy {
             ping: policy.ping,
             pings_missed_max: policy.pings_missed_max,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use longhaul_proto::session::Cause;
@@ -52,7 +52,7 @@ impl Telemetry {
 pub(crate) struct WebSocketLog {
     /// Joins the two lines; unique within the process.
     pub(crate) id: u64,
-    pub(crate) route: String,
+    pub(crate) route: Arc<str>,
     pub(crate) replica: SocketAddr,
     pub(crate) client: IpAddr,
     opened_at: Instant,
@@ -62,15 +62,15 @@ impl WebSocketLog {
     /// Counts and logs the opening. `path` (with its query) must be redacted.
     pub(crate) fn open(
         telemetry: &Telemetry,
-        route: &str,
+        route: Arc<str>,
         replica: SocketAddr,
         client: IpAddr,
         path: &str,
         subprotocol: Option<&str>,
     ) -> Self {
         let id = telemetry.websockets_total.fetch_add(1, Ordering::Relaxed) + 1;
-        info!(id, route, %replica, %client, path, subprotocol, "websocket opened");
-        Self { id, route: route.to_owned(), replica, client, opened_at: Instant::now() }
+        info!(id, route = &*route, %replica, %client, path, subprotocol, "websocket opened");
+        Self { id, route, replica, client, opened_at: Instant::now() }
     }
 
     /// Logs the end: who closed, why, after how long, and what passed.
@@ -84,7 +84,7 @@ impl WebSocketLog {
             _ => cause.client_code().0,
         };
         info!(
-            id, route, %replica, %client,
+            id, route = &*route, %replica, %client,
             closed_by = cause.closer(), cause = cause.name(), reason = %cause, code,
             duration_s = (opened_at.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             messages_up = up.messages, bytes_up = up.bytes,
@@ -97,7 +97,7 @@ impl WebSocketLog {
     pub(crate) fn fail(self, error: &dyn std::fmt::Display) {
         let Self { id, route, replica, client, .. } = self;
         warn!(
-            id, route, %replica, %client, closed_by = "client", cause = "upgrade_aborted", %error,
+            id, route = &*route, %replica, %client, closed_by = "client", cause = "upgrade_aborted", %error,
             "websocket closed"
         );
     }

@@ -14,8 +14,6 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use longhaul_policy::{hop_by_hop, redact};
-use longhaul_proto::redial::Redial;
-use longhaul_proto::session::Session;
 use longhaul_proto::websocket::handshake::{self, HandshakeFault};
 
 use crate::connection::Connection;
@@ -28,13 +26,11 @@ use crate::http::http2::OpenStream;
 use crate::http::pool::Lease;
 use crate::http::screened::Screened;
 use crate::http::visit::Visit;
-use crate::redial::origin::Wire;
-use crate::redial::{self, Lasting, Origin};
-use crate::relay::control::{Control, Order};
-use crate::relay::stream::LegIo;
-use crate::relay::{self, Ended, Leg};
+use crate::redial::{self, Origin};
+use crate::relay::Leg;
 use crate::telemetry::WebSocketLog;
 use crate::transport::Transport;
+use crate::tunnel::Tunnel;
 use crate::upstream::{Held, Replica, Work};
 
 /// Offers the handshake to a replica, and answers as it answers.
@@ -81,21 +77,15 @@ pub(crate) async fn offer(
     if let Some(cookie) = visit.cookie_for(&head, &replica) {
         parts.headers.append(SET_COOKIE, cookie);
     }
-    let route = visit.route;
-    let connection = connection.clone();
-    let joint = Joint { connection, _stream: stream, route, replica, held, origin, log };
-    tokio::spawn(joint.relay(client_upgrade, backend_upgrade));
+    let tunnel = Tunnel::new(visit, connection, stream, held, log);
+    tokio::spawn(join(tunnel, client_upgrade, backend_upgrade, origin));
     Ok(Response::from_parts(parts, Body::empty()))
 }
 
 pub(crate) type Answered = (Arc<Replica>, Held, Lease, Response<Incoming>);
 
 /// Asks replicas in turn until one took the handshake; from then on it is this one or none.
-pub(crate) async fn ask(
-    visit: &Visit<'_>,
-    head: &Parts,
-    dial: &mut Dial<'_>,
-) -> Result<Answered, Failure> {
+pub(crate) async fn ask(visit: &Visit<'_>, head: &Parts, dial: &mut Dial<'_>) -> Result<Answered, Failure> {
     loop {
         let replica = dial.pick()?;
         let held = replica.hold(Work::WebSocket);
@@ -153,7 +143,7 @@ fn log_open(
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     WebSocketLog::open(
         &visit.worker.shared.telemetry,
-        &visit.route().name,
+        visit.worker.shared.relay_policy(visit.route).route.clone(),
         replica.address(),
         visit.client.address,
         &redact::target(target),
@@ -161,83 +151,27 @@ fn log_open(
     )
 }
 
-/// What joins two legs once both are free of HTTP.
-struct Joint {
-    connection: Connection,
-    /// Of HTTP/2, where one connection has many.
-    _stream: Option<OpenStream>,
-    route: usize,
-    replica: Arc<Replica>,
-    held: Held,
-    /// Where lost replicas are replaced: what it takes.
+/// Waits until both legs are free of HTTP, and joins them.
+async fn join(
+    tunnel: Tunnel,
+    client: OnUpgrade,
+    backend: OnUpgrade,
     origin: Option<Arc<Origin>>,
-    log: WebSocketLog,
-}
-
-impl Joint {
-    async fn relay(self, client: OnUpgrade, backend: OnUpgrade) {
-        let backend = match backend.await {
-            Ok(backend) => backend,
-            Err(error) => return self.log.fail(&error),
-        };
-        let client = match client.await {
-            Ok(client) => client,
-            Err(error) => return self.log.fail(&error),
-        };
-        let Some(backend) = backend_leg(backend) else {
-            return self.log.fail(&"the connection is of an unknown kind");
-        };
-        let client = client_leg(client);
-        let shared = &self.connection.worker.shared;
-        let control = Arc::new(Control::new(self.replica.address()));
-        let slot = shared.registry.add(control.clone());
-        if shared.readiness.is_draining() {
-            // It came between the last look at readiness and the list of those to be told.
-            control.order(Order::Drain);
-        }
-        if self.held.is_lost() {
-            // The replica went down before the registry knew of this one.
-            control.order(Order::ReplicaLost);
-        }
-        let policy = shared.relay_policy(self.route);
-        let now = Instant::now();
-        // ±10 %, so that those that came together do not leave together.
-        let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
-        let session = Session::new(policy.session.clone(), ends_at, fastrand::u64(..), now);
-        let buffer_bytes_max = policy.buffer_bytes_max;
-        let ended = match (policy.redial.as_ref(), self.origin) {
-            (Some(terms), Some(origin)) => {
-                let redial = Redial::new(terms.policy.clone(), fastrand::u64(..), now);
-                let first = Wire { io: backend.io, ahead: backend.read_ahead, held: self.held };
-                let io = Lasting::new(redial, terms.clone(), origin, control.clone(), first);
-                let backend = Leg { io, read_ahead: Bytes::new() };
-                run(client, backend, session, &control, buffer_bytes_max).await
-            }
-            _ => {
-                let ended = run(client, backend, session, &control, buffer_bytes_max).await;
-                drop(self.held);
-                ended
-            }
-        };
-        shared.registry.remove(slot);
-        self.log.close(control.replica(), &ended);
-    }
-}
-
-async fn run<B: LegIo>(
-    client: ClientLeg,
-    backend: Leg<B>,
-    session: Session,
-    control: &Control,
-    buffer_bytes_max: usize,
-) -> Ended {
-    match client {
-        ClientLeg::Socket(leg) => {
-            relay::run(leg, backend, session, control, buffer_bytes_max).await
-        }
-        ClientLeg::Stream(leg) => {
-            relay::run(leg, backend, session, control, buffer_bytes_max).await
-        }
+) {
+    let backend = match backend.await {
+        Ok(backend) => backend,
+        Err(error) => return tunnel.fail(&error),
+    };
+    let client = match client.await {
+        Ok(client) => client,
+        Err(error) => return tunnel.fail(&error),
+    };
+    let Some(backend) = backend_leg(backend) else {
+        return tunnel.fail(&"the connection is of an unknown kind");
+    };
+    match client_leg(client) {
+        ClientLeg::Socket(client) => tunnel.start(client, backend, origin),
+        ClientLeg::Stream(client) => tunnel.start(client, backend, origin),
     }
 }
 

@@ -3,15 +3,17 @@
 //! Nothing here owns a socket, a task, a clock or randomness: `now` and random numbers are
 //! arguments. Sending a probe or opening a connection is the gateway's work.
 //!
-//! A request meets [`hop_by_hop`] and [`forwarded`] first, then [`route`], then [`affinity`] or
-//! [`balance`] among the replicas that [`health`] lets through.
+//! A request meets [`hop_by_hop`] and [`forwarded`] first, then [`route`], then [`origin`] and
+//! [`cors`], then [`affinity`] or [`balance`] among the replicas that [`health`] lets through.
 
 pub mod affinity;
 pub mod backoff;
 pub mod balance;
+pub mod cors;
 pub mod forwarded;
 pub mod health;
 pub mod hop_by_hop;
+pub mod origin;
 pub mod query;
 pub mod redact;
 pub mod redial;

@@ -14,6 +14,7 @@ fn http() -> Route {
         upstream: 0,
         preserve_host: true,
         websocket: WebSocketPolicy::default(),
+        admission: Default::default(),
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Refusal {
     TlsRequired,
     /// No route takes this host and path.
     NoRoute,
+    /// The page that asks is not of an origin that may.
+    OriginForbidden,
     /// The process has not started yet, or the app behind it restarts: this is waited for.
     NotReady(String),
     /// The process is on its way out.
@@ -53,6 +55,7 @@ impl Refusal {
                 StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST)
             }
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::OriginForbidden => StatusCode::FORBIDDEN,
             Self::NotReady(_) | Self::Draining | Self::NoReplica => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable
             | Self::ReplicaTls
@@ -70,6 +73,7 @@ impl Refusal {
             Self::Violation(_) => "bad_request",
             Self::TlsRequired => "tls_required",
             Self::NoRoute => "no_route",
+            Self::OriginForbidden => "origin_forbidden",
             Self::NotReady(_) => "not_ready",
             Self::Draining => "draining",
             Self::NoReplica => "no_replica",
@@ -92,6 +96,7 @@ impl Refusal {
                 "This port speaks TLS only; use https:// (or wss://) instead of http://.".into()
             }
             Self::NoRoute => "No route of this gateway takes this host and path.".into(),
+            Self::OriginForbidden => "Pages of this origin may not connect here.".into(),
             Self::NotReady(what) => format!("The service is starting; waiting for: {what}."),
             Self::Draining => "This gateway is shutting down; please connect again.".into(),
             Self::NoReplica => "The service has no replica to answer at the moment.".into(),
@@ -223,6 +228,7 @@ mod tests {
         let table = include_str!("../../../../docs/operate/errors.md");
         for refusal in [
             Refusal::NoRoute,
+            Refusal::OriginForbidden,
             Refusal::NotReady(String::new()),
             Refusal::Draining,
             Refusal::NoReplica,

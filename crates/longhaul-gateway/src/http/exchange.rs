@@ -46,7 +46,7 @@ impl ExchangeError {
             replica.note_failure(Instant::now());
         }
         let detail = error.as_ref().map(explain);
-        Failure { refusal, replica: Some(replica.address()), detail }
+        Failure { replica: Some(replica.address()), detail, ..Failure::from(refusal) }
     }
 }
 

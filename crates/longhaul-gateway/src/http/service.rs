@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use longhaul_policy::redact;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::answer::Refusal;
 use super::body::Body;
@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::screened::{self, ScreenHandle};
 use super::visit::{self, Visit};
 use super::{forward, health};
+use crate::admission::{self, Entry};
 use crate::connection::{Connection, Security};
 use crate::shared::{OpenWork, Shared};
 use crate::upgrade;
@@ -72,7 +73,7 @@ pub(super) async fn dispatch(
             log(connection, &failure, &uri);
             let mut headers = HeaderMap::new();
             headers.extend(accept.map(|accept| (http::header::ACCEPT, accept)));
-            failure.refusal.answer(&headers)
+            failure.answer(&headers)
         }
     };
     // Bytes behind a refused upgrade were meant for a WebSocket, and must not be read as a request.
@@ -98,11 +99,14 @@ async fn route(
         .route(connection.listener, host, head.uri.path(), &head.headers)
         .ok_or(Refusal::NoRoute)?;
     let visit = Visit::new(connection, route, client);
-    if is_upgrade {
-        upgrade::offer(&visit, connection, head).await
-    } else {
-        forward::forward(&visit, &head, body).await
-    }
+    let sharing = admission::Sharing::new(&visit, &head);
+    let answer = match admission::admit(&visit, &head, is_upgrade) {
+        Ok(Entry::Answered(answer)) => return Ok(answer),
+        Ok(Entry::Admitted) if is_upgrade => upgrade::offer(&visit, connection, head).await,
+        Ok(Entry::Admitted) => forward::forward(&visit, &head, body).await,
+        Err(failure) => Err(failure),
+    };
+    sharing.apply(answer)
 }
 
 /// Whether new work is welcome at all.
@@ -136,13 +140,17 @@ fn is_websocket_upgrade(request: &Request<Incoming>) -> bool {
 fn log(connection: &Connection, failure: &Failure, uri: &Uri) {
     let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let path = &*redact::target(path);
-    let Failure { refusal, replica, detail } = failure;
+    let Failure { refusal, replica, detail, .. } = failure;
     let (peer, status, cause) = (connection.peer, refusal.status().as_u16(), refusal.cause());
     let replica = replica.map(tracing::field::display);
     match refusal {
         // The client's doing: of interest only to who debugs it.
         Refusal::Violation(_) | Refusal::NoRoute | Refusal::BodyAborted => {
             debug!(%peer, status, cause, path, "request refused");
+        }
+        // The client's doing as well, but often the sign of a setting that does not fit.
+        Refusal::OriginForbidden => {
+            info!(%peer, status, cause, path, reason = detail, "request refused");
         }
         _ => {
             warn!(%peer, status, cause, path, replica, error = detail, "no answer from a replica")

@@ -1,11 +1,9 @@
 //! How the rest of the gateway reaches a relay: one word and a waker, no channel and no lock.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::task::Context;
-
-use atomic_waker::AtomicWaker;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU8, Ordering, fence};
+use std::task::{Context, Waker};
 
 /// What a relay may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,14 +28,15 @@ const REPLICA_LEAVES_NOW: u8 = 4;
 #[derive(Debug)]
 pub(crate) struct Control {
     order: AtomicU8,
-    waker: AtomicWaker,
+    /// The relay's task, from its first look on. It is the same for good: a relay is a task.
+    task: OnceLock<Waker>,
     /// The replica its backend leg goes to, which may become another.
     replica: Mutex<SocketAddr>,
 }
 
 impl Control {
     pub(crate) fn new(replica: SocketAddr) -> Self {
-        Self { order: AtomicU8::new(NONE), waker: AtomicWaker::new(), replica: Mutex::new(replica) }
+        Self { order: AtomicU8::new(NONE), task: OnceLock::new(), replica: Mutex::new(replica) }
     }
 
     /// Where the backend leg goes.
@@ -59,13 +58,20 @@ impl Control {
             Order::ReplicaLeavesNow => REPLICA_LEAVES_NOW,
         };
         self.order.store(word, Ordering::Release);
-        self.waker.wake();
+        // Beside the fence in `take_order`: either this sees the task, or the task sees the order.
+        fence(Ordering::SeqCst);
+        if let Some(task) = self.task.get() {
+            task.wake_by_ref();
+        }
     }
 
-    /// Takes the order, if there is one; the task is woken at the next.
-    pub(crate) fn poll_order(&self, cx: &Context<'_>) -> Option<Order> {
-        self.waker.register(cx.waker());
-        // The common case is one load: the line is written only when there is something to take.
+    /// Takes the order, if there is one; the task is woken at the next. Always to be called by the
+    /// same task, whose look costs one load: nothing is written unless there is something to take.
+    pub(crate) fn take_order(&self, cx: &Context<'_>) -> Option<Order> {
+        if self.task.get().is_none() {
+            self.task.get_or_init(|| cx.waker().clone());
+            fence(Ordering::SeqCst);
+        }
         if self.order.load(Ordering::Acquire) == NONE {
             return None;
         }

@@ -6,18 +6,19 @@
 pub(crate) mod control;
 pub(crate) mod stream;
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use crate::redial::RedialTerms;
 use bytes::Bytes;
 use control::{Control, Order};
 use longhaul_proto::session::{Cause, Output, Session, Side};
 use stream::{LegIo, Stream, with_scratch};
 use tokio::time::{Sleep, sleep_until};
+
+use crate::redial::RedialTerms;
 
 /// Reads in a row before other tasks of the worker get their turn.
 const TURNS_MAX: usize = 32;
@@ -47,84 +48,116 @@ pub(crate) struct Leg<S> {
     pub(crate) read_ahead: Bytes,
 }
 
-/// Relays until the session is done. Dropping the future ends both connections at once.
-pub(crate) async fn run<C, B>(
-    client: Leg<C>,
-    backend: Leg<B>,
-    session: Session,
-    control: &Control,
-    buffer_bytes_max: usize,
-) -> Ended
-where
-    C: LegIo,
-    B: LegIo,
-{
-    let mut relay = Relay {
-        client: Stream::new(client.io),
-        backend: Stream::new(backend.io),
-        session,
-        buffer_bytes_max,
-    };
-    let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
-    let mut read_ahead = Some((client.read_ahead, backend.read_ahead));
-    poll_fn(|cx| {
-        if let Some((from_client, from_backend)) = read_ahead.take() {
-            relay.client.bytes_read += from_client.len() as u64;
-            relay.backend.bytes_read += from_backend.len() as u64;
-            relay.pass(cx, Side::Backend, &from_backend);
-            relay.pass(cx, Side::Client, &from_client);
-        }
-        relay.poll(cx, timer.as_mut(), control)
-    })
-    .await
-}
-
-struct Relay<C, B> {
+/// One WebSocket at work: done when the session is. Dropping it ends both connections at once.
+///
+/// To be spawned as a task of its own, since it counts on being polled by the same one for good:
+/// the timer and the control are told once whom to wake. That is also what keeps an idle WebSocket
+/// small: whatever opened it is gone.
+#[derive(Debug)]
+pub(crate) struct Relay<C, B> {
     client: Stream<C>,
     backend: Stream<B>,
     session: Session,
+    control: Arc<Control>,
+    /// Made when there is a deadline. A deadline that moves later leaves it alone: it fires early
+    /// once, and only then is it set anew. So nothing is re-armed per message.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// What was read beyond the handshake, until the first turn.
+    read_ahead: Option<Box<ReadAhead>>,
     buffer_bytes_max: usize,
 }
 
-impl<C, B> Relay<C, B>
-where
-    C: LegIo,
-    B: LegIo,
-{
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut timer: Pin<&mut Sleep>,
-        control: &Control,
-    ) -> Poll<Ended> {
-        if let Some(order) = control.poll_order(cx) {
-            self.obey(order);
-        }
-        self.flush(cx, Side::Client);
-        self.flush(cx, Side::Backend);
-        self.read(cx);
-        loop {
-            if let Some(cause) = self.settle(cx) {
-                return Poll::Ready(self.ended(cause));
-            }
-            let Output::Wait(deadline) = self.session.poll() else { continue };
-            let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
-                return Poll::Pending;
-            };
-            // A deadline that moved later is left alone: the timer fires early once, and only then
-            // is it set anew. So nothing is re-armed per message.
-            if timer.deadline() > deadline || timer.is_elapsed() {
-                timer.as_mut().reset(deadline);
-            }
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.session.deadline_reached(Instant::now());
+#[derive(Debug)]
+struct ReadAhead {
+    from_client: Bytes,
+    from_backend: Bytes,
+}
+
+/// What came of looking at a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    Some,
+    /// The task is woken when there is something: no need to ask again in this turn.
+    Nothing,
+    /// It was not asked.
+    Unwanted,
+}
+
+impl<C: LegIo, B: LegIo> Relay<C, B> {
+    pub(crate) fn new(
+        client: Leg<C>,
+        backend: Leg<B>,
+        session: Session,
+        control: Arc<Control>,
+        buffer_bytes_max: usize,
+    ) -> Self {
+        let is_clean = client.read_ahead.is_empty() && backend.read_ahead.is_empty();
+        let read_ahead =
+            ReadAhead { from_client: client.read_ahead, from_backend: backend.read_ahead };
+        Self {
+            client: Stream::new(client.io),
+            backend: Stream::new(backend.io),
+            session,
+            control,
+            timer: None,
+            read_ahead: (!is_clean).then(|| Box::new(read_ahead)),
+            buffer_bytes_max,
         }
     }
+}
 
-    fn obey(&mut self, order: Order) {
-        let now = Instant::now();
+impl<C: LegIo, B: LegIo> Future for Relay<C, B> {
+    type Output = Ended;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        let relay = self.get_mut();
+        let mut now = Instant::now();
+        if let Some(order) = relay.control.take_order(cx) {
+            relay.obey(order, now);
+        }
+        if let Some(ahead) = relay.read_ahead.take() {
+            relay.client.bytes_read += ahead.from_client.len() as u64;
+            relay.backend.bytes_read += ahead.from_backend.len() as u64;
+            relay.pass(cx, Side::Backend, &ahead.from_backend, now);
+            relay.pass(cx, Side::Client, &ahead.from_client, now);
+        }
+        relay.flush(cx, Side::Client, now);
+        relay.flush(cx, Side::Backend, now);
+        relay.read(cx, now);
+        loop {
+            if let Some(cause) = relay.settle(cx, now) {
+                return Poll::Ready(relay.ended(cause));
+            }
+            let Output::Wait(deadline) = relay.session.poll() else { continue };
+            let Some(deadline) = deadline else { return Poll::Pending };
+            ready!(relay.poll_timer(cx, deadline.into()));
+            now = Instant::now();
+            relay.session.deadline_reached(now);
+        }
+    }
+}
+
+impl<C: LegIo, B: LegIo> Relay<C, B> {
+    /// Where its backend leg goes now.
+    pub(crate) fn replica(&self) -> SocketAddr {
+        self.control.replica()
+    }
+
+    /// Ready at `deadline` or before.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, deadline: tokio::time::Instant) -> Poll<()> {
+        let Some(timer) = &mut self.timer else {
+            let timer = self.timer.insert(Box::pin(sleep_until(deadline)));
+            return timer.as_mut().poll(cx);
+        };
+        if timer.deadline() > deadline || timer.is_elapsed() {
+            timer.as_mut().reset(deadline);
+            return timer.as_mut().poll(cx);
+        }
+        // It has been asked, and wakes this task when it fires.
+        Poll::Pending
+    }
+
+    fn obey(&mut self, order: Order, now: Instant) {
         match (order, self.backend.lasting()) {
             (Order::Drain, _) => self.session.end(Cause::Drained, now),
             (Order::ReplicaLost, None) => self.session.end(Cause::ReplicaLost, now),
@@ -148,13 +181,18 @@ where
     }
 
     /// Reads both legs in turn until neither has anything, or the task's turn is over.
-    fn read(&mut self, cx: &mut Context<'_>) {
+    fn read(&mut self, cx: &mut Context<'_>, now: Instant) {
         with_scratch(self.buffer_bytes_max, |scratch| {
+            let (mut client, mut backend) = (Read::Some, Read::Some);
             for _ in 0..TURNS_MAX {
                 // The replica first: if it has gone, nothing more should be written to it.
-                let backend = self.read_leg(cx, Side::Backend, scratch);
-                let client = self.read_leg(cx, Side::Client, scratch);
-                if !client && !backend {
+                if backend != Read::Nothing {
+                    backend = self.read_leg(cx, Side::Backend, scratch, now);
+                }
+                if client != Read::Nothing {
+                    client = self.read_leg(cx, Side::Client, scratch, now);
+                }
+                if client != Read::Some && backend != Read::Some {
                     return;
                 }
             }
@@ -162,27 +200,32 @@ where
         });
     }
 
-    /// Reads one leg once. Says whether it had something.
-    fn read_leg(&mut self, cx: &mut Context<'_>, from: Side, scratch: &mut [u8]) -> bool {
+    /// Reads one leg once.
+    fn read_leg(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: Side,
+        scratch: &mut [u8],
+        now: Instant,
+    ) -> Read {
         if !self.session.wants(from) {
-            return false;
+            return Read::Unwanted;
         }
         let read = match from {
             Side::Client => self.client.poll_read(cx, scratch),
             Side::Backend => self.backend.poll_read(cx, scratch),
         };
         match read {
-            Poll::Pending => return false,
-            Poll::Ready(Ok(0)) => self.note_end(from, false, Instant::now()),
-            Poll::Ready(Ok(len)) => self.pass(cx, from, &scratch[..len]),
-            Poll::Ready(Err(_)) => self.note_end(from, true, Instant::now()),
+            Poll::Pending => return Read::Nothing,
+            Poll::Ready(Ok(0)) => self.note_end(from, false, now),
+            Poll::Ready(Ok(len)) => self.pass(cx, from, &scratch[..len], now),
+            Poll::Ready(Err(_)) => self.note_end(from, true, now),
         }
-        true
+        Read::Some
     }
 
     /// Lets the session say what of `bytes` goes on, and writes it.
-    fn pass(&mut self, cx: &mut Context<'_>, from: Side, mut bytes: &[u8]) {
-        let now = Instant::now();
+    fn pass(&mut self, cx: &mut Context<'_>, from: Side, mut bytes: &[u8], now: Instant) {
         let to = from.other();
         while !bytes.is_empty() {
             let step = self.session.receive(from, bytes, now);
@@ -192,16 +235,16 @@ where
                 Side::Backend => self.backend.write(cx, step.forward),
             };
             self.note_write(to, wrote.map(|()| true), now);
-            self.settle(cx);
+            self.settle(cx, now);
         }
     }
 
-    fn flush(&mut self, cx: &mut Context<'_>, to: Side) {
+    fn flush(&mut self, cx: &mut Context<'_>, to: Side, now: Instant) {
         let flushed = match to {
             Side::Client => self.client.flush(cx),
             Side::Backend => self.backend.flush(cx),
         };
-        self.note_write(to, flushed, Instant::now());
+        self.note_write(to, flushed, now);
     }
 
     fn note_write(&mut self, to: Side, wrote: std::io::Result<bool>, now: Instant) {
@@ -224,7 +267,7 @@ where
     }
 
     /// Does what the session wants done. Returns the cause when it is done.
-    fn settle(&mut self, cx: &mut Context<'_>) -> Option<Cause> {
+    fn settle(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<Cause> {
         loop {
             match self.session.poll() {
                 Output::Send { to, frame } => {
@@ -232,14 +275,14 @@ where
                         Side::Client => self.client.write(cx, frame.as_bytes()),
                         Side::Backend => self.backend.write(cx, frame.as_bytes()),
                     };
-                    self.note_write(to, wrote.map(|()| true), Instant::now());
+                    self.note_write(to, wrote.map(|()| true), now);
                 }
                 Output::Finish(to) => {
                     match to {
                         Side::Client => self.client.finish(),
                         Side::Backend => self.backend.finish(),
                     }
-                    self.flush(cx, to);
+                    self.flush(cx, to, now);
                 }
                 Output::Done(cause) => return Some(cause),
                 Output::Wait(_) => return None,
@@ -260,6 +303,8 @@ where
 /// What relays of one route share.
 #[derive(Debug, Clone)]
 pub(crate) struct RelayPolicy {
+    /// Its name, for the log.
+    pub(crate) route: Arc<str>,
     pub(crate) session: Arc<longhaul_proto::session::SessionPolicy>,
     pub(crate) lifetime: Option<std::time::Duration>,
     /// How lost replicas are replaced, where they are.

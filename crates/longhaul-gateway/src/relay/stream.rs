@@ -29,19 +29,34 @@ pub(crate) fn with_scratch<T>(len: usize, use_it: impl FnOnce(&mut [u8]) -> T) -
 
 /// What carries a leg.
 pub(crate) trait LegIo: AsyncRead + AsyncWrite + Unpin {
+    /// Whether it may keep bytes that it has taken, until it is flushed.
+    fn may_hold_back(&self) -> bool;
+
     /// The leg that outlasts its replica, if this is one.
     fn lasting(&mut self) -> Option<&mut Lasting> {
         None
     }
 }
 
-impl LegIo for Transport {}
-
-impl LegIo for TokioIo<Upgraded> {}
-
 impl LegIo for Lasting {
+    fn may_hold_back(&self) -> bool {
+        true
+    }
+
     fn lasting(&mut self) -> Option<&mut Lasting> {
         Some(self)
+    }
+}
+
+impl LegIo for Transport {
+    fn may_hold_back(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}
+
+impl LegIo for TokioIo<Upgraded> {
+    fn may_hold_back(&self) -> bool {
+        true
     }
 }
 
@@ -49,26 +64,33 @@ impl LegIo for Lasting {
 #[derive(Debug)]
 pub(crate) struct Stream<S> {
     io: S,
-    /// Bytes the peer refused. Bounded by one read, since nothing more is read while it is full,
-    /// and freed once drained.
-    waiting: Vec<u8>,
-    written: usize,
-    is_finishing: bool,
-    is_finished: bool,
+    /// Nothing, mostly: an idle connection has no room for it either.
+    waiting: Option<Box<Waiting>>,
+    end: End,
     /// Bytes read from this leg.
     pub(crate) bytes_read: u64,
 }
 
+/// Bytes the peer refused. Bounded by one read, since nothing more is read while there are some,
+/// and freed once they are written.
+#[derive(Debug)]
+struct Waiting {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+/// How far the end of the write direction has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    /// To come once everything before it was written.
+    Due,
+    Done,
+}
+
 impl<S: LegIo> Stream<S> {
     pub(crate) fn new(io: S) -> Self {
-        Self {
-            io,
-            waiting: Vec::new(),
-            written: 0,
-            is_finishing: false,
-            is_finished: false,
-            bytes_read: 0,
-        }
+        Self { io, waiting: None, end: End::Open, bytes_read: 0 }
     }
 
     /// What it reads from and writes to, for who goes around it while nothing waits.
@@ -83,7 +105,7 @@ impl<S: LegIo> Stream<S> {
 
     /// Whether bytes wait for the peer.
     pub(crate) fn is_blocked(&self) -> bool {
-        !self.waiting.is_empty()
+        self.waiting.is_some()
     }
 
     pub(crate) fn poll_read(
@@ -104,20 +126,27 @@ impl<S: LegIo> Stream<S> {
     /// What the connection said; nothing more can be written to it.
     pub(crate) fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
         let mut taken = 0;
-        while self.waiting.is_empty() && taken < bytes.len() {
+        while self.waiting.is_none() && taken < bytes.len() {
             match Pin::new(&mut self.io).poll_write(cx, &bytes[taken..])? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(n) => taken += n,
                 Poll::Pending => break,
             }
         }
-        self.waiting.extend_from_slice(&bytes[taken..]);
+        let refused = &bytes[taken..];
+        if let Some(waiting) = &mut self.waiting {
+            waiting.bytes.extend_from_slice(refused);
+        } else if !refused.is_empty() {
+            self.waiting = Some(Box::new(Waiting { bytes: refused.to_vec(), written: 0 }));
+        }
         Ok(())
     }
 
     /// Ends the write direction once everything before was written.
     pub(crate) fn finish(&mut self) {
-        self.is_finishing = true;
+        if self.end == End::Open {
+            self.end = End::Due;
+        }
     }
 
     /// Writes what waits. Says whether some of it went out.
@@ -125,29 +154,33 @@ impl<S: LegIo> Stream<S> {
     /// # Errors
     /// What the connection said; nothing more can be written to it.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let before = self.written;
-        while self.written < self.waiting.len() {
-            match Pin::new(&mut self.io).poll_write(cx, &self.waiting[self.written..])? {
-                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(n) => self.written += n,
-                Poll::Pending => return Ok(self.written > before),
+        let has_moved = self.waiting.is_some();
+        if let Some(Waiting { bytes, written }) = self.waiting.as_deref_mut() {
+            let before = *written;
+            while *written < bytes.len() {
+                match Pin::new(&mut self.io).poll_write(cx, &bytes[*written..])? {
+                    Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(n) => *written += n,
+                    Poll::Pending => return Ok(*written > before),
+                }
             }
+            self.waiting = None;
         }
-        let has_moved = !self.waiting.is_empty();
-        self.waiting = Vec::new();
-        self.written = 0;
-        // A layer with a buffer of its own (TLS) still has to pass the bytes on.
-        let is_flushed = Pin::new(&mut self.io).poll_flush(cx)?.is_ready();
-        if self.is_finishing && !self.is_finished && is_flushed {
-            self.is_finished = Pin::new(&mut self.io).poll_shutdown(cx)?.is_ready();
+        if self.end == End::Due || self.io.may_hold_back() {
+            let is_flushed = Pin::new(&mut self.io).poll_flush(cx)?.is_ready();
+            if self.end == End::Due
+                && is_flushed
+                && Pin::new(&mut self.io).poll_shutdown(cx)?.is_ready()
+            {
+                self.end = End::Done;
+            }
         }
         Ok(has_moved)
     }
 
     /// Drops what waits: the peer will never take it.
     pub(crate) fn give_up(&mut self) {
-        self.waiting = Vec::new();
-        self.written = 0;
-        self.is_finished = true;
+        self.waiting = None;
+        self.end = End::Done;
     }
 }

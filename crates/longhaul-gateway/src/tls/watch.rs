@@ -55,7 +55,7 @@ impl Watched {
     /// Looks at the files. Says what they hold when they changed and then stayed as they are for one
     /// interval: whoever replaces two files is not to be judged in the middle of it.
     pub(super) fn look(&mut self) -> Option<Result<Pair, PairFault>> {
-        let now = [self.pair.certificate(), self.pair.key()].map(Stamp::of);
+        let now = self.stamps();
         if now == self.tried {
             self.changed = None;
             return None;
@@ -64,16 +64,24 @@ impl Watched {
             self.changed = Some(now);
             return None;
         }
-        self.changed = None;
-        self.tried = now;
         let read = self.pair.reload(SystemTime::now());
-        if let Ok(pair) = &read {
-            // Should they have changed since, the next look sees it.
-            self.tried = pair.stamps.clone();
-            self.pair = pair.clone();
-            self.reminded_at = None;
+        // Should they have changed since, the next look sees it.
+        match &read {
+            Ok(pair) => {
+                self.tried = pair.stamps.clone();
+                self.pair = pair.clone();
+                self.reminded_at = None;
+            }
+            // Written while they were read: that says nothing about what they will hold.
+            Err(_) if self.stamps() != now => return None,
+            Err(_) => self.tried = now,
         }
+        self.changed = None;
         Some(read)
+    }
+
+    fn stamps(&self) -> [Stamp; 2] {
+        [self.pair.certificate(), self.pair.key()].map(Stamp::of)
     }
 
     fn remind(&mut self) {

@@ -21,8 +21,9 @@ pub(super) struct Leg {
     pub(super) fault: Option<FrameFault>,
     /// Nothing more can be written to this leg: it was reset, or is silent or stalled.
     pub(super) is_dead: bool,
-    /// The gateway's own close frame, waiting for a boundary in what this leg is sent.
-    pub(super) farewell: Option<OwnFrame>,
+    /// The gateway's own close frame, waiting for a boundary in what this leg is sent. Boxed: it is
+    /// there for a moment at most, and the session for hours.
+    pub(super) farewell: Option<Box<OwnFrame>>,
     /// The gateway's own close frame went out: what the other leg still sends is dropped.
     pub(super) is_dismissed: bool,
     pub(super) finish: Finish,
@@ -61,7 +62,7 @@ impl Leg {
     /// Has the gateway's own close frame sent at the next boundary, unless the leg already ends.
     pub(super) fn dismiss(&mut self, code: CloseCode, reason: &str, mask: Option<[u8; 4]>) {
         if self.takes_bytes() && self.finish == Finish::Open && self.farewell.is_none() {
-            self.farewell = Some(OwnFrame::close(code, reason, mask));
+            self.farewell = Some(Box::new(OwnFrame::close(code, reason, mask)));
         }
     }
 

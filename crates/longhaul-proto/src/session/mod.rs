@@ -243,7 +243,7 @@ impl Session {
         if is_at_boundary && self.leg(to).takes_bytes() {
             if let Some(frame) = self.leg_mut(to).farewell.take() {
                 self.leg_mut(to).is_dismissed = true;
-                return Some(Output::Send { to, frame });
+                return Some(Output::Send { to, frame: *frame });
             }
             if is_open && self.leg(to).keepalive.is_ping_due() {
                 let frame = self.ping(to);

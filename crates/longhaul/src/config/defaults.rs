@@ -14,3 +14,6 @@ pub(crate) fn workers() -> usize {
 
 /// Seldom enough to cost nothing, often enough for whoever waits for a new certificate.
 pub(crate) const CERTIFICATE_WATCH: Duration = Duration::from_secs(5);
+
+/// Long enough to spare most preflights, short enough to take a changed policy back within minutes.
+pub(crate) const CORS_MAX_AGE: Duration = Duration::from_secs(600);

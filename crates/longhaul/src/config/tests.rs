@@ -74,6 +74,30 @@ fn all_problems_are_told_at_once_with_line_value_and_remedy() {
 }
 
 #[test]
+fn cookies_for_every_origin_are_refused_with_the_reason() {
+    let cors = format!("{ONE}[cors]\norigins = \"any\"\ncredentials = true\n");
+    refused(
+        &cors,
+        &["cors.credentials = true with the origin \"any\"", "browsers refuse the pair"],
+    );
+    let slash = format!("{ONE}[admission]\norigins = [\"same\", \"https://a.example/\"]\n");
+    refused(&slash, &["ends with a slash", "write \"https://a.example\""]);
+}
+
+#[test]
+fn a_route_says_itself_who_may_come_or_takes_it_from_all() {
+    let text = format!(
+        "{ONE}[admission]\norigins = \"https://a.example\"\n[cors]\norigins = \"https://a.example\"\n\
+         [[routes]]\nupstream = \"a\"\n[[routes]]\npath = \"/b\"\nupstream = \"a\"\n\
+         [routes.admission]\norigins = \"same\"\n[routes.cors]\n"
+    );
+    let routes = settings(&text).gateway.routes;
+    assert_eq!(routes[0].admission.origins.allow, ["https://a.example".parse().unwrap()]);
+    assert_eq!(routes[1].admission.origins, Default::default());
+    assert!(routes[0].admission.cors.is_some() && routes[1].admission.cors.is_none());
+}
+
+#[test]
 fn problems_come_in_the_order_of_the_file() {
     let report = report("[timeouts]\nhead = 1\n[limits]\nconnections_max = 0\n[app]\nready = 1\n");
     let places: Vec<usize> = ["timeouts.head", "limits.connections_max", "app.ready"]

@@ -22,6 +22,9 @@ mod http;
 mod http2;
 mod relay;
 
+// Who may come in.
+mod admission;
+
 // Layer 4, and who connects through it.
 mod passthrough;
 mod proxy_protocol;

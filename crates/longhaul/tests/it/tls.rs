@@ -298,6 +298,7 @@ fn gateway_with_admin(files: &Files, app: &Recorder) -> (Gateway, std::net::Sock
 #[test]
 fn certificates_are_swapped_a_hundred_times_under_load_and_nobody_notices() {
     const SWAPS: usize = 100;
+    const WATCH: Duration = Duration::from_millis(100);
     let (authority, app) = (Authority::new("home"), replica());
     let files = authority.issue("a", &["localhost"]);
     let (gateway, admin) = gateway_with_admin(&files, &app);
@@ -306,7 +307,7 @@ fn certificates_are_swapped_a_hundred_times_under_load_and_nobody_notices() {
     let (is_over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
     let shown = Mutex::new(BTreeSet::new());
     let failures = Mutex::new(Vec::new());
-    let swapped = std::thread::scope(|scope| {
+    let (swapped, slow_writes) = std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
@@ -324,11 +325,15 @@ fn certificates_are_swapped_a_hundred_times_under_load_and_nobody_notices() {
             });
         }
         wait_until("there is load", s(10), || !shown.lock().unwrap().is_empty());
-        let mut swapped = 0;
+        let (mut swapped, mut slow_writes) = (0, 0);
         let began = Instant::now();
         for _ in 0..SWAPS {
             let known = shown.lock().unwrap().len();
+            let writing = Instant::now();
             authority.issue("a", &["localhost"]);
+            // On a busy machine the writer may pause between the two files for longer than the
+            // watcher waits; a pair that does not fit is then refused, and should be.
+            slow_writes += u64::from(writing.elapsed() >= WATCH);
             let deadline = Instant::now() + s(10);
             while shown.lock().unwrap().len() <= known && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
@@ -337,7 +342,7 @@ fn certificates_are_swapped_a_hundred_times_under_load_and_nobody_notices() {
         }
         println!("swapping took {:?}", began.elapsed());
         is_over.store(true, Ordering::Relaxed);
-        swapped
+        (swapped, slow_writes)
     });
     let failures = failures.into_inner().unwrap();
     let served = served.into_inner();
@@ -346,7 +351,8 @@ fn certificates_are_swapped_a_hundred_times_under_load_and_nobody_notices() {
     assert_eq!((swapped, shown.into_inner().unwrap().len()), (SWAPS, SWAPS + 1));
     assert!(served >= SWAPS, "{served}");
     let record = status_of_certificate(admin);
-    assert_eq!((&record["swaps"], &record["refusals"]), (&SWAPS.into(), &0.into()), "{record}");
+    assert_eq!(record["swaps"], SWAPS, "{record}");
+    assert!(record["refusals"].as_u64().unwrap() <= slow_writes, "{slow_writes} slow: {record}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ mod network;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderName, HeaderValue};
-use longhaul_gateway::config::{Affinity, CloseCode, Cutover, HashOn};
+use http::{HeaderName, HeaderValue, Method};
+use longhaul_gateway::config::{Affinity, CloseCode, Cutover, HashOn, OriginPattern};
 use longhaul_policy::route::HostPattern;
 
 use super::units::parse_duration;
@@ -150,6 +150,25 @@ pub(in crate::config) fn name(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("is not a name; use 1 to 64 letters, digits, `-`, `_` and `.`".to_owned())
+}
+
+/// `same`, `any`, `null`, `https://app.example` or `https://*.example`.
+pub(in crate::config) fn origin(text: &str) -> Result<OriginPattern, String> {
+    text.parse().map_err(|_| {
+        let bare = text.trim_end_matches('/');
+        if bare.parse::<OriginPattern>().is_ok() {
+            return format!("ends with a slash, which no Origin does; write {bare:?}");
+        }
+        if !text.contains("://") {
+            return format!("has no scheme; write {:?}", format!("https://{text}"));
+        }
+        "is not an origin; use scheme, host and port alone, as in \"https://app.example:8443\""
+            .to_owned()
+    })
+}
+
+pub(in crate::config) fn method(text: &str) -> Result<Method, String> {
+    Method::from_bytes(text.as_bytes()).map_err(|_| "is not a method; as in \"DELETE\"".to_owned())
 }
 
 pub(in crate::config) fn header_name(text: &str) -> Result<HeaderName, String> {

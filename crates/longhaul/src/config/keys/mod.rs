@@ -5,6 +5,7 @@
 //!
 //! Start at [`SECTIONS`].
 
+mod admission;
 mod app;
 mod listeners;
 mod process;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 13] = [
+pub(super) static SECTIONS: [&Section; 15] = [
     &process::SERVER,
     &listeners::LISTENERS,
     &tls::CERTIFICATES,
@@ -26,6 +27,8 @@ pub(super) static SECTIONS: [&Section; 13] = [
     &upstreams::UPSTREAMS,
     &routes::ROUTES,
     &routes::TCP,
+    &admission::ADMISSION,
+    &admission::CORS,
     &websocket::WEBSOCKET,
     &process::TIMEOUTS,
     &process::LIMITS,

@@ -2,6 +2,7 @@
 //!
 //! Each part reads its sections and reports; only when nobody reported an error do settings exist.
 
+mod admission;
 mod app;
 mod health;
 mod listeners;
@@ -38,7 +39,10 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
     let upstreams = upstreams::read(&sections, app.is_some());
     let websocket = websocket::read(&sections.one("websocket"), &Default::default());
     let listeners = &process.listeners;
-    let routes = routes::read(&sections, listeners, &upstreams, &websocket, app.is_some());
+    let admission = admission::read(&sections.one("admission"), &Default::default());
+    let admission = admission::with_cors(admission, Some(&sections.one("cors")));
+    let base = routes::Base { websocket, admission };
+    let routes = routes::read(&sections, listeners, &upstreams, &base, app.is_some());
     warn_of_long_goodbyes(&process, app.as_ref());
 
     if problems.borrow().iter().any(|problem| problem.is_error) {

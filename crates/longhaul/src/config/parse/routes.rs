@@ -1,15 +1,23 @@
 //! Reads `[[routes]]` and `[[tcp]]`, and makes the route that nobody had to write.
 
 use http::{HeaderName, HeaderValue};
-use longhaul_gateway::config::{Listener, Route, RoutePattern, TcpRoute, WebSocketPolicy};
+use longhaul_gateway::config::{
+    AdmissionPolicy, Listener, Route, RoutePattern, TcpRoute, WebSocketPolicy,
+};
 use longhaul_policy::route::HostPattern;
 
 use super::upstreams::Upstreams;
-use super::{Sections, websocket};
+use super::{Sections, admission, websocket};
 use crate::config::forms;
 use crate::config::problem::{Origin, Problem};
 use crate::config::read::{Reader, nearest};
 use crate::config::tree::Kind;
+
+/// What routes take over that say nothing of their own.
+pub(super) struct Base {
+    pub(super) websocket: WebSocketPolicy,
+    pub(super) admission: AdmissionPolicy,
+}
 
 /// All routes.
 pub(super) struct Routes {
@@ -21,7 +29,7 @@ pub(super) fn read(
     sections: &Sections<'_>,
     listeners: &[Listener],
     upstreams: &Upstreams,
-    base: &WebSocketPolicy,
+    base: &Base,
     has_app: bool,
 ) -> Routes {
     let readers = sections.each("routes");
@@ -62,7 +70,7 @@ fn leave_to_tcp(routes: &mut Routes, listeners: usize) {
 fn catch_all(
     sections: &Sections<'_>,
     upstreams: &Upstreams,
-    base: &WebSocketPolicy,
+    base: &Base,
     has_app: bool,
 ) -> Option<Route> {
     let problem = match upstreams.configs.len() {
@@ -73,7 +81,8 @@ fn catch_all(
                 listeners: Vec::new(),
                 upstream: 0,
                 preserve_host: true,
-                websocket: base.clone(),
+                websocket: base.websocket.clone(),
+                admission: base.admission.clone(),
             });
         }
         0 if sections.has("upstreams") => return None,
@@ -100,7 +109,7 @@ fn route(
     reader: &Reader<'_>,
     listeners: &[Listener],
     upstreams: &Upstreams,
-    base: &WebSocketPolicy,
+    base: &Base,
 ) -> Option<Route> {
     reader.require();
     let host = reader.parsed("host", forms::host_pattern).unwrap_or_default();
@@ -115,7 +124,11 @@ fn route(
     let preserve_host = reader.boolean("preserve_host").unwrap_or(true);
     let websocket = reader
         .child("websocket")
-        .map_or_else(|| base.clone(), |reader| websocket::read(&reader, base));
+        .map_or_else(|| base.websocket.clone(), |reader| websocket::read(&reader, &base.websocket));
+    let admission = reader
+        .child("admission")
+        .map_or_else(|| base.admission.clone(), |own| admission::read(&own, &base.admission));
+    let admission = admission::with_cors(admission, reader.child("cors").as_ref());
     Some(Route {
         upstream: upstreams.resolve(reader, "upstream")?,
         name: said.unwrap_or_else(|| name_of(&pattern)),
@@ -123,6 +136,7 @@ fn route(
         listeners,
         preserve_host,
         websocket,
+        admission,
     })
 }
 

@@ -1,0 +1,66 @@
+//! Who may come in: asked once for each request, before a replica is.
+//!
+//! What is allowed is decided in `longhaul-policy`; here it is applied to what arrives, and what the
+//! gateway answers by itself is answered. Start at [`admit`].
+
+mod sharing;
+
+use http::Response;
+use http::request::Parts;
+use longhaul_policy::origin::{OriginFault, Target};
+
+pub(crate) use self::sharing::Sharing;
+use crate::http::answer::Refusal;
+use crate::http::body::Body;
+use crate::http::failure::Failure;
+use crate::http::visit::Visit;
+
+/// What becomes of a request.
+pub(crate) enum Entry {
+    /// It goes on to a replica.
+    Admitted,
+    /// The gateway has answered it.
+    Answered(Response<Body>),
+}
+
+/// Judges one request that found its route.
+///
+/// # Errors
+/// Why it is refused.
+pub(crate) fn admit(visit: &Visit<'_>, head: &Parts, is_upgrade: bool) -> Result<Entry, Failure> {
+    if let Some(answer) = sharing::preflight(visit, head)? {
+        return Ok(Entry::Answered(answer));
+    }
+    if is_upgrade {
+        let origins = &visit.route().admission.origins;
+        origins.judge(&head.headers, target(visit, head)).map_err(|fault| refuse(fault, head))?;
+    }
+    Ok(Entry::Admitted)
+}
+
+/// What the client sees as the place that it talks to.
+fn target<'h>(visit: &Visit<'_>, head: &'h Parts) -> Target<'h> {
+    // Written by the gateway itself from the Host field, or from what a trusted proxy said it was.
+    let host = head.headers.get("x-forwarded-host").and_then(|host| host.to_str().ok());
+    Target { scheme: visit.client.scheme, host }
+}
+
+fn refuse(fault: OriginFault, head: &Parts) -> Failure {
+    /// Strangers choose it, and a line should stay one.
+    const SHOWN_MAX: usize = 100;
+    let shown = |name| {
+        let value = head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        value.unwrap_or_default().chars().take(SHOWN_MAX).collect::<String>()
+    };
+    let (origin, host) = (shown("origin"), shown("x-forwarded-host"));
+    let remedy = match fault {
+        OriginFault::Foreign => {
+            "add it to `origins` under [admission] if it may; behind a proxy that changes Host, name \
+             that proxy in server.trusted_proxies"
+        }
+        OriginFault::Missing => "admission.origin_required = true refuses programs",
+        OriginFault::Unreadable => "no browser sends this",
+    };
+    Refusal::OriginForbidden
+        .because(format_args!("{fault}: Origin {origin:?}, Host {host:?}; {remedy}"))
+}

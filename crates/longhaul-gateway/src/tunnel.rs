@@ -1,0 +1,158 @@
+//! One open WebSocket in the gateway's books, from the moment both legs are free of HTTP to its end.
+//!
+//! What opened it does not stay: an idle WebSocket is this and two sockets.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use longhaul_proto::redial::Redial;
+use longhaul_proto::session::Session;
+
+use crate::connection::{Connection, Presence};
+use crate::http::http2::OpenStream;
+use crate::http::visit::Visit;
+use crate::redial::origin::Wire;
+use crate::redial::{Lasting, Origin};
+use crate::registry::Slot;
+use crate::relay::control::{Control, Order};
+use crate::relay::stream::LegIo;
+use crate::relay::{Ended, Leg, Relay};
+use crate::telemetry::WebSocketLog;
+use crate::transport::Transport;
+use crate::upstream::Held;
+use crate::worker::Worker;
+
+/// What a WebSocket holds beside its two legs.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    worker: Arc<Worker>,
+    /// Index into the config's routes.
+    route: usize,
+    _presence: Arc<Presence>,
+    /// Of HTTP/2, where one connection has many.
+    _stream: Option<OpenStream>,
+    /// Where lost replicas are replaced, the leg itself holds its replica.
+    held: Option<Held>,
+    log: WebSocketLog,
+}
+
+impl Tunnel {
+    pub(crate) fn new(
+        visit: &Visit<'_>,
+        connection: &Connection,
+        stream: Option<OpenStream>,
+        held: Held,
+        log: WebSocketLog,
+    ) -> Self {
+        Self {
+            worker: visit.worker.clone(),
+            route: visit.route,
+            _presence: connection.presence.clone(),
+            _stream: stream,
+            held: Some(held),
+            log,
+        }
+    }
+
+    /// Joins the legs, in a task of its own that ends with the WebSocket. With an `origin`, the backend
+    /// leg outlasts its replica.
+    pub(crate) fn start<C>(
+        mut self,
+        client: Leg<C>,
+        backend: Leg<Transport>,
+        origin: Option<Arc<Origin>>,
+    ) where
+        C: LegIo + Send + 'static,
+    {
+        let Some(held) = self.held.take() else { return };
+        let control = Arc::new(Control::new(held.replica().address()));
+        let terms = self.worker.shared.relay_policy(self.route).redial.clone();
+        match origin.zip(terms) {
+            Some((origin, terms)) => {
+                let now = Instant::now();
+                let redial = Redial::new(terms.policy.clone(), fastrand::u64(..), now);
+                let first = Wire { io: backend.io, ahead: backend.read_ahead, held };
+                let io = Lasting::new(redial, terms, origin, control.clone(), first);
+                self.relay(client, Leg { io, read_ahead: Bytes::new() }, control);
+            }
+            None => {
+                self.held = Some(held);
+                self.relay(client, backend, control);
+            }
+        }
+    }
+
+    fn relay<C, B>(self, client: Leg<C>, backend: Leg<B>, control: Arc<Control>)
+    where
+        C: LegIo + Send + 'static,
+        B: LegIo + Send + 'static,
+    {
+        let shared = &self.worker.shared;
+        let slot = shared.registry.add(control.clone());
+        if shared.readiness.is_draining() {
+            // It came between the last look at readiness and the list of those to be told.
+            control.order(Order::Drain);
+        }
+        if self.held.as_ref().is_none_or(Held::is_lost) {
+            // The replica went down before the registry knew of this one. A leg that holds its
+            // replica itself looks whether it did.
+            control.order(Order::ReplicaLost);
+        }
+        let policy = shared.relay_policy(self.route);
+        let now = Instant::now();
+        // ±10 %, so that those that came together do not leave together.
+        let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
+        let session = Session::new(policy.session.clone(), ends_at, fastrand::u64(..), now);
+        let relay = Relay::new(client, backend, session, control, policy.buffer_bytes_max);
+        // The relay bounds its own turns, and counts on its timer to hear it when it is asked.
+        tokio::spawn(tokio::task::unconstrained(Open { relay, tunnel: Some((self, slot)) }));
+    }
+
+    /// Notes that it was answered 101 and never came to life.
+    pub(crate) fn fail(self, error: &dyn fmt::Display) {
+        self.log.fail(error);
+    }
+
+    fn end(self, slot: Slot, replica: SocketAddr, ended: &Ended) {
+        self.worker.shared.registry.remove(slot);
+        drop(self.held);
+        self.log.close(replica, ended);
+    }
+}
+
+/// The task. Not an `async fn`, whose state would hold the legs twice.
+struct Open<C, B> {
+    relay: Relay<C, B>,
+    tunnel: Option<(Tunnel, Slot)>,
+}
+
+impl<C: LegIo, B: LegIo> Future for Open<C, B> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let ended = ready!(Pin::new(&mut this.relay).poll(cx));
+        if let Some((tunnel, slot)) = this.tunnel.take() {
+            tunnel.end(slot, this.relay.replica(), &ended);
+        }
+        Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two thirds of what an idle WebSocket costs are bookkeeping of the runtime's. The rest is
+    /// this, and whoever adds a field for some routes only should box it.
+    #[test]
+    fn an_idle_websocket_is_small() {
+        let size = size_of::<Open<Transport, Transport>>();
+        assert!(size <= 704, "{size} bytes");
+    }
+}

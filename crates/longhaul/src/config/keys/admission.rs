@@ -1,0 +1,115 @@
+//! Keys of `[admission]` and `[cors]`, and of the same for one route: who may come in.
+
+use super::{DAY_S, Flag, Key, Section, Shape};
+use super::{number, text};
+
+pub(super) static ADMISSION: Section = Section {
+    name: "admission",
+    is_list: false,
+    what: "Who may use the routes: here for all of them, in [routes.admission] for one.",
+    keys: ADMISSION_KEYS,
+    children: &[],
+};
+
+pub(super) static ROUTE_ADMISSION: Section = Section {
+    name: "admission",
+    is_list: false,
+    what: "Who may use this route; what it does not say comes from [admission].",
+    keys: ADMISSION_KEYS,
+    children: &[],
+};
+
+static ADMISSION_KEYS: &[Key] = &[
+    Key {
+        name: "origins",
+        shape: Shape::Texts(
+            "\"same\", \"https://app.example\", \"https://*.example\", \"null\" or \"any\"",
+        ),
+        default: || text("same"),
+        what: "Pages that may open WebSockets, by where they came from: scheme, host and port. A list \
+               replaces the default, so it names \"same\" as well if that is meant. Programs that send \
+               no Origin are not concerned; others get 403",
+        danger: "\"any\" lets every page on the web speak with the cookies of its visitor: CORS does \
+                 not protect WebSockets, this does. Behind a proxy that changes Host, \"same\" needs \
+                 that proxy in server.trusted_proxies",
+        flag: Some(Flag::new("--allow-origin", "LONGHAUL_ALLOW_ORIGINS", "ORIGIN").repeated()),
+        ..Key::NEW
+    },
+    Key {
+        name: "origin_required",
+        shape: Shape::Boolean,
+        default: || number(false),
+        what: "Whether upgrades without an Origin are refused as well: browsers send one always",
+        danger: "true locks out apps and servers; it stops no program, which can send any Origin",
+        ..Key::NEW
+    },
+];
+
+pub(super) static CORS: Section = Section {
+    name: "cors",
+    is_list: false,
+    what: "Which pages of other origins may read answers over HTTP, Socket.IO's polling among them: \
+           here for all routes, in [routes.cors] for one. Without `origins`, applications say so \
+           themselves. WebSockets know no CORS; see `origins` of [admission].",
+    keys: CORS_KEYS,
+    children: &[],
+};
+
+pub(super) static ROUTE_CORS: Section = Section {
+    name: "cors",
+    is_list: false,
+    what: "Which pages of other origins may read answers of this route. Replaces all of [cors].",
+    keys: CORS_KEYS,
+    children: &[],
+};
+
+static CORS_KEYS: &[Key] = &[
+    Key {
+        name: "origins",
+        shape: Shape::Texts("\"https://app.example\", \"https://*.example\", \"null\" or \"any\""),
+        example: "[\"https://app.example\"]",
+        what: "Origins whose pages may read answers. The gateway then answers preflights itself and \
+               replaces what applications say about it",
+        danger: "\"any\" shows every page on the web what the gateway shows to anybody",
+        ..Key::NEW
+    },
+    Key {
+        name: "methods",
+        shape: Shape::Texts("methods"),
+        example: "[\"PUT\", \"DELETE\"]",
+        what: "Methods beside GET, HEAD and POST that pages may use",
+        ..Key::NEW
+    },
+    Key {
+        name: "headers",
+        shape: Shape::Texts("names of headers"),
+        example: "[\"authorization\", \"content-type\"]",
+        what: "Headers that pages may send; by default whatever they ask for",
+        ..Key::NEW
+    },
+    Key {
+        name: "expose",
+        shape: Shape::Texts("names of headers"),
+        example: "[\"x-request-id\"]",
+        what: "Headers of answers that pages may read, beside the harmless ones",
+        ..Key::NEW
+    },
+    Key {
+        name: "credentials",
+        shape: Shape::Boolean,
+        default: || number(false),
+        what: "Whether pages may send cookies along and read what comes back",
+        danger: "not possible with \"any\": browsers refuse the pair, and it would show what belongs \
+                 to one user to every page",
+        ..Key::NEW
+    },
+    Key {
+        name: "max_age",
+        shape: super::seconds(0, DAY_S),
+        default: || super::duration(super::super::defaults::CORS_MAX_AGE),
+        what: "How long browsers may remember the answer to a preflight",
+        cost: "a second request before each that is not simple, once in that time",
+        danger: "browsers keep a mistake for so long; Chrome caps it at 2h",
+        ..Key::NEW
+    },
+];

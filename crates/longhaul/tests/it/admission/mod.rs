@@ -1,0 +1,3 @@
+//! Who may come in, and who may stay.
+
+mod origin;
