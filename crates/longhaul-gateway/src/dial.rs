@@ -70,7 +70,9 @@ impl<'a> Dial<'a> {
                 self.tried.push(replica.address());
                 Ok(replica)
             }
-            Err(NoReplica::Empty { .. }) => Err(Refusal::NoReplica.into()),
+            Err(NoReplica::Empty { .. } | NoReplica::Draining { .. }) => {
+                Err(self.failure.take().unwrap_or(Refusal::NoReplica.into()))
+            }
             Err(NoReplica::Exhausted { .. }) => {
                 Err(self.failure.take().unwrap_or(Refusal::Unreachable.into()))
             }

@@ -12,8 +12,8 @@ use crate::drain::drain;
 use crate::handle::Handle;
 use crate::readiness::Readiness;
 use crate::shared::Shared;
-use crate::upstream::Upstream;
-use crate::{background, listen, tls, worker};
+use crate::upstream::{Draining, Upstream};
+use crate::{background, listen, retire, tls, worker};
 
 /// A running gateway. Dropping it ends everything at once.
 #[derive(Debug)]
@@ -84,11 +84,18 @@ impl Gateway {
         let upstreams = Arc::new(upstreams);
         let shared = Arc::new(Shared::new(config, upstreams.clone(), readiness.clone())?);
         for upstream in upstreams.iter() {
+            let shared_for_leaving = Arc::clone(&shared);
             let shared = Arc::downgrade(&shared);
             upstream.on_lost(move |replica| {
                 if let Some(shared) = shared.upgrade() {
                     shared.registry.lose_replica(replica);
                     shared.streams.lose_replica(replica);
+                }
+            });
+            let told = (Arc::downgrade(&shared_for_leaving), Arc::downgrade(upstream));
+            upstream.on_left(move |replica| {
+                if let (Some(shared), Some(upstream)) = (told.0.upgrade(), told.1.upgrade()) {
+                    retire::begin(&shared, &upstream, replica, Draining::Left);
                 }
             });
         }

@@ -6,9 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::readiness::Readiness;
+use crate::retire;
 use crate::shared::Shared;
 use crate::supervise::{TaskSnapshot, Tasks};
 use crate::tls::CertificateSnapshot;
+use crate::upstream::{Draining, Replica, Upstream};
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
 #[derive(Debug, Clone)]
@@ -67,6 +69,25 @@ pub struct ReplicaSnapshot {
     pub tcp_open: usize,
     /// What its last probe failed with; `None` when it passed, or none is sent.
     pub probe_failure: Option<String>,
+    /// Why it drains (`asked`, `left` or `said`), if it does. What it still holds is listed above.
+    pub draining: Option<&'static str>,
+}
+
+/// Why a command was not obeyed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// No upstream has this name.
+    #[error("no upstream is called {0:?}")]
+    UnknownUpstream(String),
+    /// The upstream has no replica there.
+    #[error("upstream {upstream:?} has no replica at {replica}")]
+    UnknownReplica {
+        /// Its name.
+        upstream: String,
+        /// The address asked for.
+        replica: SocketAddr,
+    },
 }
 
 impl Handle {
@@ -87,6 +108,42 @@ impl Handle {
     /// How the tasks that watch (discovery, probes) fare. One that was restarted means trouble.
     pub fn tasks(&self) -> Vec<TaskSnapshot> {
         self.tasks.snapshot()
+    }
+
+    /// Drains a replica: it gets nothing new, and its WebSockets leave by the `cutover` of their
+    /// routes, spread over `leave_within`. Who is left is in the [`Snapshot`]. To be called inside a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// [`CommandError`] when there is no such replica.
+    pub fn drain_replica(&self, upstream: &str, replica: SocketAddr) -> Result<(), CommandError> {
+        let (upstream, replica) = self.find(upstream, replica)?;
+        retire::begin(&self.shared, &upstream, &replica, Draining::Asked);
+        Ok(())
+    }
+
+    /// Lets a replica have new work again, whatever it was drained for.
+    ///
+    /// # Errors
+    /// [`CommandError`] when there is no such replica.
+    pub fn undrain_replica(&self, upstream: &str, replica: SocketAddr) -> Result<(), CommandError> {
+        let (upstream, replica) = self.find(upstream, replica)?;
+        retire::end(&upstream, &replica);
+        Ok(())
+    }
+
+    fn find(
+        &self,
+        name: &str,
+        address: SocketAddr,
+    ) -> Result<(Arc<Upstream>, Arc<Replica>), CommandError> {
+        let upstream = self.shared.upstreams.iter().find(|upstream| upstream.name() == name);
+        let upstream = upstream.ok_or_else(|| CommandError::UnknownUpstream(name.to_owned()))?;
+        let replica = upstream.find(address).ok_or_else(|| CommandError::UnknownReplica {
+            upstream: name.to_owned(),
+            replica: address,
+        })?;
+        Ok((Arc::clone(upstream), replica))
     }
 
     /// The gateway as it is now. Walks over every replica: for people and scrapers, not per request.

@@ -26,6 +26,7 @@ mod proxy_protocol;
 mod redial;
 mod registry;
 mod relay;
+mod retire;
 mod shared;
 mod telemetry;
 mod transport;

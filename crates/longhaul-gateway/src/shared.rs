@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longhaul_policy::route::RouteTable;
 use longhaul_proto::redial::RedialPolicy;
@@ -149,6 +149,13 @@ impl Shared {
     /// What terminates TLS on this listener, if anything does.
     pub(crate) fn termination(&self, listener: usize) -> Option<&Termination> {
         self.terminations[listener].as_ref()
+    }
+
+    /// How long leaving a replica of this upstream may take: as long as the most patient route says.
+    pub(crate) fn leave_within(&self, upstream: &Upstream) -> Duration {
+        let routes = self.config.routes.iter();
+        let there = routes.filter(|route| self.upstreams[route.upstream].name() == upstream.name());
+        there.map(|route| route.websocket.leave_within).max().unwrap_or_default()
     }
 
     pub(crate) fn relay_policy(&self, route: usize) -> &RelayPolicy {

@@ -85,7 +85,11 @@ pub(crate) async fn offer(
 pub(crate) type Answered = (Arc<Replica>, Held, Lease, Response<Incoming>);
 
 /// Asks replicas in turn until one took the handshake; from then on it is this one or none.
-pub(crate) async fn ask(visit: &Visit<'_>, head: &Parts, dial: &mut Dial<'_>) -> Result<Answered, Failure> {
+pub(crate) async fn ask(
+    visit: &Visit<'_>,
+    head: &Parts,
+    dial: &mut Dial<'_>,
+) -> Result<Answered, Failure> {
     loop {
         let replica = dial.pick()?;
         let held = replica.hold(Work::WebSocket);
@@ -152,12 +156,7 @@ fn log_open(
 }
 
 /// Waits until both legs are free of HTTP, and joins them.
-async fn join(
-    tunnel: Tunnel,
-    client: OnUpgrade,
-    backend: OnUpgrade,
-    origin: Option<Arc<Origin>>,
-) {
+async fn join(tunnel: Tunnel, client: OnUpgrade, backend: OnUpgrade, origin: Option<Arc<Origin>>) {
     let backend = match backend.await {
         Ok(backend) => backend,
         Err(error) => return tunnel.fail(&error),

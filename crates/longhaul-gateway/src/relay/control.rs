@@ -1,8 +1,8 @@
 //! How the rest of the gateway reaches a relay: one word and a waker, no channel and no lock.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::sync::atomic::{AtomicU8, Ordering, fence};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
 /// What a relay may be told.
@@ -14,15 +14,18 @@ pub(crate) enum Order {
     ReplicaLost,
     /// The replica drains, and is to be left when the moment is good.
     ReplicaLeaves,
-    /// The time for that is over.
-    ReplicaLeavesNow,
+    /// The replica has left, and so is to be left now by who can.
+    ReplicaLeft,
+    /// The time for leaving it is over: who cannot go elsewhere ends.
+    ReplicaDrained,
 }
 
 const NONE: u8 = 0;
 const DRAIN: u8 = 1;
 const REPLICA_LOST: u8 = 2;
 const REPLICA_LEAVES: u8 = 3;
-const REPLICA_LEAVES_NOW: u8 = 4;
+const REPLICA_LEFT: u8 = 4;
+const REPLICA_DRAINED: u8 = 5;
 
 /// The outside's end of one relay.
 #[derive(Debug)]
@@ -55,7 +58,8 @@ impl Control {
             Order::Drain => DRAIN,
             Order::ReplicaLost => REPLICA_LOST,
             Order::ReplicaLeaves => REPLICA_LEAVES,
-            Order::ReplicaLeavesNow => REPLICA_LEAVES_NOW,
+            Order::ReplicaLeft => REPLICA_LEFT,
+            Order::ReplicaDrained => REPLICA_DRAINED,
         };
         self.order.store(word, Ordering::Release);
         // Beside the fence in `take_order`: either this sees the task, or the task sees the order.
@@ -79,7 +83,8 @@ impl Control {
             DRAIN => Some(Order::Drain),
             REPLICA_LOST => Some(Order::ReplicaLost),
             REPLICA_LEAVES => Some(Order::ReplicaLeaves),
-            REPLICA_LEAVES_NOW => Some(Order::ReplicaLeavesNow),
+            REPLICA_LEFT => Some(Order::ReplicaLeft),
+            REPLICA_DRAINED => Some(Order::ReplicaDrained),
             _ => None,
         }
     }

@@ -162,12 +162,13 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
             (Order::Drain, _) => self.session.end(Cause::Drained, now),
             (Order::ReplicaLost, None) => self.session.end(Cause::ReplicaLost, now),
             (Order::ReplicaLost, Some(leg)) => leg.note_replica_lost(),
-            // Without another leg to go to, the client has to come again; at the last moment, since
-            // the replica may well finish what it does.
-            (Order::ReplicaLeaves, None) => {}
-            (Order::ReplicaLeavesNow, None) => self.session.end(Cause::ReplicaDrained, now),
+            // A leg that cannot be replaced stays as long as it may.
+            (Order::ReplicaLeaves | Order::ReplicaLeft, None) => {}
+            (Order::ReplicaDrained, None) => self.session.end(Cause::ReplicaDrained, now),
             (Order::ReplicaLeaves, Some(leg)) => leg.note_replica_leaves(false),
-            (Order::ReplicaLeavesNow, Some(leg)) => leg.note_replica_leaves(true),
+            (Order::ReplicaLeft | Order::ReplicaDrained, Some(leg)) => {
+                leg.note_replica_leaves(true)
+            }
         }
     }
 

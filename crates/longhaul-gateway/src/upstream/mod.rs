@@ -16,7 +16,7 @@ mod ward;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -28,7 +28,7 @@ use tokio::sync::watch;
 
 pub(crate) use self::members::Endpoint;
 use self::members::Members;
-pub use self::replica::{Held, Replica};
+pub use self::replica::{Draining, Held, Replica};
 use self::ward::Ward;
 use crate::config::UpstreamConfig;
 use crate::handle::{ReplicaSnapshot, UpstreamSnapshot};
@@ -52,7 +52,10 @@ pub struct Upstream {
     sources_pending: AtomicUsize,
     /// Sent to whenever the replicas or their health may have changed.
     changed: watch::Sender<()>,
+    on_left: OnceLock<TellLeft>,
 }
+
+type TellLeft = Box<dyn Fn(&Arc<Replica>) + Send + Sync>;
 
 /// Why no replica could be picked.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,14 @@ pub enum NoReplica {
     Empty {
         /// Its name.
         upstream: String,
+    },
+    /// There are some, but every one drains.
+    #[error("upstream {upstream:?}: all {total} replicas drain")]
+    Draining {
+        /// Its name.
+        upstream: String,
+        /// How many there are.
+        total: usize,
     },
     /// There are some, but every one has been tried for this request.
     #[error("upstream {upstream:?}: all {total} replicas have been tried")]
@@ -105,6 +116,7 @@ impl Upstream {
             ward: Ward::new(&config, changed.clone()),
             sources_pending: AtomicUsize::new(config.sources.len()),
             changed,
+            on_left: OnceLock::new(),
             affinity_key,
             config,
         });
@@ -160,7 +172,7 @@ impl Upstream {
         let candidates: Vec<Candidate> =
             pool.iter().map(|replica| replica.candidate(now)).collect();
         let picked = self.choose(&candidates, head, client).and_then(|index| pool.get(index));
-        picked.copied().cloned().ok_or_else(|| self.nobody(replicas.len()))
+        picked.copied().cloned().ok_or_else(|| self.nobody(&replicas))
     }
 
     /// What affinity adds to the answer of `replica` for the request `head`: a `Set-Cookie` value.
@@ -193,12 +205,26 @@ impl Upstream {
         self.ward.on_lost(Box::new(tell));
     }
 
-    /// This upstream as the outside sees it.
+    /// Sets who is told when a replica is no longer named by any source. Called once, at start; later
+    /// calls change nothing. `tell` must not block.
+    pub(crate) fn on_left(&self, tell: impl Fn(&Arc<Replica>) + Send + Sync + 'static) {
+        let _ = self.on_left.set(Box::new(tell));
+    }
+
+    /// The replica at this address, also one that has left and still holds something.
+    pub(crate) fn find(&self, address: SocketAddr) -> Option<Arc<Replica>> {
+        let known = self.replicas.load().iter().find(|one| one.address() == address).cloned();
+        known.or_else(|| self.departed().into_iter().find(|one| one.address() == address))
+    }
+
+    /// This upstream as the outside sees it, with those that have left and still hold something.
     pub fn snapshot(&self, now: Instant) -> UpstreamSnapshot {
         let replicas = self.replicas.load();
+        let departed = self.departed();
+        let all = replicas.iter().chain(departed.iter().filter(|one| one.open_work() > 0));
         UpstreamSnapshot {
             name: self.config.name.clone(),
-            replicas: replicas.iter().map(|replica| ReplicaSnapshot::of(replica, now)).collect(),
+            replicas: all.map(|replica| ReplicaSnapshot::of(replica, now)).collect(),
         }
     }
 
@@ -220,10 +246,13 @@ impl Upstream {
         }
     }
 
-    fn nobody(&self, total: usize) -> NoReplica {
-        let upstream = self.config.name.clone();
+    fn nobody(&self, replicas: &[Arc<Replica>]) -> NoReplica {
+        let (upstream, total) = (self.config.name.clone(), replicas.len());
         match total {
             0 => NoReplica::Empty { upstream },
+            _ if replicas.iter().all(|replica| replica.is_draining()) => {
+                NoReplica::Draining { upstream, total }
+            }
             _ => NoReplica::Exhausted { upstream, total },
         }
     }
@@ -248,6 +277,7 @@ impl ReplicaSnapshot {
             requests_open: replica.open_requests(),
             tcp_open: replica.open_streams(),
             probe_failure: replica.probe_failure(),
+            draining: replica.draining().map(Draining::name),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -29,8 +29,8 @@ pub struct Replica {
     /// How often it has gone down by its probes.
     losses: AtomicU64,
     probe_failure: Mutex<Option<String>>,
-    /// It gets nothing new, and what it holds is to leave.
-    is_draining: AtomicBool,
+    /// Whether, and why, it gets nothing new and what it holds is to leave.
+    draining: AtomicU8,
     ward: Arc<Ward>,
 }
 
@@ -54,7 +54,7 @@ impl Replica {
             failures_seen: AtomicU32::new(0),
             losses: AtomicU64::new(0),
             probe_failure: Mutex::new(None),
-            is_draining: AtomicBool::new(false),
+            draining: AtomicU8::new(0),
             ward,
         }
     }
@@ -123,12 +123,28 @@ impl Replica {
 
     /// Whether it gets nothing new and is to be left.
     pub fn is_draining(&self) -> bool {
-        self.is_draining.load(Ordering::Acquire)
+        self.draining().is_some()
     }
 
-    /// Says whether it drains. True when that was not known.
-    pub(crate) fn set_draining(&self, is_draining: bool) -> bool {
-        self.is_draining.swap(is_draining, Ordering::AcqRel) != is_draining
+    /// Why it gets nothing new and is to be left.
+    pub fn draining(&self) -> Option<Draining> {
+        match self.draining.load(Ordering::Acquire) {
+            1 => Some(Draining::Asked),
+            2 => Some(Draining::Left),
+            3 => Some(Draining::Said),
+            _ => None,
+        }
+    }
+
+    /// Says whether it drains. True when that changes; who asked for it first keeps the word.
+    pub(crate) fn set_draining(&self, draining: Option<Draining>) -> bool {
+        let word = match draining {
+            None => return self.draining.swap(0, Ordering::AcqRel) != 0,
+            Some(Draining::Asked) => 1,
+            Some(Draining::Left) => 2,
+            Some(Draining::Said) => 3,
+        };
+        self.draining.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     pub(super) fn candidate(&self, now: Instant) -> Candidate {
@@ -172,6 +188,28 @@ impl Replica {
 impl fmt::Debug for Replica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replica").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Why a replica gets nothing new and is to be left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draining {
+    /// An operator asked for it.
+    Asked,
+    /// It is no longer among those that its sources name.
+    Left,
+    /// It said so itself.
+    Said,
+}
+
+impl Draining {
+    /// Its name in the API and in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Left => "left",
+            Self::Said => "said",
+        }
     }
 }
 

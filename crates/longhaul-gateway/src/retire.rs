@@ -1,0 +1,84 @@
+//! Empties a replica that drains: it gets nothing new, and what it holds leaves, spread over time.
+//!
+//! When a WebSocket leaves, and whether it can without its client noticing, is its route's choice.
+//! How the gateway itself drains is [`drain`](crate::drain)'s work.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep_until;
+use tracing::info;
+
+use crate::relay::control::{Control, Order};
+use crate::shared::Shared;
+use crate::upstream::{Draining, Replica, Upstream};
+
+/// Part of the time in which WebSockets are told that they may leave; in the rest they have to.
+const TELLING: f64 = 0.8;
+
+/// How long a replica's own word that it drains holds after it was said: it ends soon then, and the
+/// next one at its address should not be kept waiting.
+const WORD_HOLDS: Duration = Duration::from_secs(60);
+
+/// Begins to empty a replica, unless that is under way. Needs a runtime around it.
+pub(crate) fn begin(
+    shared: &Arc<Shared>,
+    upstream: &Arc<Upstream>,
+    replica: &Arc<Replica>,
+    why: Draining,
+) {
+    if !replica.set_draining(Some(why)) {
+        return;
+    }
+    let (address, websockets) = (replica.address(), replica.open_websockets());
+    info!(upstream = upstream.name(), replica = %address, why = why.name(), websockets, "replica drains");
+    // Ends by itself in bounded time. A panic in it leaves the rest where they are.
+    tokio::spawn(empty(Arc::clone(shared), Arc::clone(upstream), Arc::clone(replica), why));
+}
+
+/// Lets a replica have new work again.
+pub(crate) fn end(upstream: &Upstream, replica: &Replica) {
+    if replica.set_draining(None) {
+        info!(upstream = upstream.name(), replica = %replica.address(), "replica drains no more");
+    }
+}
+
+async fn empty(shared: Arc<Shared>, upstream: Arc<Upstream>, replica: Arc<Replica>, why: Draining) {
+    let began = Instant::now();
+    let time = shared.leave_within(&upstream);
+    let last_call = match why {
+        // A name that loses an address may find it again: who cannot move stays.
+        Draining::Left => Order::ReplicaLeft,
+        Draining::Asked | Draining::Said => Order::ReplicaDrained,
+    };
+    let telling = time.mul_f64(TELLING);
+    tell(&shared, &replica, Order::ReplicaLeaves, began, telling).await;
+    sleep_until((began + telling).into()).await;
+    tell(&shared, &replica, last_call, began + telling, time - telling).await;
+    sleep_until((began + time).into()).await;
+    let websockets = replica.open_websockets();
+    info!(upstream = upstream.name(), replica = %replica.address(), websockets, "time to leave is over");
+    if why == Draining::Said {
+        sleep_until((began + time.max(WORD_HOLDS)).into()).await;
+        if replica.draining() == Some(Draining::Said) {
+            end(&upstream, &replica);
+        }
+    }
+}
+
+/// Gives an order to each WebSocket that is at the replica now, spread over `time`.
+async fn tell(shared: &Shared, replica: &Replica, order: Order, began: Instant, time: Duration) {
+    let mut controls: Vec<Arc<Control>> = shared.registry.at_replica(replica.address());
+    // Who came together should not arrive at the next replica together.
+    fastrand::shuffle(&mut controls);
+    let step = time / u32::try_from(controls.len().max(1)).unwrap_or(u32::MAX);
+    for (place, control) in controls.into_iter().enumerate() {
+        sleep_until((began + step.mul_f64(place as f64 + fastrand::f64())).into()).await;
+        if !replica.is_draining() {
+            return;
+        }
+        if control.replica() == replica.address() {
+            control.order(order);
+        }
+    }
+}
