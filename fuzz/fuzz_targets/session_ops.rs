@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use longhaul_proto::session::{Cause, Output, Session, SessionPolicy, Side};
+use longhaul_proto::session::{Bounds, Cause, Output, Session, SessionPolicy, Side};
 use longhaul_proto::websocket::{Header, Opcode, mask};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,6 +30,7 @@ fuzz_target!(|ops: Vec<(u8, u16)>| {
         idle: Some(300 * SECOND),
         linger: 10 * SECOND,
         write_stall: 60 * SECOND,
+        bounds: Bounds::default(),
     };
     let mut session = Session::new(Arc::new(policy), Some(now + 1000 * SECOND), 77, now);
     let mut peers = [Peer::default(), Peer::default()];

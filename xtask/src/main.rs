@@ -22,6 +22,7 @@ cargo xtask VERB
   test --only NAME  only the stories whose path contains NAME, as in `socketio::` or `drain`
   check             formatting, clippy without a warning, dependencies (cargo deny)
   setup             installs what the stories need: Debian, PyPI and npm packages
+  sim SEED          plays one simulation of a durable session; --seeds N plays the first N
   dev               builds and starts the demo without optimisation
   help              this text
 
@@ -52,6 +53,10 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["setup"] => {
             setup::lints()?;
             setup::stories()
+        }
+        ["sim", how @ ..] => {
+            let command = ["run", "--release", "--package", "longhaul-sim", "--"];
+            shell::cargo(&[&command[..], how].concat())
         }
         ["dev"] => shell::cargo(&["run", "--package", "longhaul", "--", "demo"]),
         [] | ["help" | "--help" | "-h"] => {

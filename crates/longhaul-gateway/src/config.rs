@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
+pub use longhaul_policy::admission::limits::Allowance;
 pub use longhaul_policy::balance::Strategy;
 pub use longhaul_policy::cors::CorsRules;
 pub use longhaul_policy::health::HealthPolicy;
@@ -15,6 +16,7 @@ pub use longhaul_policy::origin::{OriginPattern, OriginRules};
 pub use longhaul_policy::route::{HostPattern, RoutePattern};
 pub use longhaul_proto::proxy_protocol;
 pub use longhaul_proto::redial::{Prelude, Uncertain};
+pub use longhaul_proto::session::Bounds;
 pub use longhaul_proto::websocket::CloseCode;
 
 use crate::tls::{Pair, TlsTerms, UpstreamTls};
@@ -94,6 +96,26 @@ pub struct Limits {
     pub http2_streams_max: u32,
     /// Engine.IO session ids remembered per upstream, oldest out first.
     pub affinity_entries_max: usize,
+    /// How many upgrades may come, and how many WebSockets may be open.
+    pub admission: AdmissionLimits,
+}
+
+/// How many upgrades may come, and how many WebSockets may be open. Default: no limit.
+#[derive(Debug, Clone)]
+pub struct AdmissionLimits {
+    /// All clients together.
+    pub everybody: Allowance,
+    /// Each client address; of IPv6, each /64.
+    pub client: Allowance,
+    /// Clients that are counted one by one. The rest share one count.
+    pub keys_max: usize,
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> Self {
+        let none = Allowance::default();
+        Self { everybody: none, client: none, keys_max: 100_000 }
+    }
 }
 
 impl Default for Limits {
@@ -104,6 +126,7 @@ impl Default for Limits {
             header_fields_max: 100,
             http2_streams_max: 100,
             affinity_entries_max: 100_000,
+            admission: AdmissionLimits::default(),
         }
     }
 }
@@ -347,6 +370,22 @@ pub struct AdmissionPolicy {
     /// Which pages of other origins may read answers over HTTP; `None` leaves that to replicas.
     /// Default: none.
     pub cors: Option<CorsRules>,
+    /// How many upgrades and WebSockets this route takes, beside what the whole gateway does.
+    /// Default: no limit.
+    pub limits: Allowance,
+    /// How a refused WebSocket is told. Default: by a status.
+    pub refusal: RefusalStyle,
+}
+
+/// How a WebSocket that may not be opened is told so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RefusalStyle {
+    /// By the status of its handshake, as HTTP has it. Pages see 1006, whatever it is.
+    #[default]
+    Status,
+    /// It is opened and closed at once, with a code and a reason that pages can read. Foreign origins
+    /// are still refused by 403.
+    Close,
 }
 
 /// How WebSockets of one route are kept.
@@ -366,6 +405,8 @@ pub struct WebSocketPolicy {
     pub write_stall: Duration,
     /// Bytes that may wait for a slow leg, per direction. Default: 64 KiB.
     pub buffer_bytes_max: usize,
+    /// What a client may send. Default: whatever it likes.
+    pub bounds: Bounds,
     /// What becomes of one whose replica is lost. Default: it ends.
     pub on_replica_loss: OnReplicaLoss,
     /// How a replica is replaced, where it is.
@@ -440,6 +481,7 @@ impl Default for WebSocketPolicy {
             redial: Redial::default(),
             cutover: Cutover::OnClose,
             leave_within: Duration::from_secs(30),
+            bounds: Bounds::default(),
         }
     }
 }

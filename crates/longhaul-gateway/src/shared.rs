@@ -9,6 +9,7 @@ use longhaul_proto::redial::RedialPolicy;
 use longhaul_proto::session::SessionPolicy;
 use tokio::sync::Semaphore;
 
+use crate::admission::Admission;
 use crate::config::{Config, OnReplicaLoss, Route, WebSocketPolicy};
 use crate::front::Front;
 use crate::readiness::Readiness;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     /// Every open raw TCP connection.
     pub(crate) streams: Registry,
     pub(crate) telemetry: Telemetry,
+    /// Who may come in.
+    pub(crate) admission: Admission,
     /// One permit for each client connection that may be open.
     pub(crate) connections: Arc<Semaphore>,
     /// Client connections open now.
@@ -118,6 +121,7 @@ impl Shared {
             registry: Registry::default(),
             streams: Registry::default(),
             telemetry: Telemetry::default(),
+            admission: Admission::new(&config),
             config,
             upstreams,
             readiness,
@@ -175,6 +179,7 @@ fn relay_policy(route: &Route) -> RelayPolicy {
             linger: policy.linger,
             write_stall: policy.write_stall,
             minds_backend: redial.is_none(),
+            bounds: policy.bounds,
         }),
         lifetime: policy.lifetime,
         redial,

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use longhaul_proto::redial::Redial;
 use longhaul_proto::session::Session;
 
+use crate::admission::Pass;
 use crate::connection::{Connection, Presence};
 use crate::http::http2::OpenStream;
 use crate::http::visit::Visit;
@@ -34,11 +35,20 @@ pub(crate) struct Tunnel {
     /// Index into the config's routes.
     route: usize,
     _presence: Arc<Presence>,
-    /// Of HTTP/2, where one connection has many.
-    _stream: Option<OpenStream>,
+    /// Boxed, since most have none.
+    _places: Option<Box<Places>>,
     /// Where lost replicas are replaced, the leg itself holds its replica.
     held: Option<Held>,
     log: WebSocketLog,
+}
+
+/// What is given back when the WebSocket ends.
+#[derive(Debug)]
+struct Places {
+    /// Of HTTP/2, where one connection has many.
+    _stream: Option<OpenStream>,
+    /// Within limits, where there are any.
+    _pass: Option<Box<Pass>>,
 }
 
 impl Tunnel {
@@ -48,12 +58,15 @@ impl Tunnel {
         stream: Option<OpenStream>,
         held: Held,
         log: WebSocketLog,
+        pass: Option<Box<Pass>>,
     ) -> Self {
+        let has_places = stream.is_some() || pass.is_some();
+        let places = has_places.then(|| Box::new(Places { _stream: stream, _pass: pass }));
         Self {
             worker: visit.worker.clone(),
             route: visit.route,
             _presence: connection.presence.clone(),
-            _stream: stream,
+            _places: places,
             held: Some(held),
             log,
         }

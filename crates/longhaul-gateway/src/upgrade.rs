@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use longhaul_policy::{hop_by_hop, redact};
 use longhaul_proto::websocket::handshake::{self, HandshakeFault};
 
+use crate::admission::Pass;
 use crate::connection::Connection;
 use crate::dial::Dial;
 use crate::http::answer::Refusal;
@@ -41,6 +42,7 @@ pub(crate) async fn offer(
     visit: &Visit<'_>,
     connection: &Connection,
     mut head: Parts,
+    pass: Option<Box<Pass>>,
 ) -> Result<Response<Body>, Failure> {
     // Taken out before the head is copied for a replica: the client's connection is not its affair.
     let client_upgrade = head.extensions.remove::<OnUpgrade>();
@@ -77,7 +79,7 @@ pub(crate) async fn offer(
     if let Some(cookie) = visit.cookie_for(&head, &replica) {
         parts.headers.append(SET_COOKIE, cookie);
     }
-    let tunnel = Tunnel::new(visit, connection, stream, held, log);
+    let tunnel = Tunnel::new(visit, connection, stream, held, log, pass);
     tokio::spawn(join(tunnel, client_upgrade, backend_upgrade, origin));
     Ok(Response::from_parts(parts, Body::empty()))
 }
@@ -175,7 +177,7 @@ async fn join(tunnel: Tunnel, client: OnUpgrade, backend: OnUpgrade, origin: Opt
 }
 
 /// How the client is reached once its handshake was answered.
-enum ClientLeg {
+pub(crate) enum ClientLeg {
     /// HTTP/1.1: the connection is the WebSocket's from now on.
     Socket(Leg<Transport>),
     /// HTTP/2: one stream of a connection that the library keeps.
@@ -184,7 +186,7 @@ enum ClientLeg {
 
 /// Takes the client's socket back from the library, with what was read ahead. A stream stays where
 /// it is.
-fn client_leg(upgraded: Upgraded) -> ClientLeg {
+pub(crate) fn client_leg(upgraded: Upgraded) -> ClientLeg {
     match upgraded.downcast::<TokioIo<Screened<Transport>>>() {
         Ok(parts) => {
             let (io, held_back) = parts.io.into_inner().into_parts();

@@ -3,9 +3,10 @@
 //! Nothing here owns a socket, a task, a clock or randomness: `now` and random numbers are
 //! arguments. Sending a probe or opening a connection is the gateway's work.
 //!
-//! A request meets [`hop_by_hop`] and [`forwarded`] first, then [`route`], then [`origin`] and
-//! [`cors`], then [`affinity`] or [`balance`] among the replicas that [`health`] lets through.
+//! A request meets [`hop_by_hop`] and [`forwarded`] first, then [`route`], then [`origin`],
+//! [`cors`] and [`admission`], then [`affinity`] or [`balance`] among the replicas that [`health`] lets through.
 
+pub mod admission;
 pub mod affinity;
 pub mod backoff;
 pub mod balance;

@@ -3,22 +3,48 @@
 //! What is allowed is decided in `longhaul-policy`; here it is applied to what arrives, and what the
 //! gateway answers by itself is answered. Start at [`admit`].
 
+mod farewell;
+mod limits;
 mod sharing;
+
+use std::sync::Arc;
 
 use http::Response;
 use http::request::Parts;
 use longhaul_policy::origin::{OriginFault, Target};
 
+use self::limits::{Limiter, Permit};
 pub(crate) use self::sharing::Sharing;
+use crate::config::{Config, RefusalStyle};
+use crate::connection::Connection;
 use crate::http::answer::Refusal;
 use crate::http::body::Body;
 use crate::http::failure::Failure;
 use crate::http::visit::Visit;
 
+/// What admission keeps from one request to the next.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    limiter: Arc<Limiter>,
+}
+
+impl Admission {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { limiter: Arc::new(Limiter::new(&config.limits.admission, &config.routes)) }
+    }
+}
+
+/// What somebody who was let in holds until the WebSocket ends. Boxed where it is kept: most hold
+/// nothing.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    _permit: Permit,
+}
+
 /// What becomes of a request.
 pub(crate) enum Entry {
     /// It goes on to a replica.
-    Admitted,
+    Admitted(Option<Box<Pass>>),
     /// The gateway has answered it.
     Answered(Response<Body>),
 }
@@ -27,15 +53,40 @@ pub(crate) enum Entry {
 ///
 /// # Errors
 /// Why it is refused.
-pub(crate) fn admit(visit: &Visit<'_>, head: &Parts, is_upgrade: bool) -> Result<Entry, Failure> {
+pub(crate) fn admit(
+    visit: &Visit<'_>,
+    connection: &Connection,
+    head: &mut Parts,
+    is_upgrade: bool,
+) -> Result<Entry, Failure> {
     if let Some(answer) = sharing::preflight(visit, head)? {
         return Ok(Entry::Answered(answer));
     }
-    if is_upgrade {
-        let origins = &visit.route().admission.origins;
-        origins.judge(&head.headers, target(visit, head)).map_err(|fault| refuse(fault, head))?;
+    if !is_upgrade {
+        return Ok(Entry::Admitted(None));
     }
-    Ok(Entry::Admitted)
+    let policy = &visit.route().admission;
+    policy
+        .origins
+        .judge(&head.headers, target(visit, head))
+        .map_err(|fault| refuse(fault, head))?;
+    let failure = match enter(visit) {
+        Ok(pass) => return Ok(Entry::Admitted(pass.map(Box::new))),
+        Err(failure) => failure,
+    };
+    if policy.refusal == RefusalStyle::Close
+        && let Some(answer) = farewell::close_instead(head, connection, &failure.refusal)
+    {
+        return Ok(Entry::Answered(answer));
+    }
+    Err(failure)
+}
+
+/// Lets a WebSocket in by a page that may.
+fn enter(visit: &Visit<'_>) -> Result<Option<Pass>, Failure> {
+    let limiter = &visit.worker.shared.admission.limiter;
+    let permit = limiter.enter(visit.client.address, visit.route)?;
+    Ok(permit.map(|permit| Pass { _permit: permit }))
 }
 
 /// What the client sees as the place that it talks to.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use longhaul_proto::http1::Violation;
+use longhaul_proto::websocket::CloseCode;
 
 use super::body::Body;
 
@@ -23,6 +24,10 @@ pub(crate) enum Refusal {
     NoRoute,
     /// The page that asks is not of an origin that may.
     OriginForbidden,
+    /// Too many come in this moment.
+    TooFast { limit: Limit, retry_after: Duration },
+    /// Too many are here already.
+    TooMany { limit: Limit, retry_after: Duration },
     /// The process has not started yet, or the app behind it restarts: this is waited for.
     NotReady(String),
     /// The process is on its way out.
@@ -48,6 +53,14 @@ pub(crate) enum Refusal {
     BodyAborted,
 }
 
+/// Whose allowance is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    Gateway,
+    Route,
+    Client,
+}
+
 impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
@@ -56,6 +69,7 @@ impl Refusal {
             }
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::OriginForbidden => StatusCode::FORBIDDEN,
+            Self::TooFast { .. } | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotReady(_) | Self::Draining | Self::NoReplica => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable
             | Self::ReplicaTls
@@ -74,6 +88,8 @@ impl Refusal {
             Self::TlsRequired => "tls_required",
             Self::NoRoute => "no_route",
             Self::OriginForbidden => "origin_forbidden",
+            Self::TooFast { .. } => "too_fast",
+            Self::TooMany { .. } => "too_many",
             Self::NotReady(_) => "not_ready",
             Self::Draining => "draining",
             Self::NoReplica => "no_replica",
@@ -97,6 +113,12 @@ impl Refusal {
             }
             Self::NoRoute => "No route of this gateway takes this host and path.".into(),
             Self::OriginForbidden => "Pages of this origin may not connect here.".into(),
+            Self::TooFast { limit, .. } => {
+                format!("Too many connections in this moment {}.", limit.whose())
+            }
+            Self::TooMany { limit, .. } => {
+                format!("Too many connections are open {}.", limit.whose())
+            }
             Self::NotReady(what) => format!("The service is starting; waiting for: {what}."),
             Self::Draining => "This gateway is shutting down; please connect again.".into(),
             Self::NoReplica => "The service has no replica to answer at the moment.".into(),
@@ -128,7 +150,28 @@ impl Refusal {
             Self::NoReplica | Self::Unreachable | Self::ConnectTimeout => {
                 Some(Duration::from_secs(2))
             }
+            Self::TooFast { retry_after, .. } | Self::TooMany { retry_after, .. } => {
+                Some(*retry_after)
+            }
             _ => None,
+        }
+    }
+
+    /// The close code that says the same over an open WebSocket, where that is an option.
+    pub(crate) fn close_code(&self) -> Option<CloseCode> {
+        match self {
+            // One client too often is its own doing; all of them are nobody's.
+            Self::TooMany { limit: Limit::Client, .. } => Some(CloseCode::POLICY_VIOLATION),
+            Self::TooFast { .. } | Self::TooMany { .. } => Some(CloseCode::TRY_AGAIN_LATER),
+            _ => None,
+        }
+    }
+
+    /// The reason beside it: for programs, within the 123 bytes of a close frame.
+    pub(crate) fn close_reason(&self) -> String {
+        match self.retry_after() {
+            Some(after) => format!("{}; retry_after={}", self.cause(), seconds(after)),
+            None => self.cause().to_owned(),
         }
     }
 
@@ -154,7 +197,7 @@ impl Refusal {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(CAUSE, HeaderValue::from_static(self.cause()));
         if let Some(after) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds(after)));
         }
         if let Self::Violation(violation) = self
             && let Some((name, value)) = violation.extra_field()
@@ -166,6 +209,20 @@ impl Refusal {
         }
         response
     }
+}
+
+impl Limit {
+    fn whose(self) -> &'static str {
+        match self {
+            Self::Gateway | Self::Route => "for this service",
+            Self::Client => "from this address",
+        }
+    }
+}
+
+/// Whole seconds, of which there is at least one: 0 would mean at once.
+fn seconds(after: Duration) -> u64 {
+    (after + Duration::from_millis(999)).as_secs().max(1)
 }
 
 /// Whether the client names HTML in `Accept`; a bare `*/*` is a program.
@@ -229,6 +286,8 @@ mod tests {
         for refusal in [
             Refusal::NoRoute,
             Refusal::OriginForbidden,
+            Refusal::TooFast { limit: Limit::Route, retry_after: Duration::ZERO },
+            Refusal::TooMany { limit: Limit::Route, retry_after: Duration::ZERO },
             Refusal::NotReady(String::new()),
             Refusal::Draining,
             Refusal::NoReplica,

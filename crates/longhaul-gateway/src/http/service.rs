@@ -100,10 +100,12 @@ async fn route(
         .ok_or(Refusal::NoRoute)?;
     let visit = Visit::new(connection, route, client);
     let sharing = admission::Sharing::new(&visit, &head);
-    let answer = match admission::admit(&visit, &head, is_upgrade) {
+    let answer = match admission::admit(&visit, connection, &mut head, is_upgrade) {
         Ok(Entry::Answered(answer)) => return Ok(answer),
-        Ok(Entry::Admitted) if is_upgrade => upgrade::offer(&visit, connection, head).await,
-        Ok(Entry::Admitted) => forward::forward(&visit, &head, body).await,
+        Ok(Entry::Admitted(pass)) if is_upgrade => {
+            upgrade::offer(&visit, connection, head, pass).await
+        }
+        Ok(Entry::Admitted(_)) => forward::forward(&visit, &head, body).await,
         Err(failure) => Err(failure),
     };
     sharing.apply(answer)
@@ -145,7 +147,11 @@ fn log(connection: &Connection, failure: &Failure, uri: &Uri) {
     let replica = replica.map(tracing::field::display);
     match refusal {
         // The client's doing: of interest only to who debugs it.
-        Refusal::Violation(_) | Refusal::NoRoute | Refusal::BodyAborted => {
+        Refusal::Violation(_)
+        | Refusal::NoRoute
+        | Refusal::BodyAborted
+        | Refusal::TooFast { .. }
+        | Refusal::TooMany { .. } => {
             debug!(%peer, status, cause, path, "request refused");
         }
         // The client's doing as well, but often the sign of a setting that does not fit.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Side;
+use super::{Excess, Side};
 use crate::websocket::{CloseCode, FrameFault};
 
 /// Why a session ended.
@@ -26,6 +26,8 @@ pub enum Cause {
     Stalled(Side),
     /// A leg sent what cannot be followed as frames.
     Fault(Side, FrameFault),
+    /// The client sent more than the route allows.
+    Excess(Excess),
     /// The replica was found dead by its probes.
     ReplicaLost,
     /// The replica was lost, and no other could be reached for so long.
@@ -54,6 +56,8 @@ impl Cause {
             Self::RedialRefused(status) => CloseCode(4000 + status),
             Self::Fault(Side::Client, _) => CloseCode::PROTOCOL_ERROR,
             Self::Fault(Side::Backend, _) => CloseCode::BAD_GATEWAY,
+            Self::Excess(Excess::Message) => CloseCode::TOO_BIG,
+            Self::Excess(Excess::Messages | Excess::Bytes) => CloseCode::POLICY_VIOLATION,
             Self::Idle | Self::Lifetime => CloseCode::GOING_AWAY,
         }
     }
@@ -71,6 +75,9 @@ impl Cause {
             Self::Stalled(Side::Backend) => "replica_stalled",
             Self::Fault(Side::Client, _) => "client_fault",
             Self::Fault(Side::Backend, _) => "replica_fault",
+            Self::Excess(Excess::Message) => "message_too_large",
+            Self::Excess(Excess::Messages) => "message_rate",
+            Self::Excess(Excess::Bytes) => "byte_rate",
             Self::ReplicaLost => "replica_lost",
             Self::RedialGaveUp(_) => "redial_gave_up",
             Self::RedialRefused(_) => "redial_refused",
@@ -92,7 +99,11 @@ impl Cause {
             Self::ReplicaLost | Self::RedialGaveUp(_) | Self::RedialRefused(_) => {
                 Side::Backend.name()
             }
-            Self::Idle | Self::Lifetime | Self::Drained | Self::ReplicaDrained => "gateway",
+            Self::Excess(_)
+            | Self::Idle
+            | Self::Lifetime
+            | Self::Drained
+            | Self::ReplicaDrained => "gateway",
         }
     }
 }
@@ -106,6 +117,9 @@ impl fmt::Display for Cause {
             Self::Silent(side) => write!(f, "{side} answered no ping"),
             Self::Stalled(side) => write!(f, "{side} stopped reading"),
             Self::Fault(side, fault) => write!(f, "{side} broke the protocol: {fault}"),
+            Self::Excess(Excess::Message) => f.write_str("client sent too large a message"),
+            Self::Excess(Excess::Messages) => f.write_str("client sent too many messages a second"),
+            Self::Excess(Excess::Bytes) => f.write_str("client sent too many bytes a second"),
             Self::ReplicaLost => f.write_str("replica failed its probes"),
             Self::RedialGaveUp(after) => {
                 write!(f, "replica was lost, re-dial gave up after {} s", after.as_secs_f64())

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Cause, Session, Side, State};
+use super::{Cause, Excess, Session, Side, State};
 use crate::websocket::CloseCode;
 
 impl Session {
@@ -57,7 +57,11 @@ impl Session {
         match side {
             Side::Client => {
                 self.dismiss(Side::Client, cause.client_code(), reason);
-                self.dismiss(Side::Backend, CloseCode::GOING_AWAY, "client broke the protocol");
+                let words = match cause {
+                    Cause::Excess(_) => "client sent too much",
+                    _ => "client broke the protocol",
+                };
+                self.dismiss(Side::Backend, CloseCode::GOING_AWAY, words);
                 self.client.finish.order();
                 self.end_across(Side::Client);
             }
@@ -114,6 +118,9 @@ fn reason(cause: Cause) -> &'static str {
         Cause::Stalled(_) => "replica stopped reading",
         Cause::Fault(Side::Client, _) => "frames cannot be followed",
         Cause::Fault(Side::Backend, _) => "replica broke the protocol",
+        Cause::Excess(Excess::Message) => "message too large",
+        Cause::Excess(Excess::Messages) => "too many messages",
+        Cause::Excess(Excess::Bytes) => "too many bytes",
         Cause::Idle => "idle for too long",
         Cause::Lifetime => "lifetime reached",
         Cause::Drained => "gateway drains",

@@ -7,6 +7,7 @@ mod cause;
 mod ending;
 mod keepalive;
 mod leg;
+mod meter;
 mod receive;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 pub use cause::Cause;
 use keepalive::Verdict;
 use leg::{Finish, Leg};
+use meter::Meter;
+pub use meter::{Bounds, Excess};
 
 use crate::websocket::Role;
 use crate::websocket::frame::OwnFrame;
@@ -70,6 +73,8 @@ pub struct SessionPolicy {
     /// Whether a replica that is silent or takes nothing ends the session. Not where
     /// [`redial`](crate::redial) looks after it.
     pub minds_backend: bool,
+    /// What a client may send.
+    pub bounds: Bounds,
 }
 
 impl SessionPolicy {
@@ -114,6 +119,8 @@ pub struct Session {
     backend: Leg,
     state: State,
     ends_at: Option<Instant>,
+    /// Only where the policy has bounds.
+    meter: Option<Box<Meter>>,
     data_at: Instant,
     /// The latest `now`; `poll` has no clock of its own.
     now: Instant,
@@ -151,7 +158,9 @@ impl Session {
             // Hex digits, so that the payload is readable in a capture.
             *byte = b"0123456789abcdef"[(random >> (4 * at) & 0xf) as usize];
         }
+        let bounds = policy.bounds;
         Self {
+            meter: (!bounds.is_unlimited()).then(|| Box::new(Meter::new(bounds, now))),
             policy,
             client: Leg::new(Role::Client, now),
             backend: Leg::new(Role::Server, now),
@@ -210,6 +219,9 @@ impl Session {
             if let Some(fault) = self.leg_mut(side).fault.take() {
                 self.fail(side, Cause::Fault(side, fault));
             }
+        }
+        if let Some(excess) = self.meter.as_mut().and_then(|meter| meter.excess.take()) {
+            self.fail(Side::Client, Cause::Excess(excess));
         }
         for to in [Side::Client, Side::Backend] {
             if let Some(output) = self.poll_leg(to) {

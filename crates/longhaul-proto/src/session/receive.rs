@@ -28,6 +28,18 @@ impl Session {
             // At the boundary with a farewell due: `poll` sends it, then the rest is dropped.
             return Step { consumed: 0, forward: &[] };
         }
+        let bytes = match &mut self.meter {
+            Some(meter) if from == Side::Client => match meter.look(bytes, now) {
+                Ok(fine) => &bytes[..fine],
+                Err(excess) => {
+                    // `poll` ends the session over it.
+                    meter.excess = Some(excess);
+                    self.client.is_garbled = true;
+                    return Step { consumed: bytes.len(), forward: &[] };
+                }
+            },
+            _ => bytes,
+        };
         self.receive_forwarded(from, bytes)
     }
 
@@ -37,15 +49,26 @@ impl Session {
             Side::Client => (&mut self.client, &mut self.backend),
             Side::Backend => (&mut self.backend, &mut self.client),
         };
+        let meter = self.meter.as_mut().filter(|_| from == Side::Client);
+        let note_passed = |count| {
+            if let Some(meter) = meter {
+                meter.note_passed(count);
+            }
+        };
         match leg.scanner.next(bytes) {
             Ok(Found::Data(len)) => {
+                note_passed(len);
                 to.keepalive.note_spoken(now);
                 self.data_at = now;
                 renew(&mut self.state, now + linger);
                 Step { consumed: len, forward: &bytes[..len] }
             }
-            Ok(Found::Held) => Step { consumed: bytes.len(), forward: &[] },
+            Ok(Found::Held) => {
+                note_passed(bytes.len());
+                Step { consumed: bytes.len(), forward: &[] }
+            }
             Ok(Found::Control { frame, consumed }) => {
+                note_passed(consumed);
                 let opcode = frame.header.opcode;
                 let is_own_pong = opcode == Opcode::PONG && carries(&frame, &ping_payload);
                 // A leg that answers the gateway's own close: only the client is still listened to

@@ -25,6 +25,7 @@ fn policy() -> SessionPolicy {
         linger: 10 * SECOND,
         write_stall: 60 * SECOND,
         minds_backend: true,
+        bounds: Bounds::default(),
     }
 }
 
@@ -138,6 +139,25 @@ impl Pair {
         assert_eq!(opcode, 9);
         self.sends(from, &frame(from, 0x8a, &payload));
     }
+}
+
+/// A bound on what clients send ends the session before a byte too much has reached the replica.
+#[test]
+fn a_client_that_sends_too_much_is_told_and_the_replica_is_spared() {
+    let bounds = Bounds { message_bytes_max: Some(3), ..Bounds::default() };
+    let mut pair = Pair::with(SessionPolicy { bounds, ..policy() }, None);
+    let fine = frame(Side::Client, 0x82, b"abc");
+    let stream =
+        [fine.clone(), frame(Side::Client, 0x89, b"ping"), frame(Side::Client, 0x82, b"abcd")];
+    pair.sends(Side::Client, &stream.concat());
+    assert_eq!(frames(&pair.to_client), [(8, b"\x03\xf1message too large".to_vec())]);
+    let received = frames(&pair.to_backend);
+    assert_eq!(received[..2], [(2, b"abc".to_vec()), (9, b"ping".to_vec())]);
+    assert_eq!((received.len(), received[2].0), (3, 8), "then it is told that the client is gone");
+    // What the replica sends is not bounded.
+    let mut pair = Pair::with(SessionPolicy { bounds, ..policy() }, None);
+    pair.sends(Side::Backend, &frame(Side::Backend, 0x82, b"abcd"));
+    assert_eq!(frames(&pair.to_client), [(2, b"abcd".to_vec())]);
 }
 
 #[test]

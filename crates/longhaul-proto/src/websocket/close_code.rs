@@ -13,9 +13,13 @@ impl CloseCode {
     pub const GOING_AWAY: Self = Self(1001);
     /// The peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// The peer did what it may not.
+    pub const POLICY_VIOLATION: Self = Self(1008);
+    /// A message is too large.
+    pub const TOO_BIG: Self = Self(1009);
     /// The service restarts; clients come back after a random delay.
     pub const SERVICE_RESTART: Self = Self(1012);
-    /// The service is overloaded or away; clients come back later.
+    /// The service has no room; clients come back later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
     /// The server behind the gateway misbehaved.
     pub const BAD_GATEWAY: Self = Self(1014);

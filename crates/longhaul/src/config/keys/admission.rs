@@ -1,5 +1,7 @@
 //! Keys of `[admission]` and `[cors]`, and of the same for one route: who may come in.
 
+use longhaul_gateway::config::RefusalStyle;
+
 use super::{DAY_S, Flag, Key, Section, Shape};
 use super::{number, text};
 
@@ -41,6 +43,22 @@ static ADMISSION_KEYS: &[Key] = &[
         default: || number(false),
         what: "Whether upgrades without an Origin are refused as well: browsers send one always",
         danger: "true locks out apps and servers; it stops no program, which can send any Origin",
+        ..Key::NEW
+    },
+    Key {
+        name: "refusal",
+        shape: Shape::Choice(&["status", "close"]),
+        default: || {
+            text(match RefusalStyle::default() {
+                RefusalStyle::Status => "status",
+                RefusalStyle::Close => "close",
+            })
+        },
+        what: "How a WebSocket that may not be opened is told so: by the status of its handshake, which \
+               pages cannot read, or opened and closed at once with a code and a reason, which they \
+               can. Foreign origins get 403 either way",
+        cost: "close: a round trip and a moment of one connection for each refusal",
+        danger: "close: what counts opened WebSockets counts the refused ones as well",
         ..Key::NEW
     },
 ];
@@ -113,3 +131,88 @@ static CORS_KEYS: &[Key] = &[
         ..Key::NEW
     },
 ];
+
+pub(super) static ROUTE_LIMITS: Section = Section {
+    name: "limits",
+    is_list: false,
+    what: "How many upgrades and WebSockets this route takes, within what [limits] allows all of them.",
+    keys: &[
+        Key {
+            what: "Upgrades that this route takes each second; then 429 with Retry-After",
+            ..UPGRADES_PER_SECOND
+        },
+        Key {
+            what: "Upgrades that this route takes in one moment after a pause",
+            ..UPGRADES_BURST
+        },
+        Key {
+            what: "WebSockets of this route that may be open at once; then 429",
+            ..WEBSOCKETS_MAX
+        },
+    ],
+    children: &[],
+};
+
+/// Upgrades each second, of everybody.
+pub(super) const UPGRADES_PER_SECOND: Key = Key {
+    name: "upgrades_per_second",
+    shape: RATE,
+    example: "500",
+    what: "Upgrades taken each second, of all clients together; then 429 with a Retry-After that \
+           spreads those who were refused, so that they come back as fast as they are taken",
+    danger: "too low turns a restart of the clients into minutes of waiting; as many as the \
+             applications can log in each second is right",
+    ..Key::NEW
+};
+
+/// How many of them in one moment.
+pub(super) const UPGRADES_BURST: Key = Key {
+    name: "upgrades_burst",
+    shape: RATE,
+    example: "1000",
+    what: "Upgrades taken in one moment after a pause; by default those of one second",
+    ..Key::NEW
+};
+
+/// WebSockets of everybody.
+pub(super) const WEBSOCKETS_MAX: Key = Key {
+    name: "websockets_max",
+    shape: COUNT,
+    example: "50000",
+    what: "WebSockets open at once, of all clients together; then 429. By default connections_max \
+           alone bounds them",
+    ..Key::NEW
+};
+
+/// The same for each client address.
+pub(super) const CLIENT_UPGRADES_PER_SECOND: Key = Key {
+    name: "client_upgrades_per_second",
+    shape: RATE,
+    example: "10",
+    what: "Upgrades taken each second from one client address (of IPv6, one /64); then 429",
+    danger: "many people share one address behind a company's or a phone network's translator; \
+             without the ingress in server.trusted_proxies, all clients are one",
+    ..Key::NEW
+};
+
+/// How many of them in one moment.
+pub(super) const CLIENT_UPGRADES_BURST: Key = Key {
+    name: "client_upgrades_burst",
+    shape: RATE,
+    example: "50",
+    what: "Upgrades taken in one moment from one address after a pause; by default those of one second",
+    ..Key::NEW
+};
+
+/// WebSockets of each client address.
+pub(super) const CLIENT_WEBSOCKETS_MAX: Key = Key {
+    name: "client_websockets_max",
+    shape: COUNT,
+    example: "200",
+    what: "WebSockets open at once from one client address (of IPv6, one /64); then 429",
+    danger: "as with client_upgrades_per_second",
+    ..Key::NEW
+};
+
+const RATE: Shape = Shape::Count { min: 1, max: 1_000_000 };
+const COUNT: Shape = Shape::Count { min: 1, max: 10_000_000 };

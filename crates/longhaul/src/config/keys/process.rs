@@ -2,6 +2,7 @@
 
 use longhaul_gateway::config::{HealthPaths, Limits, Timeouts};
 
+use super::admission;
 use super::{Flag, HOUR_S, Key, Section, Shape};
 use super::{duration, milliseconds, number, seconds, size, text};
 use crate::config::defaults;
@@ -192,6 +193,12 @@ pub(super) static LIMITS: Section = Section {
             danger: "fewer than open sessions: forgotten ones are refused by the replica they land on",
             ..Key::NEW
         },
+        admission::UPGRADES_PER_SECOND,
+        admission::UPGRADES_BURST,
+        admission::WEBSOCKETS_MAX,
+        admission::CLIENT_UPGRADES_PER_SECOND,
+        admission::CLIENT_UPGRADES_BURST,
+        admission::CLIENT_WEBSOCKETS_MAX,
     ],
     children: &[],
 };

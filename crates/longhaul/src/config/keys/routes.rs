@@ -2,7 +2,7 @@
 
 use longhaul_gateway::config::TcpRoute;
 
-use super::admission::{ROUTE_ADMISSION, ROUTE_CORS};
+use super::admission::{ROUTE_ADMISSION, ROUTE_CORS, ROUTE_LIMITS};
 use super::websocket::ROUTE_WEBSOCKET;
 use super::{DAY_S, HOUR_S, Key, Section, Shape};
 use super::{duration, duration_or_off, number, seconds, seconds_or_off, text};
@@ -72,7 +72,7 @@ pub(super) static ROUTES: Section = Section {
             ..Key::NEW
         },
     ],
-    children: &[&ROUTE_WEBSOCKET, &ROUTE_ADMISSION, &ROUTE_CORS],
+    children: &[&ROUTE_WEBSOCKET, &ROUTE_ADMISSION, &ROUTE_CORS, &ROUTE_LIMITS],
 };
 
 pub(super) static TCP: Section = Section {

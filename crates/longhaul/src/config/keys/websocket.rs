@@ -179,6 +179,34 @@ static KEYS: &[Key] = &[
         danger: "too short, all of them arrive at the others in one moment",
         ..Key::NEW
     },
+    Key {
+        name: "message_bytes_max",
+        shape: Shape::Size { min: 1, max: 1 << 40 },
+        example: "\"1MiB\"",
+        what: "Payload of one message from a client, over all its fragments and as it is on the wire \
+               (compressed, if it is); then 1009. By default messages have no bound here, since none \
+               is held",
+        danger: "smaller than what the application takes cuts uploads short",
+        ..Key::NEW
+    },
+    Key {
+        name: "messages_per_second",
+        shape: Shape::Count { min: 1, max: 1_000_000 },
+        example: "100",
+        what: "Messages that a client may send each second, pings and pongs included; then 1008",
+        cost: "some 150 bytes for each WebSocket with any of these three bounds",
+        danger: "cuts clients that send what they saved up while they were away",
+        ..Key::NEW
+    },
+    Key {
+        name: "bytes_per_second",
+        shape: Shape::Size { min: 1, max: 1 << 40 },
+        example: "\"1MiB\"",
+        what: "Payload that a client may send each second; then 1008. One large message passes after a \
+               pause, and the next only when it is worked off",
+        danger: "cuts clients on fast links in the middle of an upload",
+        ..Key::NEW
+    },
 ];
 
 fn codes(codes: &[CloseCode]) -> String {

@@ -1,6 +1,11 @@
 //! Reads `[admission]`, `[cors]` and the same for one route.
 
-use longhaul_gateway::config::{AdmissionPolicy, CorsRules, OriginPattern, OriginRules};
+use std::num::NonZeroU32;
+
+use longhaul_gateway::config::{
+    AdmissionLimits, AdmissionPolicy, Allowance, CorsRules, OriginPattern, OriginRules,
+    RefusalStyle,
+};
 
 use crate::config::problem::Problem;
 use crate::config::read::Reader;
@@ -17,7 +22,44 @@ pub(super) fn read(reader: &Reader<'_>, base: &AdmissionPolicy) -> AdmissionPoli
         let danger = "every page on the web can open WebSockets with the cookies of its visitor";
         reader.warn("origins", danger, "name the origins of your own pages");
     }
-    AdmissionPolicy { origins, ..base.clone() }
+    let refusal = match reader.choice("refusal") {
+        Some("close") => RefusalStyle::Close,
+        Some(_) => RefusalStyle::Status,
+        None => base.refusal,
+    };
+    AdmissionPolicy { origins, refusal, ..base.clone() }
+}
+
+/// What `[limits]` says about upgrades and WebSockets.
+pub(super) fn limits(reader: &Reader<'_>) -> AdmissionLimits {
+    AdmissionLimits {
+        everybody: allowance(reader, ["upgrades_per_second", "upgrades_burst", "websockets_max"]),
+        client: allowance(
+            reader,
+            ["client_upgrades_per_second", "client_upgrades_burst", "client_websockets_max"],
+        ),
+        ..AdmissionLimits::default()
+    }
+}
+
+/// The policy with the word of a `limits` table of a route, where there is one.
+pub(super) fn with_limits(policy: AdmissionPolicy, reader: Option<&Reader<'_>>) -> AdmissionPolicy {
+    let Some(reader) = reader else { return policy };
+    let names = ["upgrades_per_second", "upgrades_burst", "websockets_max"];
+    AdmissionPolicy { limits: allowance(reader, names), ..policy }
+}
+
+fn allowance(reader: &Reader<'_>, [rate, burst, open]: [&'static str; 3]) -> Allowance {
+    let count = |name| {
+        let count = reader.count(name)?;
+        NonZeroU32::new(u32::try_from(count).unwrap_or(u32::MAX))
+    };
+    let allowance =
+        Allowance { per_second: count(rate), burst: count(burst), open_max: count(open) };
+    if allowance.burst.is_some() && allowance.per_second.is_none() {
+        reader.warn(burst, "has no effect without a rate", &format!("set {rate} as well"));
+    }
+    allowance
 }
 
 /// The policy with the word of a `cors` table, where there is one.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use longhaul_gateway::config::{HealthPaths, Limits, Listener, Timeouts};
 
-use super::{Sections, listeners, tls};
+use super::{Sections, admission, listeners, tls};
 use crate::config::problem::{Origin, Problem};
 use crate::config::read::Reader;
 use crate::config::{defaults, forms};
@@ -102,6 +102,7 @@ fn limits(reader: &Reader<'_>) -> Limits {
         affinity_entries_max: reader
             .count("affinity_entries_max")
             .map_or(default.affinity_entries_max, to_usize),
+        admission: admission::limits(reader),
     }
 }
 

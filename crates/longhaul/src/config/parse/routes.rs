@@ -129,6 +129,7 @@ fn route(
         .child("admission")
         .map_or_else(|| base.admission.clone(), |own| admission::read(&own, &base.admission));
     let admission = admission::with_cors(admission, reader.child("cors").as_ref());
+    let admission = admission::with_limits(admission, reader.child("limits").as_ref());
     Some(Route {
         upstream: upstreams.resolve(reader, "upstream")?,
         name: said.unwrap_or_else(|| name_of(&pattern)),

@@ -34,6 +34,20 @@ pub(super) fn read(reader: &Reader<'_>, base: &WebSocketPolicy) -> WebSocketPoli
         redial: redial(reader, &base.redial),
         cutover: reader.parsed("cutover", forms::cutover).unwrap_or(base.cutover),
         leave_within: reader.duration("leave_within").unwrap_or(base.leave_within),
+        bounds: Bounds {
+            message_bytes_max: reader
+                .size("message_bytes_max")
+                .map(|size| size as u64)
+                .or(base.bounds.message_bytes_max),
+            messages_per_second: reader
+                .count("messages_per_second")
+                .map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+                .or(base.bounds.messages_per_second),
+            bytes_per_second: reader
+                .size("bytes_per_second")
+                .map(|size| size as u64)
+                .or(base.bounds.bytes_per_second),
+        },
     };
     warn(reader, &policy);
     warn_of_redial(reader, &policy);

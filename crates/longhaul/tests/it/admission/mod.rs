@@ -1,3 +1,4 @@
 //! Who may come in, and who may stay.
 
+mod limits;
 mod origin;

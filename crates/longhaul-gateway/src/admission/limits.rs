@@ -1,0 +1,121 @@
+//! Counts who is inside, and lets in as many as the config allows. Locked once for each upgrade, and
+//! only where a limit is set.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use longhaul_policy::admission::limits::{Allowance, Excess, Gate, Gates, Place, client_key};
+
+use crate::config::{AdmissionLimits, Route};
+use crate::http::answer::{Limit, Refusal};
+
+/// All limits on upgrades.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    everybody: Limited<Gate>,
+    /// One for each route of the config.
+    routes: Vec<Limited<Gate>>,
+    clients: Limited<Gates<IpAddr>>,
+}
+
+#[derive(Debug)]
+struct Limited<G> {
+    allowed: Allowance,
+    gate: Mutex<G>,
+}
+
+impl<G> Limited<G> {
+    fn new(allowed: Allowance, gate: G) -> Self {
+        Self { allowed, gate: Mutex::new(gate) }
+    }
+
+    /// The gate, when there is something to ask it.
+    fn lock_limited(&self) -> Option<MutexGuard<'_, G>> {
+        (!self.allowed.is_unlimited()).then(|| self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, G> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One WebSocket's place within the limits; dropping it leaves.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    limiter: Arc<Limiter>,
+    is_everybodys: bool,
+    route: Option<usize>,
+    client: Option<Place<IpAddr>>,
+}
+
+impl Limiter {
+    pub(crate) fn new(limits: &AdmissionLimits, routes: &[Route]) -> Self {
+        let gate = |allowed| Limited::new(allowed, Gate::default());
+        Self {
+            everybody: gate(limits.everybody),
+            routes: routes.iter().map(|route| gate(route.admission.limits)).collect(),
+            clients: Limited::new(limits.client, Gates::new(limits.keys_max)),
+        }
+    }
+
+    /// Lets one upgrade in. The client comes first: who comes too often must not use up what
+    /// belongs to all. `None`: no limit is set.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        client: IpAddr,
+        route: usize,
+    ) -> Result<Option<Permit>, Refusal> {
+        let now = Instant::now();
+        let limiter = self.clone();
+        let mut permit = Permit { limiter, is_everybodys: false, route: None, client: None };
+        let Limited { allowed, .. } = &self.clients;
+        if let Some(mut gates) = self.clients.lock_limited() {
+            let place = gates.enter(&client_key(client), allowed, fastrand::f64(), now);
+            permit.client = Some(place.map_err(|excess| refuse(Limit::Client, excess))?);
+        }
+        let limited = &self.routes[route];
+        if let Some(mut gate) = limited.lock_limited() {
+            let entered = gate.enter(&limited.allowed, fastrand::f64(), now);
+            entered.map_err(|excess| refuse(Limit::Route, excess))?;
+            permit.route = Some(route);
+        }
+        if let Some(mut gate) = self.everybody.lock_limited() {
+            let entered = gate.enter(&self.everybody.allowed, fastrand::f64(), now);
+            entered.map_err(|excess| refuse(Limit::Gateway, excess))?;
+            permit.is_everybodys = true;
+        }
+        let is_of_use = permit.client.is_some() || permit.route.is_some() || permit.is_everybodys;
+        Ok(is_of_use.then_some(permit))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        if self.is_everybodys {
+            self.limiter.everybody.lock().leave();
+        }
+        if let Some(route) = self.route {
+            self.limiter.routes[route].lock().leave();
+        }
+        if let Some(place) = &self.client {
+            self.limiter.clients.lock().leave(place, now);
+        }
+    }
+}
+
+fn refuse(limit: Limit, excess: Excess) -> Refusal {
+    match excess {
+        Excess::Rate { retry_after } => Refusal::TooFast { limit, retry_after },
+        Excess::Open => {
+            // Nobody knows when one leaves; not all ask again at once.
+            let retry_after =
+                Duration::from_secs(5) + Duration::from_secs(10).mul_f64(fastrand::f64());
+            Refusal::TooMany { limit, retry_after }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! How much may come in, and how long the question may take.
+//!
+//! Rates and counts are in [`limits`]. Nothing here waits: a refusal says when to come again.
+
+pub mod limits;

@@ -1,0 +1,179 @@
+//! The gateway's end: a lobby that reads first messages, owners, and the replica behind each.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use longhaul_proto::durable::owner::{Opening, Output, Owner, Refusal, Seal};
+use longhaul_proto::durable::{Control, Form, Item, LinkKey, Speaker};
+use longhaul_proto::websocket::CloseCode;
+
+use crate::audit::{self, Audit};
+use crate::scenario::Scenario;
+
+/// Names session and generation; nobody in here forges one.
+#[derive(Debug)]
+struct Bare;
+
+impl Seal for Bare {
+    fn seal(&self, sid: &str, generation: u64) -> String {
+        format!("{sid}.{generation}")
+    }
+}
+
+/// One session at the node.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) owner: Owner,
+    pub(crate) replica: Replica,
+    pub(crate) newest: LinkKey,
+    pub(crate) is_over: bool,
+    /// What a link brought while the owner read none: only when a rule is broken.
+    pub(crate) unread: VecDeque<(LinkKey, Form, Bytes)>,
+}
+
+/// The application behind one session.
+#[derive(Debug, Default)]
+pub(crate) struct Replica {
+    pub(crate) audit: Audit,
+    pub(crate) sent: u64,
+    /// Messages that were delivered and not confirmed, with their numbers.
+    pub(crate) unread: VecDeque<(u64, Form, Bytes)>,
+    /// The last number that was confirmed.
+    pub(crate) confirmed: u64,
+    pub(crate) closed: Option<CloseCode>,
+}
+
+/// The gateway's end.
+#[derive(Debug, Default)]
+pub(crate) struct Node {
+    pub(crate) sessions: Vec<Held>,
+}
+
+impl Node {
+    /// Takes what a link brought. A link that no session knows is in the lobby.
+    pub(crate) fn receive(
+        &mut self,
+        key: LinkKey,
+        form: Form,
+        message: &Bytes,
+        scenario: &Scenario,
+        now: Instant,
+    ) -> Option<Refusal> {
+        let Ok(Item::Control(text)) = Item::parse(form, message) else {
+            return self.receive_on_session(key, form, message, now);
+        };
+        match Control::parse(Speaker::Client, text) {
+            Ok(Control::Hello { win, .. }) => {
+                let sid = self.sessions.len().to_string();
+                let opening = Opening { sid, link: key, window: win.into(), protocol: None };
+                let policy = Arc::new(scenario.owner.clone());
+                self.sessions.push(Held {
+                    owner: Owner::open(policy, Arc::new(Bare), opening, now),
+                    replica: Replica::default(),
+                    newest: key,
+                    is_over: false,
+                    unread: VecDeque::new(),
+                });
+                None
+            }
+            Ok(Control::Resume(resume)) => {
+                let (sid, generation) = resume.token.split_once('.')?;
+                let held = self.sessions.get_mut(sid.parse::<usize>().ok()?)?;
+                match held.owner.resume(key, generation.parse().ok()?, &resume, now) {
+                    Ok(()) => {
+                        held.newest = key;
+                        None
+                    }
+                    Err(refusal) => Some(refusal),
+                }
+            }
+            _ => self.receive_on_session(key, form, message, now),
+        }
+    }
+
+    fn receive_on_session(
+        &mut self,
+        key: LinkKey,
+        form: Form,
+        message: &Bytes,
+        now: Instant,
+    ) -> Option<Refusal> {
+        for held in &mut self.sessions {
+            held.unread.push_back((key, form, message.clone()));
+            held.read(now);
+        }
+        None
+    }
+}
+
+impl Held {
+    /// Takes what links brought, as far as the owner reads.
+    pub(crate) fn read(&mut self, now: Instant) {
+        while self.owner.wants_link()
+            && let Some((key, form, message)) = self.unread.pop_front()
+        {
+            self.owner.receive(key, form, &message, now);
+        }
+    }
+
+    /// Lets the replica read one message, and tells the owner that it has it.
+    ///
+    /// # Errors
+    /// When it is not the one that comes next.
+    pub(crate) fn replica_reads(
+        &mut self,
+        session: u64,
+        bytes_max: usize,
+        now: Instant,
+    ) -> Result<bool, String> {
+        let Some((seq, form, payload)) = self.replica.unread.pop_front() else { return Ok(false) };
+        self.replica.audit.take(session, form, &payload, bytes_max)?;
+        self.replica.confirmed = seq;
+        self.owner.confirm(seq, now);
+        Ok(true)
+    }
+
+    /// Lets the replica write one message, if the gateway reads.
+    pub(crate) fn replica_writes(
+        &mut self,
+        session: u64,
+        scenario: &Scenario,
+        now: Instant,
+    ) -> bool {
+        let wants = self.owner.wants_leg() && self.replica.closed.is_none();
+        if !wants || self.replica.sent == scenario.messages {
+            return false;
+        }
+        let (form, payload) = audit::message(session, self.replica.sent, scenario.message_bytes);
+        self.replica.sent += 1;
+        self.owner.leg_message(form, payload, now);
+        true
+    }
+
+    /// Checks what the owner says against what it may say.
+    ///
+    /// # Errors
+    /// What it should not have said.
+    pub(crate) fn check(&self, output: &Output, scenario: &Scenario) -> Result<(), String> {
+        let Output::Send { link, head, payload, form } = output else { return Ok(()) };
+        if *link != self.newest {
+            return Err("a link that is not the newest was written to (I5)".to_owned());
+        }
+        let message = [head.as_bytes(), payload].concat();
+        if let Ok(Item::Ack(seq)) = Item::parse(*form, &message)
+            && self.replica.closed.is_none()
+            && seq > self.replica.confirmed
+        {
+            return Err(format!("{seq} was acknowledged before the replica had it (I2)"));
+        }
+        let sizes = scenario.owner.sizes;
+        let bytes_max = scenario.owner.window.bytes.max(sizes.message_bytes_max as u64) as usize;
+        // One message waits for the window, and one is being put together.
+        if self.owner.bytes() > bytes_max + 2 * sizes.message_bytes_max {
+            return Err(format!("{} bytes are held (I3)", self.owner.bytes()));
+        }
+        Ok(())
+    }
+}
