@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longhaul_gateway::config::{
-    Cutover, OnReplicaLoss, Prelude, Redial, Uncertain, WebSocketPolicy,
+    Bounds, Cutover, OnReplicaLoss, Prelude, Redial, Uncertain, WebSocketPolicy,
 };
 
 use crate::config::forms;
