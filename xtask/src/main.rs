@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout)]
 
 mod deny;
+mod sdk;
 mod setup;
 mod shell;
 
@@ -21,7 +22,8 @@ cargo xtask VERB
   test              installs what tests need, then check, then every test and story
   test --only NAME  only the stories whose path contains NAME, as in `socketio::` or `drain`
   check             formatting, clippy without a warning, dependencies (cargo deny)
-  setup             installs what the stories need: Debian, PyPI and npm packages
+  setup             installs what the tests need: Debian, PyPI and npm packages
+  sdk               builds the TypeScript client and runs its tests
   sim SEED          plays one simulation of a durable session; --seeds N plays the first N
   dev               builds and starts the demo without optimisation
   help              this text
@@ -52,8 +54,10 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         }
         ["setup"] => {
             setup::lints()?;
-            setup::stories()
+            setup::stories()?;
+            setup::sdk()
         }
+        ["sdk"] => sdk::test(),
         ["sim", how @ ..] => {
             let command = ["run", "--release", "--package", "longhaul-sim", "--"];
             shell::cargo(&[&command[..], how].concat())
@@ -72,6 +76,8 @@ fn test_all() -> Result<(), Failure> {
     setup::lints()?;
     setup::stories()?;
     check()?;
+    // First, because stories load what it builds.
+    sdk::test()?;
     step("tests and stories");
     // One command for all of it: unit tests, simulations, and the stories in `tests/it`.
     shell::cargo_test(&["test", "--workspace"])?;
@@ -81,6 +87,7 @@ fn test_all() -> Result<(), Failure> {
 
 fn test_only(name: &str) -> Result<(), Failure> {
     setup::stories()?;
+    sdk::build()?;
     step(&format!("stories with {name:?} in their name"));
     shell::cargo_test(&["test", "--package", "longhaul", "--test", "it", name])
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::shell::{Failure, command, is_on_path, root, run, step, succeeds};
 
 /// A program that the stories start, or a file that it needs, and the Debian package it comes from.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("dnsmasq", "dnsmasq-base"),
@@ -20,6 +20,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("node", "nodejs"),
     ("npm", "npm"),
     ("openssl", "openssl"),
+    ("promtool", "prometheus"),
     ("python3", "python3"),
 ];
 
@@ -28,7 +29,12 @@ pub(crate) fn stories() -> Result<(), Failure> {
     step("what the stories need");
     debian()?;
     python()?;
-    node()
+    node("tests/e2e")
+}
+
+/// Installs what building and testing the TypeScript client takes beside Node and Chromium.
+pub(crate) fn sdk() -> Result<(), Failure> {
+    node("sdk/typescript")
 }
 
 /// Makes `cargo fmt` and `cargo clippy` work where rustup installed the minimal profile.
@@ -124,12 +130,13 @@ fn python() -> Result<(), Failure> {
     remember(&list, &stamp)
 }
 
-fn node() -> Result<(), Failure> {
-    let directory = root().join("tests/e2e");
+/// The packages of a directory with a `package-lock.json`, into its `node_modules`.
+fn node(place: &str) -> Result<(), Failure> {
+    let directory = root().join(place);
     let list = directory.join("package-lock.json");
     let stamp = directory.join("node_modules/.longhaul-lock.json");
     if is_same(&list, &stamp) {
-        println!("Node packages: there");
+        println!("Node packages of {place}: there");
         return Ok(());
     }
     println!("Node packages: installing into {}/node_modules", directory.display());
@@ -169,7 +176,11 @@ mod tests {
 
     #[test]
     fn the_lists_that_setup_reads_are_there() {
-        for list in ["tests/e2e/requirements.txt", "tests/e2e/package-lock.json"] {
+        for list in [
+            "tests/e2e/requirements.txt",
+            "tests/e2e/package-lock.json",
+            "sdk/typescript/package-lock.json",
+        ] {
             assert!(root().join(list).is_file(), "{list}");
         }
     }

@@ -3,26 +3,32 @@
 //! A page whose name is re-pointed at this machine (DNS rebinding) may read whatever it fetches
 //! from "itself". What gives it away is the `Host` it names. An address in `Host` cannot be
 //! rebound, whichever it is, and probes of platforms name the address of the container; so names
-//! are refused, except those that mean this machine, and addresses are let through.
+//! are refused, except those that mean this machine or stand in the configuration, and addresses are
+//! let through.
 
 use std::net::IpAddr;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::uri::Authority;
 use http::{StatusCode, Version, header};
 
 use crate::api::problem;
+use crate::desk::Desk;
 
 /// Passes a request on if it was meant for this machine.
-pub(crate) async fn refuse_foreign_hosts(request: Request, next: Next) -> Response {
-    match judge(&request) {
+pub(crate) async fn refuse_foreign_hosts(
+    State(desk): State<Desk>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match judge(&request, &desk.hosts) {
         Verdict::Ours => next.run(request).await,
         Verdict::Foreign => problem(
             StatusCode::FORBIDDEN,
-            "the admin API answers to localhost and to addresses, not to other names; \
-             ask for http://127.0.0.1 or http://localhost with its port",
+            "the admin API answers to localhost, to addresses and to the names in \
+             server.admin_hosts; ask for http://127.0.0.1 or add this name",
         ),
         Verdict::Malformed => {
             problem(StatusCode::BAD_REQUEST, "exactly one valid Host header is needed")
@@ -38,7 +44,7 @@ enum Verdict {
 }
 
 /// The target's authority, where there is one, replaces `Host` (RFC 9112 §3.2.2).
-fn judge<B>(request: &http::Request<B>) -> Verdict {
+fn judge<B>(request: &http::Request<B>, names: &[String]) -> Verdict {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => match Authority::try_from(host.as_bytes()) {
@@ -50,7 +56,8 @@ fn judge<B>(request: &http::Request<B>) -> Verdict {
         _ => return Verdict::Malformed,
     };
     let host = request.uri().authority().unwrap_or(&host).host();
-    if is_this_machine(host) { Verdict::Ours } else { Verdict::Foreign }
+    let is_named = names.iter().any(|name| name.eq_ignore_ascii_case(host));
+    if is_named || is_this_machine(host) { Verdict::Ours } else { Verdict::Foreign }
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -68,7 +75,8 @@ mod tests {
         for host in hosts {
             request = request.header(header::HOST, *host);
         }
-        assert_eq!(judge(&request.body(()).unwrap()), expected, "{hosts:?}");
+        let names = ["gateway.internal".to_owned()];
+        assert_eq!(judge(&request.body(()).unwrap(), &names), expected, "{hosts:?}");
     }
 
     #[test]
@@ -77,6 +85,12 @@ mod tests {
         {
             check(&[host], Verdict::Ours);
         }
+    }
+
+    #[test]
+    fn names_of_the_configuration_are_ours() {
+        check(&["Gateway.internal:9090"], Verdict::Ours);
+        check(&["gateway.internal.evil.example"], Verdict::Foreign);
     }
 
     #[test]
@@ -99,12 +113,12 @@ mod tests {
             .header(header::HOST, "127.0.0.1")
             .body(())
             .unwrap();
-        assert_eq!(judge(&request), Verdict::Foreign);
+        assert_eq!(judge(&request, &[]), Verdict::Foreign);
     }
 
     #[test]
     fn a_probe_that_speaks_http_1_0_needs_no_host() {
         let request = http::Request::get("/health").version(Version::HTTP_10).body(()).unwrap();
-        assert_eq!(judge(&request), Verdict::Ours);
+        assert_eq!(judge(&request, &[]), Verdict::Ours);
     }
 }

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use longhaul_gateway::readiness::Readiness;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What a probe asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +21,8 @@ pub(crate) enum Question {
 }
 
 /// The body of every health answer.
-#[derive(Debug, Serialize)]
-struct Health {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
     /// `ok` with 200, `unavailable` with 503.
     status: &'static str,
     /// True once the process is on its way out.
@@ -30,7 +31,7 @@ struct Health {
     waiting_for: Vec<Waiting>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Waiting {
     /// In words: "first answer of the app".
     name: String,

@@ -1,18 +1,27 @@
 //! Longhaul shows: what a running gateway looks like, as JSON over HTTP.
 //!
-//! This is the only crate that knows the API's JSON. It reads a [`Handle`] and never touches the
-//! data plane; the gateway does not know that it exists.
+//! This is the only crate that knows the API's JSON. It reads a [`Handle`] and commands by it; it
+//! never touches the data plane, and the gateway does not know that it exists.
 //!
 //! Start at [`bind`]; `api.rs` lists the endpoints.
 //!
 //! [`Handle`]: longhaul_gateway::Handle
 
+mod access;
 mod api;
+mod connections;
+mod desk;
 mod guard;
 mod health;
+mod metrics;
+pub mod openapi;
 mod server;
+mod settings;
 mod status;
 #[cfg(test)]
 mod tests;
+mod upstreams;
 
-pub use server::{AdminServer, bind};
+pub use access::Token;
+pub use desk::{House, Terms};
+pub use server::{Address, AdminServer, bind};

@@ -4,16 +4,21 @@
 
 use std::time::UNIX_EPOCH;
 
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use longhaul_gateway::Handle;
 use longhaul_gateway::handle::{ReplicaSnapshot, Snapshot, UpstreamSnapshot};
 use longhaul_gateway::supervise::TaskSnapshot;
 use longhaul_gateway::tls::CertificateSnapshot;
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::desk::Desk;
 use crate::health::seconds;
 
 /// The gateway at one moment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Status {
     /// Longhaul's version.
     version: &'static str,
@@ -45,13 +50,13 @@ pub(crate) struct Status {
     tasks: Vec<Task>,
 }
 
-#[derive(Debug, Serialize)]
-struct Upstream {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Upstream {
     name: String,
     replicas: Vec<Replica>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Replica {
     address: String,
     /// `up`, `starting` (slow start), `ejected` or `down`.
@@ -67,7 +72,7 @@ struct Replica {
 }
 
 /// A certificate that listeners prove themselves with.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Certificate {
     file: String,
     names: Vec<String>,
@@ -82,7 +87,7 @@ struct Certificate {
 }
 
 /// A task that watches. It is restarted when it fails, which never touches serving.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Task {
     name: String,
     /// `running`, or `waiting` to be restarted.
@@ -92,6 +97,12 @@ struct Task {
     restarts: u64,
     /// How it ended last, when it did.
     last_error: Option<String>,
+}
+
+/// The gateway at one moment.
+#[utoipa::path(get, path = "/status", responses((status = 200, body = Status)))]
+pub(crate) async fn show(State(desk): State<Desk>) -> Response {
+    Json(Status::of(&desk.handle)).into_response()
 }
 
 impl Status {

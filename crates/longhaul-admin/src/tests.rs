@@ -1,6 +1,7 @@
 //! The API as clients see it: a real gateway, a real server, plain sockets.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longhaul_gateway::config::{
@@ -16,7 +17,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::server::{LIMITS, Limits as AdminLimits};
+use crate::server::{Address, LIMITS, Limits as AdminLimits};
+use crate::{House, Terms, Token};
 
 const SOON: Duration = Duration::from_secs(5);
 const REPLICA: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
@@ -39,11 +41,37 @@ async fn begin_with(config: Config, limits: AdminLimits) -> Story {
     let readiness = Readiness::default();
     let gateway = Gateway::start(config, readiness.clone()).unwrap();
     let handle = gateway.handle();
-    let mut admin = crate::bind(loopback(), handle.clone()).await.unwrap();
+    let mut admin = crate::bind(Address::Tcp(loopback()), handle.clone(), Arc::new(Quiet), terms())
+        .await
+        .unwrap();
     admin.limits = limits;
-    let (address, stop) = (admin.local_addr(), CancellationToken::new());
+    let Address::Tcp(address) = *admin.address() else { unreachable!("it was bound to TCP") };
+    let stop = CancellationToken::new();
     let running = tokio::spawn(admin.run(stop.clone()));
     Story { _gateway: gateway, handle, readiness, admin: address, stop, running }
+}
+
+const TOKEN: &str = "0123456789abcdef";
+
+fn terms() -> Terms {
+    Terms { token: Some(Token::new(TOKEN).unwrap()), hosts: vec!["gateway.internal".into()] }
+}
+
+/// A process with nothing to say.
+struct Quiet;
+
+impl House for Quiet {
+    fn config(&self) -> Value {
+        serde_json::json!({ "server": { "workers": { "value": 1, "from": "default" } } })
+    }
+
+    fn log_level(&self) -> String {
+        "info".to_owned()
+    }
+
+    fn set_log_level(&self, level: &str) -> Result<(), String> {
+        if level == "debug" { Ok(()) } else { Err("is no level".to_owned()) }
+    }
 }
 
 fn loopback() -> SocketAddr {
@@ -57,7 +85,6 @@ fn config() -> Config {
         listeners: vec![Listener::new("public", loopback())],
         certificates: Vec::new(),
         certificate_watch: None,
-        admin: None,
         workers: 1,
         limits: Limits::default(),
         timeouts: Timeouts { drain: Duration::ZERO, ..Timeouts::default() },
@@ -92,7 +119,10 @@ impl Answer {
 }
 
 async fn ask(story: &Story, method: &str, path: &str, fields: &str) -> Answer {
-    let request = format!("{method} {path} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
+    send(story, &format!("{method} {path} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n")).await
+}
+
+async fn send(story: &Story, request: &str) -> Answer {
     let mut stream = TcpStream::connect(story.admin).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
@@ -195,7 +225,7 @@ async fn what_is_not_offered_is_refused_in_words() {
     let story = begin().await;
     for (method, path, fields, status) in [
         ("GET", "/nowhere", "Host: localhost\r\n", 404),
-        ("POST", "/status", "Host: localhost\r\nContent-Length: 0\r\n", 405),
+        ("POST", "/status", "Host: localhost\r\nContent-Length: 0\r\n", 403),
         ("GET", "/status", "Host: evil.example\r\n", 403),
         ("GET", "http://evil.example/status", "Host: localhost\r\n", 403),
         ("GET", "/status", "Host: localhost\r\nHost: localhost\r\n", 400),
@@ -260,4 +290,103 @@ async fn it_serves_no_more_than_it_may_and_stops_when_told() {
     story.stop.cancel();
     timeout(SOON, story.running).await.expect("it stops soon").unwrap();
     assert!(TcpStream::connect(story.admin).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_need_the_token_and_come_from_no_page() {
+    let story = begin().await;
+    let json = "Content-Type: application/json\r\n";
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    for (fields, status) in [
+        (format!("{json}{bearer}"), 200),
+        (json.to_owned(), 401),
+        (format!("{json}Authorization: Bearer 0123456789abcdeF\r\n"), 401),
+        (bearer.clone(), 403),
+        (format!("{json}{bearer}Origin: http://evil.example\r\n"), 403),
+        (format!("{json}{bearer}Sec-Fetch-Site: cross-site\r\n"), 403),
+    ] {
+        let body = "{\"level\":\"debug\"}";
+        let head = format!(
+            "PUT /api/v1/log-level HTTP/1.1\r\nHost: localhost\r\n{fields}Content-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = send(&story, &head).await;
+        assert_eq!(answer.status, status, "{fields} {}", answer.body);
+        assert!(!answer.body.contains(TOKEN));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_answers_to_names_of_the_configuration() {
+    let story = begin().await;
+    assert_eq!(ask(&story, "GET", "/status", "Host: gateway.internal\r\n").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_is_described_is_there() {
+    let story = begin().await;
+    let api = get(&story, "/openapi.json").await.json();
+    let paths = api["paths"].as_object().unwrap();
+    assert!(paths.len() > 5, "{api}");
+    for (path, methods) in paths {
+        for method in methods.as_object().unwrap().keys().filter(|method| *method == "get") {
+            let answer = get(&story, &path.replace("{id}", "1")).await;
+            let is_there = answer.status == 200 || path.contains('{');
+            assert!(is_there, "{method} {path}: {} {}", answer.status, answer.body);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_have_no_series_that_strangers_made() {
+    let story = begin().await;
+    let count = |page: &str| page.lines().filter(|line| !line.starts_with('#')).count();
+    let public = story.handle.listeners()[0];
+    let knock = async |path: String| {
+        let mut stream = TcpStream::connect(public).await.unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {path}.example\r\n\r\n");
+        stream.write_all(head.replace("Host: /", "Host: ").as_bytes()).await.unwrap();
+        let mut byte = [0];
+        let _ = timeout(SOON, stream.read(&mut byte)).await.expect("it is answered");
+    };
+    knock("/first".into()).await;
+    let before = count(&get(&story, "/metrics").await.body);
+    for n in 0..300 {
+        knock(format!("/{n}")).await;
+    }
+    let page = get(&story, "/metrics").await;
+    assert!(page.head.contains("text/plain; version=0.0.4"), "{}", page.head);
+    assert_eq!(count(&page.body), before, "{}", page.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unix_socket_serves_its_owner_without_a_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    let gateway = Gateway::start(config(), Readiness::default()).unwrap();
+    // One that a process left behind.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let bind = || {
+        let address = Address::Unix(path.clone());
+        crate::bind(address, gateway.handle(), Arc::new(Quiet), Terms::default())
+    };
+    let admin = bind().await.unwrap();
+    assert!(bind().await.is_err(), "a second one took the place of the first");
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(admin.run(stop.clone()));
+    let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    let body = "{\"level\":\"debug\"}";
+    let request = format!(
+        "PUT /api/v1/log-level HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    timeout(SOON, stream.read_to_string(&mut text)).await.expect("it answers soon").unwrap();
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    stop.cancel();
+    timeout(SOON, running).await.expect("it stops soon").unwrap();
+    assert!(!path.exists(), "the socket stays behind");
 }

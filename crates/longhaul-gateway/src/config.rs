@@ -32,8 +32,6 @@ pub struct Config {
     /// How often the files of certificates are looked at; `None`: never. Default: 5 s. A pair that
     /// changed is in use after two looks.
     pub certificate_watch: Option<Duration>,
-    /// Where the admin API listens; `None` turns it off.
-    pub admin: Option<SocketAddr>,
     /// Relay threads, each with its own accept queue. Default: the number of cores.
     pub workers: usize,
     /// Limits that hold for the whole process.
@@ -216,6 +214,28 @@ pub struct UpstreamConfig {
     /// How its replicas are spoken to by TLS. `None`: they are not. The handshake is part of
     /// `connect_attempt`. Default: none.
     pub tls: Option<UpstreamTls>,
+    /// How requests are passed on by HTTP/2; WebSockets stay on HTTP/1.1. Over TLS it is offered by
+    /// ALPN, so `tls` must be one made for it. Not together with `proxy_protocol`. Default: none.
+    pub http2: Option<Http2Policy>,
+}
+
+/// How many requests share a connection to a replica.
+#[derive(Debug, Clone)]
+pub struct Http2Policy {
+    /// Requests at once on one connection; the replica's own limit wins where it is lower. Each may
+    /// keep 64 KiB of an answer that its client does not take. Default: 100.
+    pub streams_max: usize,
+    /// Connections per worker and replica; another one is made when all others are full. Default: 8.
+    pub connections_max: usize,
+    /// A connection with open requests that brought nothing for so long gets a ping, and 20 s later
+    /// its end. Default: 310 s, a little more than the 5 minutes that gRPC servers insist on.
+    pub ping: Option<Duration>,
+}
+
+impl Default for Http2Policy {
+    fn default() -> Self {
+        Self { streams_max: 100, connections_max: 8, ping: Some(Duration::from_secs(310)) }
+    }
 }
 
 impl UpstreamConfig {
@@ -237,6 +257,7 @@ impl UpstreamConfig {
             idle_connection: Duration::from_secs(4),
             proxy_protocol: None,
             tls: None,
+            http2: None,
         }
     }
 }

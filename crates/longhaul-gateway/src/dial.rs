@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::http::answer::Refusal;
 use crate::http::failure::Failure;
-use crate::tls::{self, UpstreamTls};
+use crate::tls::{self, Alpn, UpstreamTls};
 use crate::transport::Transport;
 use crate::upstream::{NoReplica, Replica, Upstream};
 
@@ -81,10 +81,20 @@ impl<'a> Dial<'a> {
 
     /// Connects to `replica`; `None` means: pick the next.
     pub(crate) async fn connect(&mut self, replica: &Arc<Replica>) -> Option<Transport> {
-        let attempt = self.upstream.config().connect_attempt.min(self.remaining());
+        let alpn = if self.head.is_some() { Alpn::Http1 } else { Alpn::Nothing };
+        self.connect_offering(replica, alpn).await
+    }
+
+    /// The same, with a choice of protocols behind TLS.
+    pub(crate) async fn connect_offering(
+        &mut self,
+        replica: &Arc<Replica>,
+        alpn: Alpn,
+    ) -> Option<Transport> {
+        let attempt = self.attempt();
         let address = replica.address();
         let tls = self.upstream.config().tls.as_ref();
-        let failure = match timeout(attempt, reach(address, &self.header, tls)).await {
+        let failure = match timeout(attempt, reach(address, &self.header, tls, alpn)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(Unreached::Connect(error))) => Refusal::Unreachable.of(address, error),
             Ok(Err(Unreached::Tls(reason))) => Refusal::ReplicaTls.of(address, reason),
@@ -92,9 +102,19 @@ impl<'a> Dial<'a> {
                 Refusal::ConnectTimeout.of(address, format_args!("no connection in {attempt:?}"))
             }
         };
-        self.failure = Some(failure);
         replica.note_failure(Instant::now());
+        self.fail(failure);
         None
+    }
+
+    /// Says why the last replica did not work out, for when no other is left.
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.failure = Some(failure);
+    }
+
+    /// The time for one attempt at one replica.
+    pub(crate) fn attempt(&self) -> Duration {
+        self.upstream.config().connect_attempt.min(self.remaining())
     }
 
     /// What is left of the deadline.
@@ -123,6 +143,7 @@ pub(crate) async fn reach(
     replica: SocketAddr,
     header: &[u8],
     tls: Option<&UpstreamTls>,
+    alpn: Alpn,
 ) -> Result<Transport, Unreached> {
     let mut stream = TcpStream::connect(replica).await?;
     // Small messages must not wait for the acknowledgement of earlier ones. A socket that refuses
@@ -132,7 +153,7 @@ pub(crate) async fn reach(
     match tls {
         None => Ok(stream.into()),
         Some(tls) => {
-            let connected = tls.connect(stream, replica).await;
+            let connected = tls.connect(stream, replica, alpn).await;
             connected.map_err(|error| Unreached::Tls(tls::explain(&error)))
         }
     }

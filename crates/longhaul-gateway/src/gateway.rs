@@ -110,6 +110,17 @@ impl Gateway {
                 .map_err(|source| StartError::Worker { worker: index, source })?;
             workers.push(thread);
         }
+        let watched = Arc::downgrade(&shared);
+        tokio::spawn(tasks.keep_alive("watch loop", stop.clone(), move || {
+            let watched = watched.upgrade();
+            async move {
+                if let Some(shared) = watched {
+                    let loops = &shared.telemetry.loops;
+                    loops.beat(loops.watch()).await;
+                }
+                Ok(())
+            }
+        }));
         let handle = Handle::new(shared.clone(), addresses, tasks);
         Ok(Self { handle, shared, workers, stop: guard })
     }

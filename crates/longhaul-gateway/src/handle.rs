@@ -1,16 +1,24 @@
 //! What the outside may see of a running gateway (snapshots) and ask of it (commands).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::readiness::Readiness;
+use crate::relay::control::{Control, Order};
 use crate::retire;
 use crate::shared::Shared;
 use crate::supervise::{TaskSnapshot, Tasks};
+use crate::telemetry::gather;
+use crate::telemetry::tally::Number;
 use crate::tls::CertificateSnapshot;
 use crate::upstream::{Draining, Replica, Upstream};
+
+pub use crate::telemetry::ends::End;
+pub use crate::telemetry::families::{FAMILIES, Family, Kind};
+pub use crate::telemetry::lag::LoopSnapshot;
+pub use crate::telemetry::page::Format;
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
 #[derive(Debug, Clone)]
@@ -45,6 +53,55 @@ pub struct Snapshot {
     pub uptime: Duration,
 }
 
+/// One route of the config.
+#[derive(Debug, Clone)]
+pub struct RouteSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Whether it takes raw TCP, not HTTP.
+    pub is_tcp: bool,
+    /// What it takes, in words.
+    pub takes: String,
+    /// The upstream it leads to.
+    pub upstream: String,
+}
+
+/// One open connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionSnapshot {
+    /// As in the log; unique within the process.
+    pub id: u64,
+    /// Whether it is raw TCP, not a WebSocket.
+    pub is_tcp: bool,
+    /// Its route.
+    pub route: Arc<str>,
+    /// The client's address; behind trusted proxies, the forwarded one.
+    pub client: IpAddr,
+    /// The replica it is at.
+    pub replica: SocketAddr,
+    /// Since it opened.
+    pub open_for: Duration,
+    /// Messages to the replica, to the client. Of a WebSocket only.
+    pub messages: [u64; 2],
+    /// Bytes to the replica, to the client. Of a WebSocket only.
+    pub bytes: [u64; 2],
+}
+
+/// Which connections to show. `None` means any.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// On this route.
+    pub route: Option<String>,
+    /// At this replica.
+    pub replica: Option<SocketAddr>,
+    /// Of this client.
+    pub client: Option<IpAddr>,
+    /// With a larger id: where the page before ended.
+    pub after: u64,
+    /// At most so many.
+    pub limit: usize,
+}
+
 /// One upstream at one moment.
 #[derive(Debug, Clone)]
 pub struct UpstreamSnapshot {
@@ -52,6 +109,8 @@ pub struct UpstreamSnapshot {
     pub name: String,
     /// Its replicas.
     pub replicas: Vec<ReplicaSnapshot>,
+    /// How often a replica of it changed since the start: `up`, `down`, `ejected`.
+    pub changes: [(&'static str, u64); 3],
 }
 
 /// One replica at one moment.
@@ -146,6 +205,77 @@ impl Handle {
         Ok((Arc::clone(upstream), replica))
     }
 
+    /// Everything that is counted, for scrapers. [`FAMILIES`] says what there is.
+    pub fn metrics(&self, format: Format) -> String {
+        gather::page(&self.shared, &self.tasks, format)
+    }
+
+    /// Open connections, oldest first, and how many there are beyond this page and with it.
+    pub fn connections(&self, wanted: &Wanted) -> (Vec<ConnectionSnapshot>, usize) {
+        let registries = [(&self.shared.registry, false), (&self.shared.streams, true)];
+        let all = registries.into_iter().flat_map(|(registry, is_tcp)| {
+            registry.all().into_iter().map(move |control| (control, is_tcp))
+        });
+        let mut found: Vec<(Arc<Control>, bool)> =
+            all.filter(|(control, _)| wanted.wants(control)).collect();
+        let total = found.len();
+        found.sort_unstable_by_key(|(control, _)| control.card.id);
+        let page = found.iter().take(wanted.limit);
+        (page.map(|(control, is_tcp)| ConnectionSnapshot::of(control, *is_tcp)).collect(), total)
+    }
+
+    /// One open connection.
+    pub fn connection(&self, id: u64) -> Option<ConnectionSnapshot> {
+        let websocket = self.shared.registry.find(id).map(|control| (control, false));
+        let found = websocket.or_else(|| Some((self.shared.streams.find(id)?, true)));
+        found.map(|(control, is_tcp)| ConnectionSnapshot::of(&control, is_tcp))
+    }
+
+    /// Ends one connection: a WebSocket with 1001. Says whether it was there.
+    pub fn close(&self, id: u64) -> bool {
+        let (websockets, streams) = (&self.shared.registry, &self.shared.streams);
+        let found = websockets.find(id).or_else(|| streams.find(id));
+        found.is_some_and(|control| {
+            control.order(Order::Close);
+            true
+        })
+    }
+
+    /// Every route, HTTP first, each kind in the order of the config.
+    pub fn routes(&self) -> Vec<RouteSnapshot> {
+        let config = &self.shared.config;
+        let upstream = |index: usize| config.upstreams[index].name.clone();
+        let http = config.routes.iter().map(|route| RouteSnapshot {
+            name: route.name.clone(),
+            is_tcp: false,
+            takes: route.pattern.to_string(),
+            upstream: upstream(route.upstream),
+        });
+        let tcp = config.tcp_routes.iter().map(|route| {
+            let listener = &config.listeners[route.listener].name;
+            let takes = match &route.server_names {
+                None => format!("listener {listener}"),
+                Some(names) => {
+                    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+                    format!("listener {listener}, TLS for {}", names.join(", "))
+                }
+            };
+            let (name, upstream) = (route.name.clone(), upstream(route.upstream));
+            RouteSnapshot { name, is_tcp: true, takes, upstream }
+        });
+        http.chain(tcp).collect()
+    }
+
+    /// How the last WebSockets ended, oldest first.
+    pub fn ends(&self) -> Vec<End> {
+        self.shared.telemetry.ends.all()
+    }
+
+    /// How the event loops fare.
+    pub fn loops(&self) -> Vec<LoopSnapshot> {
+        self.shared.telemetry.loops.snapshot(Instant::now())
+    }
+
     /// The gateway as it is now. Walks over every replica: for people and scrapers, not per request.
     pub fn snapshot(&self) -> Snapshot {
         let shared = &self.shared;
@@ -161,6 +291,32 @@ impl Handle {
             handshakes_failed: shared.telemetry.handshakes_failed.load(Ordering::Relaxed),
             certificates: shared.certificates.snapshot(),
             uptime: now - shared.started_at,
+        }
+    }
+}
+
+impl Wanted {
+    fn wants(&self, control: &Control) -> bool {
+        let card = &control.card;
+        card.id > self.after
+            && self.route.as_deref().is_none_or(|route| route == &*card.route)
+            && self.replica.is_none_or(|replica| replica == control.replica())
+            && self.client.is_none_or(|client| client == card.client)
+    }
+}
+
+impl ConnectionSnapshot {
+    fn of(control: &Control, is_tcp: bool) -> Self {
+        let card = &control.card;
+        Self {
+            id: card.id,
+            is_tcp,
+            route: card.route.clone(),
+            client: card.client,
+            replica: control.replica(),
+            open_for: card.opened_at.elapsed(),
+            messages: card.messages.each_ref().map(Number::get),
+            bytes: card.bytes.each_ref().map(Number::get),
         }
     }
 }

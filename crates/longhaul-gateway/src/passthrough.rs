@@ -21,6 +21,7 @@ use crate::dial::Dial;
 use crate::relay::control::{Control, Order};
 use crate::relay::stream::{Stream, with_scratch};
 use crate::shared::OpenWork;
+use crate::telemetry::Card;
 use crate::transport::Transport;
 use crate::upstream::Work;
 
@@ -55,8 +56,10 @@ pub(crate) async fn serve(
     };
     replica.note_success(Instant::now());
     let held = replica.hold(Work::Tcp);
-    let control = Arc::new(Control::new(replica.address()));
-    let streams = &connection.worker.shared.streams;
+    let shared = &connection.worker.shared;
+    let card = Card::new(&shared.telemetry, route.name.as_str().into(), connection.peer.ip());
+    let control = Arc::new(Control::new(replica.address(), card));
+    let streams = &shared.streams;
     let slot = streams.add(control.clone());
     if held.is_lost() {
         // The replica went down before the registry knew of this one.
@@ -73,6 +76,8 @@ pub(crate) async fn serve(
     };
     let cause = pipe.run(prefix, &control, route.idle, route.linger).await;
     streams.remove(slot);
+    let bytes = [pipe.client.bytes_read, pipe.backend.bytes_read];
+    shared.telemetry.note_tcp_end(&route.name, cause, opened_at.elapsed(), bytes);
     log(route, connection.peer, replica.address(), opened_at, &pipe, cause);
 }
 
@@ -120,8 +125,13 @@ impl Pipe {
                     return Poll::Ready("replica_gone");
                 }
             }
-            if control.take_order(cx) == Some(Order::ReplicaLost) {
-                return Poll::Ready("replica_lost");
+            match control.take_order(cx) {
+                Some(Order::ReplicaLost) => return Poll::Ready("replica_lost"),
+                Some(Order::Close) => return Poll::Ready("ordered"),
+                // What is open may go on until the drain is over: no close frame could announce it.
+                // Bytes alone cannot be moved to another replica.
+                Some(Order::ReplicaLeaves | Order::ReplicaLeft | Order::ReplicaDrained) => {}
+                Some(Order::Drain) | None => {}
             }
             if let Err(cause) = self.pump(cx) {
                 return Poll::Ready(cause);

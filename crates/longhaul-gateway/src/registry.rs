@@ -72,6 +72,11 @@ impl Registry {
         entries.slots.iter().flatten().filter(at_replica).cloned().collect()
     }
 
+    /// The one with this id.
+    pub(crate) fn find(&self, id: u64) -> Option<Arc<Control>> {
+        self.lock().slots.iter().flatten().find(|control| control.card.id == id).cloned()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,11 +85,16 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::{Card, Telemetry};
 
     #[test]
     fn slots_are_used_again_and_freed_when_the_last_one_goes() {
         let registry = Registry::default();
-        let control = || Arc::new(Control::new(([127, 0, 0, 1], 1).into()));
+        let telemetry = Telemetry::new(1);
+        let control = || {
+            let card = Card::new(&telemetry, "chat".into(), [127, 0, 0, 1].into());
+            Arc::new(Control::new(([127, 0, 0, 1], 1).into(), card))
+        };
         let (first, second) = (registry.add(control()), registry.add(control()));
         registry.remove(first);
         let third = registry.add(control());

@@ -120,7 +120,7 @@ impl Shared {
             started_at: Instant::now(),
             registry: Registry::default(),
             streams: Registry::default(),
-            telemetry: Telemetry::default(),
+            telemetry: Telemetry::new(config.workers),
             admission: Admission::new(&config),
             config,
             upstreams,

@@ -19,6 +19,16 @@ pub(crate) enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Transport {
+    /// What was agreed on by ALPN; nothing without TLS.
+    pub(crate) fn protocol(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+}
+
 impl From<TcpStream> for Transport {
     fn from(stream: TcpStream) -> Self {
         Self::Plain(stream)

@@ -3,7 +3,6 @@
 //! What opened it does not stay: an idle WebSocket is this and two sockets.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -23,7 +22,8 @@ use crate::registry::Slot;
 use crate::relay::control::{Control, Order};
 use crate::relay::stream::LegIo;
 use crate::relay::{Ended, Leg, Relay};
-use crate::telemetry::WebSocketLog;
+use crate::telemetry::Card;
+use crate::telemetry::tally::Tally;
 use crate::transport::Transport;
 use crate::upstream::Held;
 use crate::worker::Worker;
@@ -39,7 +39,9 @@ pub(crate) struct Tunnel {
     _places: Option<Box<Places>>,
     /// Where lost replicas are replaced, the leg itself holds its replica.
     held: Option<Held>,
-    log: WebSocketLog,
+    control: Arc<Control>,
+    /// What its worker and route have moved.
+    tally: Arc<Tally>,
 }
 
 /// What is given back when the WebSocket ends.
@@ -57,7 +59,7 @@ impl Tunnel {
         connection: &Connection,
         stream: Option<OpenStream>,
         held: Held,
-        log: WebSocketLog,
+        card: Card,
         pass: Option<Box<Pass>>,
     ) -> Self {
         let has_places = stream.is_some() || pass.is_some();
@@ -67,8 +69,9 @@ impl Tunnel {
             route: visit.route,
             _presence: connection.presence.clone(),
             _places: places,
+            tally: visit.worker.shared.telemetry.tallies.of(visit.worker.index, &card.route),
+            control: Arc::new(Control::new(held.replica().address(), card)),
             held: Some(held),
-            log,
         }
     }
 
@@ -83,29 +86,29 @@ impl Tunnel {
         C: LegIo + Send + 'static,
     {
         let Some(held) = self.held.take() else { return };
-        let control = Arc::new(Control::new(held.replica().address()));
         let terms = self.worker.shared.relay_policy(self.route).redial.clone();
         match origin.zip(terms) {
             Some((origin, terms)) => {
                 let now = Instant::now();
                 let redial = Redial::new(terms.policy.clone(), fastrand::u64(..), now);
                 let first = Wire { io: backend.io, ahead: backend.read_ahead, held };
-                let io = Lasting::new(redial, terms, origin, control.clone(), first);
-                self.relay(client, Leg { io, read_ahead: Bytes::new() }, control);
+                let io = Lasting::new(redial, terms, origin, self.control.clone(), first);
+                self.relay(client, Leg { io, read_ahead: Bytes::new() });
             }
             None => {
                 self.held = Some(held);
-                self.relay(client, backend, control);
+                self.relay(client, backend);
             }
         }
     }
 
-    fn relay<C, B>(self, client: Leg<C>, backend: Leg<B>, control: Arc<Control>)
+    fn relay<C, B>(self, client: Leg<C>, backend: Leg<B>)
     where
         C: LegIo + Send + 'static,
         B: LegIo + Send + 'static,
     {
-        let shared = &self.worker.shared;
+        let (shared, control) = (&self.worker.shared, self.control.clone());
+        self.tally.open.add(1);
         let slot = shared.registry.add(control.clone());
         if shared.readiness.is_draining() {
             // It came between the last look at readiness and the list of those to be told.
@@ -121,20 +124,29 @@ impl Tunnel {
         // ±10 %, so that those that came together do not leave together.
         let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
         let session = Session::new(policy.session.clone(), ends_at, fastrand::u64(..), now);
-        let relay = Relay::new(client, backend, session, control, policy.buffer_bytes_max);
+        let relay = Relay::new(
+            client,
+            backend,
+            session,
+            control,
+            self.tally.clone(),
+            policy.buffer_bytes_max,
+        );
         // The relay bounds its own turns, and counts on its timer to hear it when it is asked.
         tokio::spawn(tokio::task::unconstrained(Open { relay, tunnel: Some((self, slot)) }));
     }
 
     /// Notes that it was answered 101 and never came to life.
     pub(crate) fn fail(self, error: &dyn fmt::Display) {
-        self.log.fail(error);
+        self.control.card.fail(self.control.replica(), error);
     }
 
-    fn end(self, slot: Slot, replica: SocketAddr, ended: &Ended) {
-        self.worker.shared.registry.remove(slot);
+    fn end(self, slot: Slot, ended: &Ended) {
+        let shared = &self.worker.shared;
+        shared.registry.remove(slot);
         drop(self.held);
-        self.log.close(replica, ended);
+        self.tally.open.sub(1);
+        self.control.card.close(&shared.telemetry, self.control.replica(), ended);
     }
 }
 
@@ -151,7 +163,7 @@ impl<C: LegIo, B: LegIo> Future for Open<C, B> {
         let this = self.get_mut();
         let ended = ready!(Pin::new(&mut this.relay).poll(cx));
         if let Some((tunnel, slot)) = this.tunnel.take() {
-            tunnel.end(slot, this.relay.replica(), &ended);
+            tunnel.end(slot, &ended);
         }
         Poll::Ready(())
     }

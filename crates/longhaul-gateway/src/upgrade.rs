@@ -20,16 +20,17 @@ use crate::admission::Pass;
 use crate::connection::Connection;
 use crate::dial::Dial;
 use crate::http::answer::Refusal;
-use crate::http::body::{Body, Forwarded, Learner, Progress, Upload};
+use crate::http::body::{Body, Forwarded, Learner};
 use crate::http::exchange::{self, ExchangeError, exchange};
 use crate::http::failure::Failure;
 use crate::http::http2::OpenStream;
 use crate::http::pool::Lease;
 use crate::http::screened::Screened;
+use crate::http::upload::{Progress, Upload};
 use crate::http::visit::Visit;
 use crate::redial::{self, Origin};
 use crate::relay::Leg;
-use crate::telemetry::WebSocketLog;
+use crate::telemetry::Card;
 use crate::transport::Transport;
 use crate::tunnel::Tunnel;
 use crate::upstream::{Held, Replica, Work};
@@ -65,9 +66,9 @@ pub(crate) async fn offer(
 
     let backend_upgrade = hyper::upgrade::on(&mut answer);
     let (mut parts, _) = answer.into_parts();
-    let log = log_open(visit, &head, &replica, parts.headers.get(SEC_WEBSOCKET_PROTOCOL));
+    let card = card_of(visit, &head, &replica, parts.headers.get(SEC_WEBSOCKET_PROTOCOL));
     let origin = redial.map(|terms| {
-        let (give_up, id) = (terms.give_up, log.id);
+        let (give_up, id) = (terms.give_up, card.id);
         Arc::new(Origin::new(visit, connection, head.clone(), &parts.headers, give_up, id))
     });
     if origin.is_some() {
@@ -79,7 +80,7 @@ pub(crate) async fn offer(
     if let Some(cookie) = visit.cookie_for(&head, &replica) {
         parts.headers.append(SET_COOKIE, cookie);
     }
-    let tunnel = Tunnel::new(visit, connection, stream, held, log, pass);
+    let tunnel = Tunnel::new(visit, connection, stream, held, card, pass);
     tokio::spawn(join(tunnel, client_upgrade, backend_upgrade, origin));
     Ok(Response::from_parts(parts, Body::empty()))
 }
@@ -140,14 +141,14 @@ fn fields(headers: &HeaderMap) -> Vec<(&str, &[u8])> {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
 }
 
-fn log_open(
+fn card_of(
     visit: &Visit<'_>,
     head: &Parts,
     replica: &Replica,
     subprotocol: Option<&HeaderValue>,
-) -> WebSocketLog {
+) -> Card {
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    WebSocketLog::open(
+    Card::open(
         &visit.worker.shared.telemetry,
         visit.worker.shared.relay_policy(visit.route).route.clone(),
         replica.address(),

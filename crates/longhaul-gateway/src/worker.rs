@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::http::pool::Pool;
+use crate::http::trunks::Trunks;
 use crate::listen;
 use crate::shared::Shared;
 
@@ -19,8 +20,11 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// What the tasks of one worker share.
 #[derive(Debug)]
 pub(crate) struct Worker {
+    /// Its place among the workers.
+    pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Pool,
+    pub(crate) trunks: Trunks,
 }
 
 /// Starts a worker on these sockets, one for each listener of the config. The thread ends when
@@ -35,7 +39,8 @@ pub(crate) fn start(
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let worker = Arc::new(Worker { shared, pool: Pool::default() });
+    let worker =
+        Arc::new(Worker { index, shared, pool: Pool::default(), trunks: Trunks::default() });
     std::thread::Builder::new().name(format!("relay-{index}")).spawn(move || {
         runtime.block_on(async {
             for (listener, socket) in sockets.into_iter().enumerate() {
@@ -47,6 +52,8 @@ pub(crate) fn start(
                     Err(error) => error!(listener, %error, "cannot watch the listener"),
                 }
             }
+            let beating = worker.clone();
+            tokio::spawn(async move { beating.shared.telemetry.loops.beat(index).await });
             tokio::spawn(sweep(worker));
             stop.cancelled().await;
         });
@@ -57,6 +64,8 @@ async fn sweep(worker: Arc<Worker>) {
     let idle_time = worker.shared.upstreams.iter().map(|one| one.config().idle_connection).max();
     loop {
         tokio::time::sleep(SWEEP).await;
-        worker.pool.sweep(idle_time.unwrap_or_default(), Instant::now());
+        let now = Instant::now();
+        worker.pool.sweep(idle_time.unwrap_or_default(), now);
+        worker.trunks.sweep(now);
     }
 }

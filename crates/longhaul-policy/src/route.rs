@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::fmt;
 use std::net::Ipv6Addr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -98,6 +99,31 @@ impl RoutePattern {
                 None => headers.contains_key(name),
                 Some(value) => headers.get_all(name).iter().any(|sent| sent == value),
             })
+    }
+}
+
+impl fmt::Display for RoutePattern {
+    /// Host, path and headers, as people write them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path_prefix.is_empty() { "/" } else { &self.path_prefix };
+        write!(f, "{}{path}", self.host)?;
+        for (name, value) in &self.headers {
+            match value.as_ref().map(|value| value.to_str().unwrap_or("…")) {
+                Some(value) => write!(f, " {name}: {value}")?,
+                None => write!(f, " {name}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exact(name) => f.write_str(name),
+            Self::Below(domain) => write!(f, "*.{domain}"),
+        }
     }
 }
 

@@ -89,6 +89,10 @@ pub(crate) enum Page {
     Cli,
     /// A configuration file with every key.
     Toml,
+    /// All metrics.
+    Metrics,
+    /// The admin API, as OpenAPI.
+    Api,
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -99,7 +103,8 @@ Examples:
   longhaul run --config longhaul.toml
 
 A flag wins over its environment variable, that over the file, the file over the default.
-LONGHAUL_AFFINITY_KEY sets server.affinity_key, which has no flag because it is a secret.
+LONGHAUL_AFFINITY_KEY and LONGHAUL_ADMIN_TOKEN set server.affinity_key and server.admin_token, which
+have no flags because they are secrets.
 PORT, as platforms set it, means --listen 0.0.0.0:$PORT when nothing else says where to listen.";
 
 /// How to run.

@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod config;
 mod descriptors;
+mod house;
 mod logs;
 mod parent;
 mod serve;

@@ -4,10 +4,11 @@
 //! same path serves `run` and `demo`. A second request to end ends at once, whatever is under way.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use longhaul_admin::Address;
 use longhaul_gateway::config::{Limits, ReplicaSource};
 use longhaul_gateway::readiness::Readiness;
 use longhaul_gateway::{Config, Gateway, Handle};
@@ -15,7 +16,8 @@ use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Settings;
+use crate::config::{AdminSettings, Settings};
+use crate::house::ThisProcess;
 use crate::parent::{App, Ask, Ended};
 use crate::signals::{self, Event, Signals};
 use crate::{descriptors, parent};
@@ -37,7 +39,7 @@ pub(crate) enum ServeError {
     Gateway(#[from] longhaul_gateway::StartError),
     #[error("cannot listen on {address} for the admin API (server.admin)")]
     Admin {
-        address: SocketAddr,
+        address: Address,
         #[source]
         source: io::Error,
     },
@@ -46,7 +48,7 @@ pub(crate) enum ServeError {
 /// What runs now.
 pub(crate) struct Started<'a> {
     pub(crate) handle: &'a Handle,
-    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) admin: Option<&'a Address>,
     /// Which listeners speak TLS alone, in the order of the config.
     pub(crate) secure: &'a [bool],
 }
@@ -77,7 +79,6 @@ pub(crate) async fn serve(
         }
         None => None,
     };
-    let admin_address = config.admin;
     let names: Vec<String> = config.listeners.iter().map(|at| at.name.clone()).collect();
     let secure: Vec<bool> = (config.listeners.iter())
         .map(|listener| listener.tls.as_ref().is_some_and(|terms| !terms.takes_plain))
@@ -86,13 +87,14 @@ pub(crate) async fn serve(
 
     let gateway = Gateway::start(config, readiness)?;
     let handle = gateway.handle();
-    let admin = Admin::start(admin_address, &handle).await?;
+    let this_process = ThisProcess { config: settings.in_force };
+    let admin = Admin::start(settings.admin, &handle, this_process).await?;
     for (name, address) in names.iter().zip(handle.listeners()) {
         tracing::info!(listener = name, "listening on {address}");
     }
     announce(&Started {
         handle: &handle,
-        admin: admin.as_ref().map(|admin| admin.address),
+        admin: admin.as_ref().map(|admin| &admin.address),
         secure: &secure,
     });
 
@@ -216,21 +218,22 @@ impl<L: Future<Output = Ended>> House<'_, L> {
 
 /// The admin API as a task of its own: it shows how the gateway ends, so it ends last.
 struct Admin {
-    address: SocketAddr,
+    address: Address,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Admin {
     async fn start(
-        address: Option<SocketAddr>,
+        settings: Option<AdminSettings>,
         handle: &Handle,
+        house: ThisProcess,
     ) -> Result<Option<Self>, ServeError> {
-        let Some(address) = address else { return Ok(None) };
-        let server = longhaul_admin::bind(address, handle.clone())
+        let Some(AdminSettings { address, terms }) = settings else { return Ok(None) };
+        let server = longhaul_admin::bind(address.clone(), handle.clone(), Arc::new(house), terms)
             .await
             .map_err(|source| ServeError::Admin { address, source })?;
-        let address = server.local_addr();
+        let address = server.address().clone();
         tracing::info!("admin API on {address}");
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.run(stop.clone()));

@@ -1,8 +1,9 @@
-// Large bodies on Node. Prints `listening PORT` when it accepts.
+// Large bodies on Node, by HTTP/2 if HTTP2 is set. Prints `listening PORT` when it accepts.
 //
 // `GET /down?bytes=N[&chunked]` sends a pattern of 65,521 bytes over and over; `PUT /up` compares
 // what comes with the same pattern and answers how much was right.
-import { createServer } from "node:http";
+import http from "node:http";
+import http2 from "node:http2";
 
 const PERIOD = 65_521;
 const pattern = Buffer.alloc(PERIOD);
@@ -40,6 +41,7 @@ async function up(request, response) {
   response.end(String(right));
 }
 
+const { createServer } = process.env.HTTP2 ? http2 : http;
 const server = createServer((request, response) => {
   const url = new URL(request.url, "http://replica");
   if (url.pathname === "/down") down(url, response);

@@ -1,20 +1,17 @@
-//! Bodies on their way through: never collected, watched only for their end.
+//! Answers on their way to clients: never collected, watched only for their end.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use longhaul_proto::http1::Violation;
+use longhaul_policy::hop_by_hop;
 
-use super::alarm::Alarm;
-use super::expect::Gate;
-use super::pool::Lease;
-use super::screened::{Exchange, violation_of};
+use super::screened::Exchange;
+use super::way::Way;
 use crate::shared::OpenWork;
 use crate::upstream::{Held, Replica, Upstream};
 
@@ -58,8 +55,10 @@ impl Body {
 #[derive(Debug)]
 pub(crate) struct Forwarded {
     inner: Incoming,
-    /// Gives the connection back once the body has ended.
-    lease: Option<Lease>,
+    /// Given back once the body has ended.
+    way: Option<Way>,
+    /// Whether trailers go on to the client.
+    passes_trailers: bool,
     /// Counts the request as open until the body is gone.
     _held: Held,
     learner: Option<Learner>,
@@ -73,17 +72,28 @@ pub(crate) struct Learner {
 }
 
 impl Forwarded {
-    pub(crate) fn new(inner: Incoming, lease: Lease, held: Held, learner: Option<Learner>) -> Self {
-        let mut body = Self { inner, lease: Some(lease), _held: held, learner };
+    pub(crate) fn new(
+        inner: Incoming,
+        way: impl Into<Way>,
+        held: Held,
+        learner: Option<Learner>,
+    ) -> Self {
+        let way = Some(way.into());
+        let mut body = Self { inner, way, passes_trailers: false, _held: held, learner };
         if body.inner.is_end_stream() {
             body.release();
         }
         body
     }
 
+    /// Lets trailers go on to a client that knows them for what they are.
+    pub(crate) fn with_trailers(self) -> Self {
+        Self { passes_trailers: true, ..self }
+    }
+
     fn release(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.release();
+        if let Some(way) = self.way.take() {
+            way.release();
         }
     }
 }
@@ -107,8 +117,12 @@ impl HttpBody for Forwarded {
                 self.release();
                 return Poll::Ready(None);
             };
-            // Trailers are dropped: nothing downstream may take them for headers (RFC 9110 §6.5.1).
-            let Ok(data) = frame.into_data() else { continue };
+            let data = match frame.into_data() {
+                Ok(data) => data,
+                Err(frame) if self.passes_trailers => return Poll::Ready(trailers(frame)),
+                // Nothing downstream may take them for headers (RFC 9110 §6.5.1).
+                Err(_) => continue,
+            };
             if let Some(Learner { upstream, replica }) = self.learner.take() {
                 upstream.learn(&data, &replica, Instant::now());
             }
@@ -127,6 +141,13 @@ impl HttpBody for Forwarded {
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
+}
+
+/// Trailers as they go on: what concerns one connection ends here, as in a head.
+pub(super) fn trailers<E>(frame: Frame<Bytes>) -> Option<Result<Frame<Bytes>, E>> {
+    let mut fields = frame.into_trailers().ok()?;
+    hop_by_hop::strip_response(&mut fields);
+    Some(Ok(Frame::trailers(fields)))
 }
 
 impl HttpBody for Body {
@@ -157,129 +178,5 @@ impl HttpBody for Body {
             }
             Content::Forwarded(body) => body.size_hint(),
         }
-    }
-}
-
-/// A client's request body on its way to a replica.
-#[derive(Debug)]
-pub(crate) struct Upload {
-    /// `None` for a request without a body.
-    inner: Option<Incoming>,
-    progress: Arc<Progress>,
-    gate: Option<Arc<Gate>>,
-    stall: Option<Stall>,
-}
-
-/// A body whose next piece may be waited for only so long.
-#[derive(Debug)]
-struct Stall {
-    patience: Duration,
-    since: Option<Instant>,
-    alarm: Alarm,
-}
-
-/// Why a request's body ended early.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum UploadError {
-    /// The client broke off, or broke a rule.
-    #[error(transparent)]
-    Client(hyper::Error),
-    /// No piece of it came in time.
-    #[error("the client stopped sending its request body")]
-    Stalled,
-}
-
-/// How an upload goes, read by whoever waits for the answer to it.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    has_moved: AtomicBool,
-    broken: OnceLock<Option<Violation>>,
-}
-
-impl Progress {
-    /// Whether a piece passed since the last call.
-    pub(crate) fn take_moved(&self) -> bool {
-        self.has_moved.swap(false, Ordering::Relaxed)
-    }
-
-    /// Set when the client broke off, with the rule it broke if that was why.
-    pub(crate) fn broken(&self) -> Option<Option<Violation>> {
-        self.broken.get().copied()
-    }
-}
-
-impl Upload {
-    pub(crate) fn new(inner: Incoming, progress: Arc<Progress>, gate: Option<Arc<Gate>>) -> Self {
-        Self { inner: Some(inner), progress, gate, stall: None }
-    }
-
-    /// Bounds the wait for each piece. Only streams of HTTP/2 need it: of HTTP/1.1, the screen knows
-    /// what a connection waits for.
-    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
-        self.stall = Some(Stall { patience, since: None, alarm: Alarm::default() });
-        self
-    }
-
-    /// The body of a request that has none.
-    pub(crate) fn empty() -> Self {
-        Self { inner: None, progress: Arc::default(), gate: None, stall: None }
-    }
-}
-
-impl Stall {
-    /// Ready when nothing has come for too long.
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        self.alarm.poll_at(cx, (since + self.patience).into())
-    }
-}
-
-impl HttpBody for Upload {
-    type Data = Bytes;
-    type Error = UploadError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        if let Some(gate) = &self.gate {
-            ready!(gate.poll_open(cx));
-            self.gate = None;
-        }
-        loop {
-            let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-            let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
-                let Some(stall) = &mut self.stall else { return Poll::Pending };
-                ready!(stall.poll_over(cx));
-                let _ = self.progress.broken.set(Some(Violation::BodyTimeout));
-                return Poll::Ready(Some(Err(UploadError::Stalled)));
-            };
-            if let Some(stall) = &mut self.stall {
-                stall.since = None;
-            }
-            match frame {
-                None => {
-                    self.progress.has_moved.store(true, Ordering::Relaxed);
-                    return Poll::Ready(None);
-                }
-                Some(Err(error)) => {
-                    let _ = self.progress.broken.set(violation_of(&error));
-                    return Poll::Ready(Some(Err(UploadError::Client(error))));
-                }
-                Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    self.progress.has_moved.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }

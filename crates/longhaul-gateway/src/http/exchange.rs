@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::answer::Refusal;
-use super::body::{Progress, Upload};
 use super::expect::Gate;
 use super::failure::Failure;
+use super::upload::{Progress, Upload};
 use crate::transport::Transport;
 use crate::upstream::Replica;
 
@@ -28,10 +28,22 @@ const ANSWER_FIELDS_MAX: usize = 256;
 pub(crate) enum ExchangeError {
     /// Not a byte was sent: another connection may be tried with the same request.
     Unsent(Upload),
+    /// The replica says that it did not look at the request (RFC 9113 §8.7): it may be sent again,
+    /// if it can.
+    Refused(Refused, hyper::Error),
     /// The connection ended before an answer; whether the replica acted on the request is unknown.
     Missing(hyper::Error),
     /// Nothing may be tried again.
     Failed(Refusal, Option<hyper::Error>),
+}
+
+/// How a replica says that it did not look at a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// This stream, now: it may be busy.
+    Stream,
+    /// Its connection ends (GOAWAY); others may be begun.
+    Connection,
 }
 
 impl ExchangeError {
@@ -39,7 +51,7 @@ impl ExchangeError {
     pub(crate) fn blame(self, replica: &Replica) -> Failure {
         let (refusal, error) = match self {
             Self::Unsent(_) => (Refusal::Unreachable, None),
-            Self::Missing(error) => (Refusal::AnswerMissing, Some(error)),
+            Self::Refused(_, error) | Self::Missing(error) => (Refusal::AnswerMissing, Some(error)),
             Self::Failed(refusal, error) => (refusal, error),
         };
         if !matches!(refusal, Refusal::BodyAborted | Refusal::Violation(_)) {
@@ -86,15 +98,25 @@ pub(crate) async fn exchange(
             }
         });
     }
-    let mut answer = pin!(sender.try_send_request(request));
+    let mut sent = pin!(sender.try_send_request(request));
     if let Some(gate) = gate {
-        if let Ok(answer) = timeout(CONTINUE_PATIENCE.min(patience), answer.as_mut()).await {
+        if let Ok(answer) = timeout(CONTINUE_PATIENCE.min(patience), sent.as_mut()).await {
             return answer.map_err(|error| classify(error, progress));
         }
         gate.open();
     }
+    answer(sent, progress, patience).await
+}
+
+/// Waits for the head of the answer to what was `sent`.
+pub(super) async fn answer(
+    sent: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>,
+    progress: &Progress,
+    patience: Duration,
+) -> Result<Response<Incoming>, ExchangeError> {
+    let mut sent = pin!(sent);
     loop {
-        match timeout(patience, answer.as_mut()).await {
+        match timeout(patience, sent.as_mut()).await {
             Ok(answer) => return answer.map_err(|error| classify(error, progress)),
             Err(_) if progress.take_moved() => {}
             Err(_) => return Err(ExchangeError::Failed(Refusal::AnswerTimeout, None)),
@@ -102,10 +124,7 @@ pub(crate) async fn exchange(
     }
 }
 
-fn classify(
-    mut error: hyper::client::conn::TrySendError<Request<Upload>>,
-    progress: &Progress,
-) -> ExchangeError {
+fn classify(mut error: TrySendError<Request<Upload>>, progress: &Progress) -> ExchangeError {
     if let Some(request) = error.take_message() {
         return ExchangeError::Unsent(request.into_body());
     }
@@ -115,13 +134,29 @@ fn classify(
         ExchangeError::Failed(refusal, Some(error))
     } else if error.is_parse() || error.is_parse_too_large() {
         ExchangeError::Failed(Refusal::AnswerGarbled, Some(error))
+    } else if let Some(refused) = refused(&error) {
+        ExchangeError::Refused(refused, error)
     } else {
         ExchangeError::Missing(error)
     }
 }
 
+/// Whether the replica refused the stream, or said GOAWAY before it. The library gives that reason
+/// to no stream that a GOAWAY let go on.
+fn refused(error: &hyper::Error) -> Option<Refused> {
+    let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+    if !error.is_remote() {
+        return None;
+    }
+    let is_refusal = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    match error.is_go_away() {
+        true => Some(Refused::Connection),
+        false => is_refusal.then_some(Refused::Stream),
+    }
+}
+
 /// The library's error with what caused it, which it keeps to itself otherwise.
-pub(super) fn explain(error: &hyper::Error) -> String {
+pub(crate) fn explain(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

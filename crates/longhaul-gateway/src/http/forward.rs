@@ -11,14 +11,24 @@ use hyper::body::Incoming;
 use longhaul_policy::hop_by_hop;
 
 use super::answer::Refusal;
-use super::body::{Body, Forwarded, Learner, Progress, Upload};
-use super::exchange::{self, ExchangeError, exchange};
+use super::body::{Body, Forwarded, Learner};
+use super::exchange::{self, ExchangeError, Refused};
 use super::expect::{Gate, expects_continue};
 use super::failure::Failure;
-use super::pool::Lease;
+use super::recall::Recall;
+use super::upload::{Progress, Upload};
 use super::visit::Visit;
+use super::way::Way;
+use crate::config::Http2Policy;
 use crate::dial::Dial;
-use crate::upstream::{Replica, Work};
+use crate::upstream::{Held, Replica, Work};
+use crate::worker::Worker;
+
+/// How often one request is sent again because of how a connection ended. A replica that ends its
+/// connections after so many requests does it to half of those that share one.
+const ENDINGS_MAX: u32 = 20;
+/// How often because a replica refused it alone: more of them would only add to what it cannot take.
+const REFUSALS_MAX: u32 = 4;
 
 /// Passes one request on. It is tried on another replica as long as nothing was sent, and once more
 /// on the same when a reused connection turns out to be closing and the method allows it.
@@ -30,45 +40,15 @@ pub(crate) async fn forward(
     head: &Parts,
     body: Incoming,
 ) -> Result<Response<Body>, Failure> {
-    let progress = Arc::new(Progress::default());
-    let gate = expects_continue(&head.headers).then(Arc::<Gate>::default);
-    let is_repeatable = body.is_end_stream() && is_idempotent(&head.method);
-    let upload = if body.is_end_stream() {
-        Upload::empty()
-    } else if head.version == Version::HTTP_2 {
-        let patience = visit.worker.shared.config.timeouts.body_stall;
-        Upload::new(body, progress.clone(), gate.clone()).with_patience(patience)
-    } else {
-        Upload::new(body, progress.clone(), gate.clone())
-    };
-    let mut forwarding = Forwarding {
-        visit,
-        head,
-        learns: visit.upstream().learns_from(head),
-        pending: Some(upload),
-        is_repeatable,
-        progress,
-        gate,
-    };
+    let mut forwarding = Forwarding::new(visit, head, body);
     let mut dial = Dial::new(visit.upstream(), Some(head), visit.client.address, visit.ends);
     loop {
         let replica = dial.pick()?;
-        let config = visit.upstream().config();
-        let pool = &visit.worker.pool;
-        // A connection that was announced for one client must not serve the next.
-        let is_shared = config.proxy_protocol.is_none();
-        let idle_max = if is_shared { config.idle_connections_max } else { 0 };
-        let now = Instant::now();
-        if is_shared
-            && let Some(lease) = pool.take(replica.address(), idle_max, config.idle_connection, now)
-            && let Some(answer) = forwarding.attempt(&replica, lease).await?
-        {
-            return Ok(answer);
-        }
-        let Some(stream) = dial.connect(&replica).await else { continue };
-        let Ok(sender) = exchange::open(stream).await else { continue };
-        let lease = pool.lease(replica.address(), sender, idle_max);
-        if let Some(answer) = forwarding.attempt(&replica, lease).await? {
+        let answer = match &visit.upstream().config().http2 {
+            Some(policy) => forwarding.by_http2(&replica, policy, &mut dial).await?,
+            None => forwarding.by_http1(&replica, &mut dial).await?,
+        };
+        if let Some(answer) = answer {
             return Ok(answer);
         }
     }
@@ -86,22 +66,94 @@ struct Forwarding<'a> {
     is_repeatable: bool,
     progress: Arc<Progress>,
     gate: Option<Arc<Gate>>,
+    /// Where the body comes home to when a replica refuses its stream. `None`: there is no body.
+    recall: Option<Arc<Recall>>,
+    endings: u32,
+    refusals: u32,
 }
 
-impl Forwarding<'_> {
-    /// Sends the request over this connection. `None`: it went nowhere, try another.
+impl<'a> Forwarding<'a> {
+    fn new(visit: &'a Visit<'a>, head: &'a Parts, body: Incoming) -> Self {
+        let progress = Arc::new(Progress::default());
+        let gate = expects_continue(&head.headers).then(Arc::<Gate>::default);
+        let has_body = !body.is_end_stream();
+        let recall = (has_body && visit.upstream().config().http2.is_some()).then(Arc::default);
+        let mut upload = Upload::empty();
+        if has_body {
+            upload = Upload::new(body, progress.clone(), gate.clone());
+            if head.version == Version::HTTP_2 {
+                upload = upload.with_patience(visit.worker.shared.config.timeouts.body_stall);
+            }
+        }
+        Self {
+            visit,
+            head,
+            learns: visit.upstream().learns_from(head),
+            pending: Some(upload),
+            is_repeatable: !has_body && is_idempotent(&head.method),
+            progress,
+            gate,
+            recall,
+            endings: 0,
+            refusals: 0,
+        }
+    }
+
+    /// Over a connection to `replica` of its own, an idle one first.
+    async fn by_http1(
+        &mut self,
+        replica: &Arc<Replica>,
+        dial: &mut Dial<'_>,
+    ) -> Result<Option<Response<Body>>, Failure> {
+        let config = self.visit.upstream().config();
+        let pool = &self.visit.worker.pool;
+        // A connection that was announced for one client must not serve the next.
+        let is_shared = config.proxy_protocol.is_none();
+        let idle_max = if is_shared { config.idle_connections_max } else { 0 };
+        let now = Instant::now();
+        if is_shared
+            && let Some(lease) = pool.take(replica.address(), idle_max, config.idle_connection, now)
+            && let Some(answer) = self.attempt(replica, lease.into()).await?
+        {
+            return Ok(Some(answer));
+        }
+        let Some(stream) = dial.connect(replica).await else { return Ok(None) };
+        let Ok(sender) = exchange::open(stream).await else { return Ok(None) };
+        self.attempt(replica, pool.lease(replica.address(), sender, idle_max).into()).await
+    }
+
+    /// Over a connection to `replica` that many share.
+    async fn by_http2(
+        &mut self,
+        replica: &Arc<Replica>,
+        policy: &Http2Policy,
+        dial: &mut Dial<'_>,
+    ) -> Result<Option<Response<Body>>, Failure> {
+        let Worker { trunks, pool, .. } = &**self.visit.worker;
+        let group = trunks.to(replica, self.visit.upstream());
+        // What was not sent, or was refused, is sent again on the next connection; each of them
+        // has ended, or counts as a refusal.
+        while let Some(way) = group.way(policy, dial, pool).await {
+            if let Some(answer) = self.attempt(replica, way).await? {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends the request on this way. `None`: it went nowhere, try another.
     async fn attempt(
         &mut self,
         replica: &Arc<Replica>,
-        mut lease: Lease,
+        mut way: Way,
     ) -> Result<Option<Response<Body>>, Failure> {
         let held = replica.hold(Work::Request);
         // Without a pending body only a repeatable request comes here, and that has none.
         let upload = self.pending.take().unwrap_or_else(Upload::empty);
-        let request = self.request(replica, upload);
+        let request = self.request(replica, upload, way.is_shared())?;
         let patience = self.visit.upstream().config().response_head;
         let gate = self.gate.clone();
-        match exchange(&mut lease.sender, request, &self.progress, gate, patience).await {
+        match way.exchange(request, &self.progress, gate, patience).await {
             // A tunnel that nobody asked for (RFC 9110 §15.2.2).
             Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 replica.note_failure(Instant::now());
@@ -109,40 +161,93 @@ impl Forwarding<'_> {
             }
             Ok(answer) => {
                 replica.note_success(Instant::now());
-                let learner = self.learns.then(|| Learner {
-                    upstream: self.visit.upstream().clone(),
-                    replica: replica.clone(),
-                });
-                let mut answer =
-                    answer.map(|body| Forwarded::new(body, lease, held, learner).into());
-                self.finish(&mut answer, replica);
-                Ok(Some(answer))
+                Ok(Some(self.finish(answer, replica, way, held)))
             }
             Err(ExchangeError::Unsent(upload)) => {
                 self.pending = Some(upload);
                 Ok(None)
             }
             // The replica closed the idle connection while the request was on its way.
-            Err(ExchangeError::Missing(_)) if lease.is_reused && self.is_repeatable => Ok(None),
+            Err(ExchangeError::Missing(_))
+                if way.is_reused() && self.is_repeatable && self.endings < ENDINGS_MAX =>
+            {
+                self.endings += 1;
+                Ok(None)
+            }
+            Err(ExchangeError::Refused(refused, error)) => {
+                self.pending = self.body_again(refused).await;
+                match self.pending {
+                    Some(_) => Ok(None),
+                    None => Err(ExchangeError::Refused(refused, error).blame(replica)),
+                }
+            }
             Err(error) => Err(error.blame(replica)),
         }
     }
 
-    fn request(&self, replica: &Replica, upload: Upload) -> Request<Upload> {
+    /// The body as it was before a replica refused it, if all of that is still there and it was not
+    /// refused too often.
+    async fn body_again(&mut self, refused: Refused) -> Option<Upload> {
+        let (count, most) = match refused {
+            Refused::Connection => (&mut self.endings, ENDINGS_MAX),
+            Refused::Stream => (&mut self.refusals, REFUSALS_MAX),
+        };
+        *count += 1;
+        match &self.recall {
+            _ if *count >= most => None,
+            Some(recall) => recall.body().await,
+            None => Some(Upload::empty()),
+        }
+    }
+
+    fn request(
+        &self,
+        replica: &Replica,
+        mut upload: Upload,
+        by_http2: bool,
+    ) -> Result<Request<Upload>, Failure> {
+        if by_http2 && let Some(recall) = &self.recall {
+            upload = upload.recalled_by(recall.clone());
+            if self.head.version == Version::HTTP_2 {
+                upload = upload.with_trailers();
+            }
+        }
         let mut request = self.visit.outbound(self.head, replica, upload);
         if self.learns {
             // The handshake answer is read on its way; it must come as it is.
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
-        request
+        if by_http2 {
+            self.visit.translate(self.head, &mut request)?;
+        }
+        Ok(request)
     }
 
-    fn finish(&self, answer: &mut Response<Body>, replica: &Replica) {
+    fn finish(
+        &self,
+        answer: Response<Incoming>,
+        replica: &Arc<Replica>,
+        way: Way,
+        held: Held,
+    ) -> Response<Body> {
+        let has_trailers = way.is_shared() && self.head.version == Version::HTTP_2;
+        if way.is_shared() {
+            self.progress.note_answer();
+            self.recall.iter().for_each(|recall| recall.forgo());
+        }
+        let learner = self
+            .learns
+            .then(|| Learner { upstream: self.visit.upstream().clone(), replica: replica.clone() });
+        let mut answer = answer.map(|body| {
+            let body = Forwarded::new(body, way, held, learner);
+            Body::from(if has_trailers { body.with_trailers() } else { body })
+        });
         hop_by_hop::strip_response(answer.headers_mut());
-        *answer.version_mut() = http::Version::HTTP_11;
+        *answer.version_mut() = Version::HTTP_11;
         if let Some(cookie) = self.visit.cookie_for(self.head, replica) {
             answer.headers_mut().append(SET_COOKIE, cookie);
         }
+        answer
     }
 }
 

@@ -11,9 +11,13 @@ mod forward;
 mod health;
 pub(crate) mod http2;
 pub(crate) mod pool;
+mod recall;
 pub(crate) mod screened;
 mod service;
+pub(crate) mod trunks;
+pub(crate) mod upload;
 pub(crate) mod visit;
+mod way;
 
 use bytes::BytesMut;
 use hyper::server::conn::http1;

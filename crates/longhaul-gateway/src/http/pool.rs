@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::SendRequest;
 
-use super::body::Upload;
+use super::upload::Upload;
 
 /// The idle connections of one worker. Its lock is never contended: one thread uses it.
 #[derive(Debug, Default, Clone)]

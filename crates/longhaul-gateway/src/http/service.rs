@@ -1,6 +1,7 @@
 //! Decides who answers a request: a rule, a health endpoint, a replica, or nobody.
 
 use std::convert::Infallible;
+use std::time::Instant;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::uri::PathAndQuery;
@@ -18,6 +19,7 @@ use super::{forward, health};
 use crate::admission::{self, Entry};
 use crate::connection::{Connection, Security};
 use crate::shared::{OpenWork, Shared};
+use crate::telemetry::Answered;
 use crate::upgrade;
 
 /// Answers one request. The answer is always one: what fails becomes an answer of the gateway's own.
@@ -41,6 +43,7 @@ pub(crate) async fn answer(
 fn refuse(connection: &Connection, refused: screened::Refusal) -> Response<Body> {
     let violation = refused.violation;
     debug!(peer = %connection.peer, reason = %violation, "request refused");
+    connection.worker.shared.telemetry.refusals.count(&[Refusal::Violation(violation).cause()]);
     let mut answer = Refusal::Violation(violation).answer(&HeaderMap::new());
     if !refused.wants_body {
         *answer.body_mut() = Body::empty();
@@ -67,15 +70,24 @@ pub(super) async fn dispatch(
     let is_upgrade = is_websocket_upgrade(&request);
     let accept = request.headers().get(http::header::ACCEPT).cloned();
     let uri = request.uri().clone();
-    let mut answer = match route(connection, request, is_upgrade).await {
+    let (began, mut taken, mut refusal) = (Instant::now(), None, None);
+    let mut answer = match route(connection, request, is_upgrade, &mut taken).await {
         Ok(answer) => answer,
         Err(failure) => {
             log(connection, &failure, &uri);
+            refusal = Some(failure.refusal.cause());
             let mut headers = HeaderMap::new();
             headers.extend(accept.map(|accept| (http::header::ACCEPT, accept)));
             failure.answer(&headers)
         }
     };
+    shared.telemetry.note_answer(&Answered {
+        route: taken.map(|route| config.routes[route].name.as_str()),
+        is_upgrade,
+        status: answer.status(),
+        refusal,
+        took: began.elapsed(),
+    });
     // Bytes behind a refused upgrade were meant for a WebSocket, and must not be read as a request.
     // While draining, no connection is kept for another request.
     let is_switching = answer.status() == http::StatusCode::SWITCHING_PROTOCOLS;
@@ -85,10 +97,12 @@ pub(super) async fn dispatch(
     answer
 }
 
+/// Passes a request to the route that takes it. `taken` names it, also when that fails.
 async fn route(
     connection: &Connection,
     request: Request<Incoming>,
     is_upgrade: bool,
+    taken: &mut Option<usize>,
 ) -> Result<Response<Body>, Failure> {
     let shared = &connection.worker.shared;
     welcome(shared, is_upgrade)?;
@@ -98,6 +112,7 @@ async fn route(
     let route = shared
         .route(connection.listener, host, head.uri.path(), &head.headers)
         .ok_or(Refusal::NoRoute)?;
+    *taken = Some(route);
     let visit = Visit::new(connection, route, client);
     let sharing = admission::Sharing::new(&visit, &head);
     let answer = match admission::admit(&visit, connection, &mut head, is_upgrade) {

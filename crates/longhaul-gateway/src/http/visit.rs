@@ -3,14 +3,17 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, HOST, UPGRADE};
+use http::header::{CONNECTION, HOST, TE, UPGRADE};
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 use longhaul_policy::forwarded::{self, Arrival, Client, Scheme};
 use longhaul_policy::hop_by_hop;
+use longhaul_proto::http1::Violation;
 use longhaul_proto::proxy_protocol::Ends;
 
-use super::body::Upload;
+use super::answer::Refusal;
+use super::upload::Upload;
 use crate::config::Route;
 use crate::connection::{Connection, Security};
 use crate::tls::UpstreamTls;
@@ -69,6 +72,34 @@ impl<'a> Visit<'a> {
             }
         }
         request
+    }
+
+    /// Makes a request of HTTP/2 out of an outbound one: the host and the scheme have fields of their
+    /// own (RFC 9113 §8.3.1).
+    ///
+    /// # Errors
+    /// When the library cannot read the host that the client asked for.
+    pub(crate) fn translate<B>(
+        &self,
+        head: &Parts,
+        request: &mut Request<B>,
+    ) -> Result<(), Refusal> {
+        let host = request.headers_mut().remove(HOST);
+        let authority = host.and_then(|host| Authority::from_maybe_shared(host).ok());
+        let mut target = request.uri().clone().into_parts();
+        target.scheme = Some(match self.upstream().config().tls {
+            Some(_) => http::uri::Scheme::HTTPS,
+            None => http::uri::Scheme::HTTP,
+        });
+        target.authority = authority;
+        *request.uri_mut() =
+            Uri::from_parts(target).map_err(|_| Refusal::Violation(Violation::HostMalformed))?;
+        *request.version_mut() = Version::HTTP_2;
+        if head.version == Version::HTTP_2 {
+            // They are passed on to a client that speaks HTTP/2, and gRPC asks for this word.
+            request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+        }
+        Ok(())
     }
 
     /// What affinity adds to the answer of `replica`.

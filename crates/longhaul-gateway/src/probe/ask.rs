@@ -4,21 +4,21 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, Uri, Version as HttpVersion, header};
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use longhaul_proto::proxy_protocol::{Version, encode};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use longhaul_proto::proxy_protocol::encode;
 use longhaul_proto::websocket::CloseCode;
 use longhaul_proto::websocket::frame::OwnFrame;
 use longhaul_proto::websocket::handshake::{self, HandshakeFault, Offer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::config::{Probe, ProbeKind};
+use crate::config::{Probe, ProbeKind, UpstreamConfig};
 use crate::dial::{Unreached, reach};
 use crate::supervise::AbortOnDrop;
-use crate::tls::UpstreamTls;
+use crate::tls::Alpn;
 use crate::transport::Transport;
 
 /// Bytes of an answer's head. The body is not read.
@@ -51,21 +51,30 @@ pub(super) enum ProbeFault {
 
 /// Asks once, within the probe's total deadline. A future dropped midway closes the connection.
 ///
-/// Where replicas want the PROXY protocol, the header says that the gateway speaks for itself.
+/// Where replicas want the PROXY protocol, the header says that the gateway speaks for itself. HTTP
+/// is asked in the version that requests are passed on in.
 pub(super) async fn ask(
     probe: &Probe,
     replica: SocketAddr,
-    proxy_protocol: Option<Version>,
-    tls: Option<&UpstreamTls>,
+    config: &UpstreamConfig,
 ) -> Result<(), ProbeFault> {
     let asked = async {
+        let proxy_protocol = config.proxy_protocol;
         let header = proxy_protocol.map_or_else(Vec::new, |version| encode(version, None));
-        let stream = reach(replica, &header, tls).await?;
+        let is_http = matches!(probe.kind, ProbeKind::Http { .. });
+        let by_http2 = config.http2.is_some() && is_http;
+        let alpn = if by_http2 { Alpn::Http2 } else { Alpn::Http1 };
+        let stream = reach(replica, &header, config.tls.as_ref(), alpn).await?;
+        // Behind TLS it is the replica that chooses.
+        let by_http2 = by_http2 && (config.tls.is_none() || stream.protocol() == Some(b"h2"));
         match &probe.kind {
             ProbeKind::Tcp => Ok(()),
             ProbeKind::Http { path, host, status } => {
                 let request = request(path, host.as_deref(), replica);
-                let (answer, _connection) = exchange(stream, request).await?;
+                let (answer, _connection) = match by_http2 {
+                    true => exchange_by_http2(stream, request, config.tls.is_some()).await?,
+                    false => exchange(stream, request).await?,
+                };
                 judge(answer.status(), *status)
             }
             ProbeKind::WebSocket { path, host } => {
@@ -136,6 +145,30 @@ async fn exchange(
     let (mut sender, connection) =
         http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
     let connection = AbortOnDrop(tokio::spawn(connection.with_upgrades()));
+    let answer = sender.send_request(request).await?;
+    Ok((answer, connection))
+}
+
+/// The same by HTTP/2, where the host and the scheme have fields of their own.
+async fn exchange_by_http2(
+    stream: Transport,
+    request: http::request::Builder,
+    is_tls: bool,
+) -> Result<(Response<Incoming>, AbortOnDrop<hyper::Result<()>>), ProbeFault> {
+    let mut request = request.version(HttpVersion::HTTP_2).body(Empty::<Bytes>::new())?;
+    let host = request.headers_mut().remove(header::HOST);
+    let host = host.as_ref().map_or(&b""[..], |host| host.as_bytes());
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = Uri::builder()
+        .scheme(if is_tls { "https" } else { "http" })
+        .authority(host)
+        .path_and_query(path)
+        .build()?;
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    let connection = AbortOnDrop(tokio::spawn(connection));
     let answer = sender.send_request(request).await?;
     Ok((answer, connection))
 }

@@ -66,7 +66,7 @@ fn websocket_probe() -> Probe {
 }
 
 async fn ask(probe: &Probe, replica: SocketAddr) -> Result<(), ask::ProbeFault> {
-    ask::ask(probe, replica, None, None).await
+    ask::ask(probe, replica, &UpstreamConfig::new("app", Vec::new())).await
 }
 
 #[track_caller]
@@ -259,7 +259,9 @@ async fn a_probe_speaks_for_nobody_where_headers_are_wanted() {
     let address = address.await;
     let probe = Probe::new(ProbeKind::Tcp);
     for version in [Version::V1, Version::V2] {
-        check(ask::ask(&probe, address, Some(version), None).await, None);
+        let mut config = UpstreamConfig::new("app", Vec::new());
+        config.proxy_protocol = Some(version);
+        check(ask::ask(&probe, address, &config).await, None);
         let expected = longhaul_proto::proxy_protocol::encode(version, None);
         assert_eq!(received.recv().await.unwrap(), expected);
     }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
+use crate::telemetry::Card;
+
 /// What a relay may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -18,6 +20,8 @@ pub(crate) enum Order {
     ReplicaLeft,
     /// The time for leaving it is over: who cannot go elsewhere ends.
     ReplicaDrained,
+    /// An operator wants it gone.
+    Close,
 }
 
 const NONE: u8 = 0;
@@ -26,6 +30,7 @@ const REPLICA_LOST: u8 = 2;
 const REPLICA_LEAVES: u8 = 3;
 const REPLICA_LEFT: u8 = 4;
 const REPLICA_DRAINED: u8 = 5;
+const CLOSE: u8 = 6;
 
 /// The outside's end of one relay.
 #[derive(Debug)]
@@ -35,11 +40,14 @@ pub(crate) struct Control {
     task: OnceLock<Waker>,
     /// The replica its backend leg goes to, which may become another.
     replica: Mutex<SocketAddr>,
+    /// Who it is, and what it has moved.
+    pub(crate) card: Card,
 }
 
 impl Control {
-    pub(crate) fn new(replica: SocketAddr) -> Self {
-        Self { order: AtomicU8::new(NONE), task: OnceLock::new(), replica: Mutex::new(replica) }
+    pub(crate) fn new(replica: SocketAddr, card: Card) -> Self {
+        let replica = Mutex::new(replica);
+        Self { order: AtomicU8::new(NONE), task: OnceLock::new(), replica, card }
     }
 
     /// Where the backend leg goes.
@@ -60,6 +68,7 @@ impl Control {
             Order::ReplicaLeaves => REPLICA_LEAVES,
             Order::ReplicaLeft => REPLICA_LEFT,
             Order::ReplicaDrained => REPLICA_DRAINED,
+            Order::Close => CLOSE,
         };
         self.order.store(word, Ordering::Release);
         // Beside the fence in `take_order`: either this sees the task, or the task sees the order.
@@ -85,6 +94,7 @@ impl Control {
             REPLICA_LEAVES => Some(Order::ReplicaLeaves),
             REPLICA_LEFT => Some(Order::ReplicaLeft),
             REPLICA_DRAINED => Some(Order::ReplicaDrained),
+            CLOSE => Some(Order::Close),
             _ => None,
         }
     }

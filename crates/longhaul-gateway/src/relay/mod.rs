@@ -6,7 +6,6 @@
 pub(crate) mod control;
 pub(crate) mod stream;
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,6 +18,7 @@ use stream::{LegIo, Stream, with_scratch};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::redial::RedialTerms;
+use crate::telemetry::tally::Tally;
 
 /// Reads in a row before other tasks of the worker get their turn.
 const TURNS_MAX: usize = 32;
@@ -59,6 +59,7 @@ pub(crate) struct Relay<C, B> {
     backend: Stream<B>,
     session: Session,
     control: Arc<Control>,
+    tally: Arc<Tally>,
     /// Made when there is a deadline. A deadline that moves later leaves it alone: it fires early
     /// once, and only then is it set anew. So nothing is re-armed per message.
     timer: Option<Pin<Box<Sleep>>>,
@@ -89,6 +90,7 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         backend: Leg<B>,
         session: Session,
         control: Arc<Control>,
+        tally: Arc<Tally>,
         buffer_bytes_max: usize,
     ) -> Self {
         let is_clean = client.read_ahead.is_empty() && backend.read_ahead.is_empty();
@@ -99,6 +101,7 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
             backend: Stream::new(backend.io),
             session,
             control,
+            tally,
             timer: None,
             read_ahead: (!is_clean).then(|| Box::new(read_ahead)),
             buffer_bytes_max,
@@ -111,36 +114,41 @@ impl<C: LegIo, B: LegIo> Future for Relay<C, B> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let relay = self.get_mut();
-        let mut now = Instant::now();
-        if let Some(order) = relay.control.take_order(cx) {
-            relay.obey(order, now);
-        }
-        if let Some(ahead) = relay.read_ahead.take() {
-            relay.client.bytes_read += ahead.from_client.len() as u64;
-            relay.backend.bytes_read += ahead.from_backend.len() as u64;
-            relay.pass(cx, Side::Backend, &ahead.from_backend, now);
-            relay.pass(cx, Side::Client, &ahead.from_client, now);
-        }
-        relay.flush(cx, Side::Client, now);
-        relay.flush(cx, Side::Backend, now);
-        relay.read(cx, now);
-        loop {
-            if let Some(cause) = relay.settle(cx, now) {
-                return Poll::Ready(relay.ended(cause));
-            }
-            let Output::Wait(deadline) = relay.session.poll() else { continue };
-            let Some(deadline) = deadline else { return Poll::Pending };
-            ready!(relay.poll_timer(cx, deadline.into()));
-            now = Instant::now();
-            relay.session.deadline_reached(now);
-        }
+        let before = relay.held();
+        let turn = relay.turn(cx);
+        // What still waits at the end goes with the relay.
+        let now = if turn.is_ready() { [0; 2] } else { relay.held() };
+        relay.count_held(before, now);
+        turn
     }
 }
 
 impl<C: LegIo, B: LegIo> Relay<C, B> {
-    /// Where its backend leg goes now.
-    pub(crate) fn replica(&self) -> SocketAddr {
-        self.control.replica()
+    /// Does what there is to do now.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let mut now = Instant::now();
+        if let Some(order) = self.control.take_order(cx) {
+            self.obey(order, now);
+        }
+        if let Some(ahead) = self.read_ahead.take() {
+            self.client.bytes_read += ahead.from_client.len() as u64;
+            self.backend.bytes_read += ahead.from_backend.len() as u64;
+            self.pass(cx, Side::Backend, &ahead.from_backend, now);
+            self.pass(cx, Side::Client, &ahead.from_client, now);
+        }
+        self.flush(cx, Side::Client, now);
+        self.flush(cx, Side::Backend, now);
+        self.read(cx, now);
+        loop {
+            if let Some(cause) = self.settle(cx, now) {
+                return Poll::Ready(self.ended(cause));
+            }
+            let Output::Wait(deadline) = self.session.poll() else { continue };
+            let Some(deadline) = deadline else { return Poll::Pending };
+            ready!(self.poll_timer(cx, deadline.into()));
+            now = Instant::now();
+            self.session.deadline_reached(now);
+        }
     }
 
     /// Ready at `deadline` or before.
@@ -160,6 +168,7 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     fn obey(&mut self, order: Order, now: Instant) {
         match (order, self.backend.lasting()) {
             (Order::Drain, _) => self.session.end(Cause::Drained, now),
+            (Order::Close, _) => self.session.end(Cause::Ordered, now),
             (Order::ReplicaLost, None) => self.session.end(Cause::ReplicaLost, now),
             (Order::ReplicaLost, Some(leg)) => leg.note_replica_lost(),
             // A leg that cannot be replaced stays as long as it may.
@@ -228,6 +237,8 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     /// Lets the session say what of `bytes` goes on, and writes it.
     fn pass(&mut self, cx: &mut Context<'_>, from: Side, mut bytes: &[u8], now: Instant) {
         let to = from.other();
+        let messages = self.session.messages(from);
+        let len = bytes.len() as u64;
         while !bytes.is_empty() {
             let step = self.session.receive(from, bytes, now);
             bytes = &bytes[step.consumed..];
@@ -237,6 +248,40 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
             };
             self.note_write(to, wrote.map(|()| true), now);
             self.settle(cx, now);
+        }
+        let messages = self.session.messages(from) - messages;
+        self.count(from, messages, len);
+    }
+
+    /// Counts what came from a leg: for its route, and for itself.
+    fn count(&self, from: Side, messages: u64, bytes: u64) {
+        let (flow, card) = (self.tally.from(from), &self.control.card);
+        let at = usize::from(from == Side::Backend);
+        flow.bytes.add(bytes);
+        card.bytes[at].add(bytes);
+        if messages > 0 {
+            flow.messages.add(messages);
+            card.messages[at].add(messages);
+        }
+    }
+
+    /// Bytes that wait for the replica, for the client.
+    fn held(&self) -> [u64; 2] {
+        [self.backend.held(), self.client.held()]
+    }
+
+    /// Counts what is held now instead of `before`, and who has just stopped taking bytes.
+    fn count_held(&self, before: [u64; 2], now: [u64; 2]) {
+        let flows = [&self.tally.up, &self.tally.down];
+        for (flow, (before, now)) in flows.into_iter().zip(before.into_iter().zip(now)) {
+            if before == now {
+                continue;
+            }
+            self.tally.buffered.add(now);
+            self.tally.buffered.sub(before);
+            if before == 0 {
+                flow.stalls.add(1);
+            }
         }
     }
 

@@ -108,6 +108,11 @@ impl<S: LegIo> Stream<S> {
         self.waiting.is_some()
     }
 
+    /// Bytes that wait for the peer.
+    pub(crate) fn held(&self) -> u64 {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.bytes.len() as u64)
+    }
+
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,

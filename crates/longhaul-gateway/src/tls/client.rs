@@ -24,8 +24,28 @@ use crate::transport::Transport;
 #[derive(Debug, Clone)]
 pub struct UpstreamTls {
     config: Arc<ClientConfig>,
+    /// The same with a protocol to choose, where replicas may be spoken to by HTTP/2.
+    offering: Option<Arc<Offering>>,
     /// `None`: the address of the replica.
     server_name: Option<ServerName<'static>>,
+}
+
+#[derive(Debug)]
+struct Offering {
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+}
+
+/// What a replica is offered to speak behind TLS (ALPN, RFC 7301). Only upstreams with HTTP/2 offer
+/// anything: everybody else is spoken to as before there was a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alpn {
+    /// Whatever raw TCP carries.
+    Nothing,
+    /// HTTP/1.1, as WebSockets need it.
+    Http1,
+    /// HTTP/2, or else HTTP/1.1.
+    Http2,
 }
 
 /// Whose word counts for who a replica is.
@@ -88,7 +108,19 @@ impl UpstreamTls {
             let resolver = rustls::sign::SingleCertAndKey::from(pair.certified.clone());
             config.client_auth_cert_resolver = Arc::new(resolver);
         }
-        Ok(Self { config: Arc::new(config), server_name })
+        Ok(Self { config: Arc::new(config), offering: None, server_name })
+    }
+
+    /// The same for replicas that may choose HTTP/2.
+    pub fn with_http2(mut self) -> Self {
+        let choosing = |protocols: &[&[u8]]| {
+            let mut config = ClientConfig::clone(&self.config);
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        };
+        let (http1, http2) = (choosing(&[b"http/1.1"]), choosing(&[b"h2", b"http/1.1"]));
+        self.offering = Some(Arc::new(Offering { http1, http2 }));
+        self
     }
 
     /// The DNS name that replicas must prove to have, where one was given.
@@ -107,9 +139,15 @@ impl UpstreamTls {
         &self,
         stream: TcpStream,
         replica: SocketAddr,
+        alpn: Alpn,
     ) -> io::Result<Transport> {
         let name = self.server_name.clone().unwrap_or_else(|| replica.ip().into());
-        let connected = TlsConnector::from(self.config.clone())
+        let config = match (&self.offering, alpn) {
+            (None, _) | (_, Alpn::Nothing) => &self.config,
+            (Some(offering), Alpn::Http1) => &offering.http1,
+            (Some(offering), Alpn::Http2) => &offering.http2,
+        };
+        let connected = TlsConnector::from(config.clone())
             .connect_with(name, stream, |session| session.set_buffer_limit(Some(BUFFER_BYTES_MAX)))
             .await?;
         Ok(Transport::Tls(Box::new(TlsStream::Client(connected))))

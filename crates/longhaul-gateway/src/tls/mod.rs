@@ -24,7 +24,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 pub use authorities::{Authorities, AuthoritiesFault};
 pub use certificates::CertificateSnapshot;
 pub(crate) use certificates::Certificates;
-pub(crate) use client::explain;
+pub(crate) use client::{Alpn, explain};
 pub use client::{Trust, UpstreamTls, UpstreamTlsFault};
 pub use files::FileFault;
 pub(crate) use handshake::secure;

@@ -225,6 +225,7 @@ impl Upstream {
         UpstreamSnapshot {
             name: self.config.name.clone(),
             replicas: all.map(|replica| ReplicaSnapshot::of(replica, now)).collect(),
+            changes: self.ward.changes(),
         }
     }
 

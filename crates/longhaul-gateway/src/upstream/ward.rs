@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -21,6 +22,8 @@ pub(super) struct Ward {
     policy: HealthPolicy,
     health: Mutex<Health>,
     on_lost: OnceLock<Tell>,
+    /// Times a replica came up, went down, was ejected.
+    changes: [AtomicU64; 3],
     changed: watch::Sender<()>,
 }
 
@@ -31,12 +34,19 @@ impl Ward {
             policy: config.health.clone(),
             health: Mutex::new(Health::new(config.health.clone(), config.probe.is_some())),
             on_lost: OnceLock::new(),
+            changes: Default::default(),
             changed,
         })
     }
 
     pub(super) fn policy(&self) -> &HealthPolicy {
         &self.policy
+    }
+
+    /// How often a replica changed since the start, by what it became.
+    pub(super) fn changes(&self) -> [(&'static str, u64); 3] {
+        let number = |kind: usize| self.changes[kind].load(Ordering::Relaxed);
+        [("up", number(0)), ("down", number(1)), ("ejected", number(2))]
     }
 
     pub(super) fn on_lost(&self, tell: Tell) {
@@ -83,17 +93,23 @@ impl Ward {
     fn announce(&self, replica: &Replica, change: Option<Change>, reason: &str) {
         let address = replica.address();
         let upstream = self.upstream.as_str();
+        let Some(change) = change else { return };
+        let kind = match change {
+            Change::CameUp => 0,
+            Change::WentDown => 1,
+            Change::Ejected { .. } => 2,
+        };
+        self.changes[kind].fetch_add(1, Ordering::Relaxed);
         match change {
-            None => return,
-            Some(Change::CameUp) => info!(upstream, replica = %address, "replica is up"),
-            Some(Change::WentDown) => {
+            Change::CameUp => info!(upstream, replica = %address, "replica is up"),
+            Change::WentDown => {
                 warn!(upstream, replica = %address, reason, "replica is down");
                 replica.count_loss();
                 if let Some(tell) = self.on_lost.get() {
                     tell(address);
                 }
             }
-            Some(Change::Ejected { out_for }) => {
+            Change::Ejected { out_for } => {
                 let out_s = out_for.as_secs_f64();
                 warn!(upstream, replica = %address, reason, out_s, "replica is ejected");
             }

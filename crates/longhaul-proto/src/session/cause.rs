@@ -42,6 +42,8 @@ pub enum Cause {
     Drained,
     /// The replica goes away, and its route does not replace it.
     ReplicaDrained,
+    /// An operator ended it.
+    Ordered,
 }
 
 impl Cause {
@@ -58,7 +60,7 @@ impl Cause {
             Self::Fault(Side::Backend, _) => CloseCode::BAD_GATEWAY,
             Self::Excess(Excess::Message) => CloseCode::TOO_BIG,
             Self::Excess(Excess::Messages | Excess::Bytes) => CloseCode::POLICY_VIOLATION,
-            Self::Idle | Self::Lifetime => CloseCode::GOING_AWAY,
+            Self::Idle | Self::Lifetime | Self::Ordered => CloseCode::GOING_AWAY,
         }
     }
 
@@ -85,6 +87,7 @@ impl Cause {
             Self::Lifetime => "lifetime_limit",
             Self::Drained => "drained",
             Self::ReplicaDrained => "replica_drained",
+            Self::Ordered => "ordered",
         }
     }
 
@@ -103,7 +106,8 @@ impl Cause {
             | Self::Idle
             | Self::Lifetime
             | Self::Drained
-            | Self::ReplicaDrained => "gateway",
+            | Self::ReplicaDrained
+            | Self::Ordered => "gateway",
         }
     }
 }
@@ -131,6 +135,7 @@ impl fmt::Display for Cause {
             Self::Lifetime => f.write_str("lifetime limit of the route"),
             Self::Drained => f.write_str("gateway drains"),
             Self::ReplicaDrained => f.write_str("replica drains"),
+            Self::Ordered => f.write_str("ended by an operator"),
         }
     }
 }

@@ -125,6 +125,7 @@ fn reason(cause: Cause) -> &'static str {
         Cause::Lifetime => "lifetime reached",
         Cause::Drained => "gateway drains",
         Cause::ReplicaDrained => "replica drains",
+        Cause::Ordered => "ended by an operator",
         Cause::Closed { .. } => "",
     }
 }

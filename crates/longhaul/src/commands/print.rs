@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::CommandFactory;
 
 use crate::cli::{self, Cli, Page};
-use crate::config::{reference, schema};
+use crate::config::{metrics, reference, schema};
 
 pub(super) fn schema() -> u8 {
     print(&schema::text())
@@ -16,6 +16,8 @@ pub(super) fn reference(page: Page) -> u8 {
         Page::Config => reference::page(),
         Page::Cli => cli::page(),
         Page::Toml => reference::all_keys(),
+        Page::Metrics => metrics::page(),
+        Page::Api => longhaul_admin::openapi::text(),
     })
 }
 

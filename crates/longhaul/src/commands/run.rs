@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 
+use longhaul_admin::Address;
+
 use super::EXIT_USAGE;
 use crate::cli::RunArgs;
 use crate::config::{self, Settings, Sources};
@@ -63,7 +65,10 @@ fn greet(started: &Started<'_>) {
         eprintln!("listening on {}", link(*address, is_secure));
     }
     if let Some(admin) = started.admin {
-        eprintln!("admin API on {}", link(admin, false));
+        match admin {
+            Address::Tcp(address) => eprintln!("admin API on {}", link(*address, false)),
+            socket @ Address::Unix(_) => eprintln!("admin API on {socket}"),
+        }
     }
 }
 

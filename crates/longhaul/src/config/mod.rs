@@ -7,8 +7,10 @@
 
 pub(crate) mod defaults;
 mod forms;
+mod in_force;
 pub(crate) mod keys;
 mod layers;
+pub(crate) mod metrics;
 mod parse;
 mod platforms;
 pub(crate) mod problem;
@@ -23,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use longhaul_gateway::Config;
 
+use in_force::SECRETS;
 pub(crate) use layers::{Override, Source};
 use problem::{Origin, Problem, Report};
 use tree::Table;
@@ -37,6 +40,17 @@ pub(crate) struct Settings {
     /// The program to be the parent of.
     pub(crate) app: Option<App>,
     pub(crate) log: LogSettings,
+    /// Where operators look in, if they may.
+    pub(crate) admin: Option<AdminSettings>,
+    /// The configuration in force as operators see it: every key, secrets masked.
+    pub(crate) in_force: serde_json::Value,
+}
+
+/// The admin API: where it listens, and for whom.
+#[derive(Debug)]
+pub(crate) struct AdminSettings {
+    pub(crate) address: longhaul_admin::Address,
+    pub(crate) terms: longhaul_admin::Terms,
 }
 
 /// A program to start, and the upstream that it serves.
@@ -131,11 +145,9 @@ fn read_file(path: &Path) -> Result<String, Report> {
 /// Replaces secret values by stars of the same length, so that places stay what they are and no
 /// report shows a secret that stands in its line.
 fn mask_secrets(text: &str) -> String {
-    const SECRET: &str = "affinity_key";
     let mask_line = |line: &str| {
-        let Some(value) = line.find(SECRET).map(|start| start + SECRET.len()) else {
-            return line.to_owned();
-        };
+        let first = SECRETS.iter().filter_map(|name| Some(line.find(name)? + name.len())).min();
+        let Some(value) = first else { return line.to_owned() };
         let hidden = line[value..].bytes().map(|byte| match byte {
             b' ' | b'\t' | b'=' | b'"' | b'\'' | b'\n' | b'\r' => char::from(byte),
             _ => '*',

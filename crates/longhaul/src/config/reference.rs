@@ -45,7 +45,8 @@ pub(crate) fn all_keys() -> String {
         for key in section.keys {
             file.push_str(&wrap(key.what, "# "));
             let must_be_there = key.is_required || NEEDED.contains(&(name.as_str(), key.name));
-            let has_default = (key.default)().is_some() && !WITHOUT_EFFECT.contains(&key.name);
+            let is_idle = WITHOUT_EFFECT.contains(&(name.as_str(), key.name));
+            let has_default = (key.default)().is_some() && !is_idle;
             let off = if (must_be_there || has_default) && !is_out { "" } else { "# " };
             file.push_str(&format!("{off}{} = {}\n", key.name, example(&name, key)));
         }
@@ -60,7 +61,12 @@ const NEEDED: [(&str, &str); 1] = [("upstreams", "replicas")];
 const NEEDS_FILES: [&str; 1] = ["certificates"];
 
 /// Would be warned about: what it does needs another value of another key.
-const WITHOUT_EFFECT: [&str; 1] = ["hash_on"];
+const WITHOUT_EFFECT: [(&str, &str); 4] = [
+    ("upstreams", "hash_on"),
+    ("upstreams", "http2_streams_max"),
+    ("upstreams", "http2_connections_max"),
+    ("upstreams", "http2_ping"),
+];
 
 /// The sections refer to each other: a route to an upstream, a TCP route to a listener.
 fn example(section: &str, key: &Key) -> String {

@@ -495,12 +495,28 @@ fn replicas_may_be_told_who_the_client_is() {
 }
 
 #[test]
+fn http2_toward_replicas_is_an_option_with_bounds() {
+    let policy = |more: &str| settings(&format!("{ONE}{more}")).gateway.upstreams[0].http2.clone();
+    assert!(policy("").is_none());
+    let said = policy("http2 = true\nhttp2_streams_max = 7\nhttp2_ping = \"off\"").unwrap();
+    assert_eq!((said.streams_max, said.connections_max, said.ping), (7, 8, None));
+    let told = report(&format!("{ONE}http2_connections_max = 2"));
+    assert!(told.contains("has no effect without `http2 = true`"), "{told}");
+    refused(
+        &format!("{ONE}http2 = true\nsend_proxy_protocol = \"v2\""),
+        &["`http2` and `send_proxy_protocol` together", "X-Forwarded-For"],
+    );
+}
+
+#[test]
 fn what_is_generated_is_checked_in() {
     for (file, generated, command) in [
         ("docs/reference/longhaul.schema.json", schema::text(), "schema"),
         ("docs/reference/config.md", reference::page(), "reference config"),
         ("docs/reference/cli.md", crate::cli::page(), "reference cli"),
         ("examples/all-keys.toml", reference::all_keys(), "reference toml"),
+        ("docs/reference/metrics.md", metrics::page(), "reference metrics"),
+        ("docs/reference/openapi.json", longhaul_admin::openapi::text(), "reference api"),
     ] {
         let checked_in = std::fs::read_to_string(root().join(file)).unwrap_or_default();
         assert!(

@@ -6,6 +6,7 @@
 mod lines;
 
 use std::io::{self, IsTerminal};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::field::MakeExt;
@@ -13,6 +14,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// What is written, and how.
@@ -70,6 +72,33 @@ fn targets(level: &str) -> Targets {
     targets.with_target("h2", default.min(LevelFilter::ERROR))
 }
 
+/// What is logged now, and how to change it.
+static LEVEL: OnceLock<Level> = OnceLock::new();
+
+struct Level {
+    said: Mutex<String>,
+    set: Box<dyn Fn(Targets) -> Result<(), reload::Error> + Send + Sync>,
+}
+
+/// What is logged now.
+pub(crate) fn level() -> String {
+    let said = LEVEL.get().map(|level| level.said.lock().unwrap_or_else(PoisonError::into_inner));
+    said.map_or_else(String::new, |said| said.clone())
+}
+
+/// Changes what is logged. Ask [`level_is_known`] before.
+///
+/// # Errors
+/// In words, when nothing is logged at all.
+pub(crate) fn set_level(text: &str) -> Result<(), String> {
+    let Some(level) = LEVEL.get() else { return Err("logging has not been started".to_owned()) };
+    let mut said = level.said.lock().unwrap_or_else(PoisonError::into_inner);
+    (level.set)(targets(text)).map_err(|error| error.to_string())?;
+    *said = text.to_owned();
+    tracing::warn!(level = text, "what is logged was changed");
+    Ok(())
+}
+
 /// Starts logging, panics included. Called once.
 pub(crate) fn start(settings: &LogSettings) {
     let writer = match lines::start() {
@@ -84,6 +113,9 @@ pub(crate) fn start(settings: &LogSettings) {
         LogFormat::Human => true,
         LogFormat::Json => false,
     };
+    let (targets, handle) = reload::Layer::new(targets);
+    let set = Box::new(move |targets| handle.reload(targets));
+    let _ = LEVEL.set(Level { said: Mutex::new(settings.level.clone()), set });
     let registry = tracing_subscriber::registry().with(targets);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     if is_human {

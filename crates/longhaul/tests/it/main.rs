@@ -20,6 +20,7 @@ mod attack;
 mod bodies;
 mod http;
 mod http2;
+mod http2_upstream;
 mod relay;
 
 // Who may come in.
@@ -37,6 +38,9 @@ mod tls;
 mod discovery;
 mod redial;
 mod replicas;
+
+// What operators see and tell.
+mod admin;
 
 // The life of the process.
 mod cli;

@@ -96,9 +96,12 @@ impl HttpBody for Answer {
         // Asked for more: the client has made room for what was given before.
         this.stream.0.debt.settle();
         while this.rest.is_empty() {
-            match ready!(Pin::new(&mut *body).poll_frame(cx)?) {
-                Some(frame) => this.rest = frame.into_data().unwrap_or_default(),
-                None => return Poll::Ready(None),
+            let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(cx)?) else {
+                return Poll::Ready(None);
+            };
+            match frame.into_data() {
+                Ok(data) => this.rest = data,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             }
         }
         let len = this.rest.len().min(PIECE_BYTES_MAX);

@@ -26,12 +26,44 @@ pub(super) static SERVER: Section = Section {
         },
         Key {
             name: "admin",
-            shape: Shape::Text("\"ADDRESS:PORT\""),
+            shape: Shape::Text("\"ADDRESS:PORT\" or \"unix:PATH\""),
             example: "\"127.0.0.1:9090\"",
-            what: "Where the admin API listens; without it there is none",
+            what: "Where the admin API and the dashboard listen; without it there is none. A Unix \
+                   socket serves the gateway's user and root, without a token",
             cost: "one socket",
-            danger: "anyone who reaches it sees replicas and their state; keep it on loopback",
+            danger: "who reaches an address sees health and metrics, on this machine all that only \
+                     reads; keep it on loopback",
             flag: Some(Flag::new("--admin", "LONGHAUL_ADMIN", "ADDRESS")),
+            ..Key::NEW
+        },
+        Key {
+            name: "admin_token",
+            shape: Shape::Text(
+                "16 or more visible ASCII characters, as from `openssl rand -hex 32`",
+            ),
+            example: "\"0000000000000000000000000000000000000000000000000000000000000000\"",
+            what: "What lets its bearer change things by the admin API, and read from other machines; \
+                   without it nobody can, but over a Unix socket",
+            danger: "a secret: who has it can end every connection",
+            flag: Some(Flag::new("--admin-token", "LONGHAUL_ADMIN_TOKEN", "TOKEN").env_only()),
+            ..Key::NEW
+        },
+        Key {
+            name: "admin_token_file",
+            shape: Shape::Text("path"),
+            example: "\"/run/secrets/longhaul-admin-token\"",
+            what: "A file with the admin token, instead of `admin_token`; read at the start",
+            danger: "who can read the file has the token",
+            flag: Some(Flag::new("--admin-token-file", "LONGHAUL_ADMIN_TOKEN_FILE", "FILE")),
+            ..Key::NEW
+        },
+        Key {
+            name: "admin_hosts",
+            shape: Shape::Texts("host names without port"),
+            default: || Some("[]".to_owned()),
+            what: "Names by which the admin API may be asked for, beside localhost and addresses",
+            danger: "a name that strangers can point elsewhere lets their pages read the admin API in \
+                     your browser",
             ..Key::NEW
         },
         Key {

@@ -1,13 +1,19 @@
 //! Keys of `[[upstreams]]`: where replicas are, how one is chosen, when it counts as well.
 
-use longhaul_gateway::config::{HealthPolicy, Probe, ProbeKind, UpstreamConfig};
+use std::time::Duration;
+
+use longhaul_gateway::config::{HealthPolicy, Http2Policy, Probe, ProbeKind, UpstreamConfig};
 
 use super::tls::UPSTREAM_TLS;
 use super::{Flag, HOUR_S, Key, Section, Shape};
-use super::{duration, milliseconds, number, seconds, text};
+use super::{duration, duration_or_off, milliseconds, number, seconds, text};
 
 fn defaults() -> UpstreamConfig {
     UpstreamConfig::new("", Vec::new())
+}
+
+fn http2_defaults() -> Http2Policy {
+    Http2Policy::default()
 }
 
 fn probe_defaults() -> Probe {
@@ -139,6 +145,52 @@ pub(super) static UPSTREAMS: Section = Section {
             cost: "a connection for each HTTP request: none is kept for the next client",
             danger: "a replica that does not expect it answers 400 or closes, one that expects it and \
                      gets none waits",
+            ..Key::NEW
+        },
+        Key {
+            name: "http2",
+            shape: Shape::Boolean,
+            default: || number(false),
+            what: "Whether requests are passed on by HTTP/2, many over one connection: without TLS from \
+                   the first byte on (h2c), with TLS if the replica chooses it (ALPN) and by HTTP/1.1 if \
+                   not. gRPC needs it. WebSockets stay on HTTP/1.1, each on a connection of its own",
+            cost: "one lost connection fails many requests at once",
+            danger: "without TLS a replica that speaks only HTTP/1.1 answers nothing: 502",
+            ..Key::NEW
+        },
+        Key {
+            name: "http2_streams_max",
+            shape: Shape::Count { min: 1, max: 10_000 },
+            default: || number(http2_defaults().streams_max),
+            what: "Requests at once on one HTTP/2 connection; the replica's own limit wins where it is \
+                   lower",
+            cost: "64KiB for each answer that its client does not take",
+            danger: "1 makes a connection for each request that is open",
+            ..Key::NEW
+        },
+        Key {
+            name: "http2_connections_max",
+            shape: Shape::Count { min: 1, max: 1000 },
+            default: || number(http2_defaults().connections_max),
+            what: "HTTP/2 connections for each worker and replica; one more is made when all others are \
+                   full",
+            cost: "a descriptor and some 20KiB each, on both ends",
+            danger: "with all of them full requests wait, and get 504 after connect_deadline",
+            ..Key::NEW
+        },
+        Key {
+            name: "http2_ping",
+            shape: Shape::Duration {
+                min: Duration::from_secs(1),
+                max: Duration::from_secs(HOUR_S),
+                or_off: true,
+            },
+            default: || duration_or_off(http2_defaults().ping),
+            what: "An HTTP/2 connection with open requests that brought nothing for so long gets a ping, \
+                   and ends when that is not answered within 20s",
+            cost: "17 bytes each time",
+            danger: "gRPC servers end connections (too_many_pings) that ping more often than every 5 \
+                     minutes; off: an answer is waited for as long as TCP believes in the connection",
             ..Key::NEW
         },
     ],

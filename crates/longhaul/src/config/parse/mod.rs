@@ -2,6 +2,7 @@
 //!
 //! Each part reads its sections and reports; only when nobody reported an error do settings exist.
 
+mod admin;
 mod admission;
 mod app;
 mod health;
@@ -19,13 +20,13 @@ use std::time::Duration;
 
 use longhaul_gateway::Config;
 
-use super::Settings;
 use super::keys::{SECTIONS, Section};
 use super::platforms::GRACE_USUAL;
 use super::problem::{Origin, Problem};
 use super::read::{Problems, Reader, elsewhere, nearest};
 use super::tree::{Kind, Table, Value};
 use super::units::show_duration;
+use super::{Settings, in_force};
 use crate::parent::AppSettings;
 
 /// Reads everything; paths in the file start at `directory`. Returns `None` when any error was reported.
@@ -58,7 +59,6 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         listeners: process.listeners,
         certificates: process.tls.certificates,
         certificate_watch: process.tls.watch,
-        admin: process.admin,
         workers: process.workers,
         limits: process.limits,
         timeouts: process.timeouts,
@@ -70,7 +70,8 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         affinity_key: process.affinity_key,
         dns_servers: process.dns_servers,
     };
-    Some(Settings { gateway, app, log })
+    let in_force = in_force::all(root);
+    Some(Settings { gateway, app, log, admin: process.admin, in_force })
 }
 
 /// The sections of one file.

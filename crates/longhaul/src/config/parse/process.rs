@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use longhaul_gateway::config::{HealthPaths, Limits, Listener, Timeouts};
 
-use super::{Sections, admission, listeners, tls};
+use super::{Sections, admin, admission, listeners, tls};
+use crate::config::AdminSettings;
 use crate::config::problem::{Origin, Problem};
 use crate::config::read::Reader;
 use crate::config::{defaults, forms};
@@ -14,7 +15,7 @@ use crate::config::{defaults, forms};
 pub(super) struct Process<'a> {
     pub(super) listeners: Vec<Listener>,
     pub(super) tls: tls::Tls,
-    pub(super) admin: Option<SocketAddr>,
+    pub(super) admin: Option<AdminSettings>,
     pub(super) workers: usize,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
@@ -33,7 +34,7 @@ pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
     tls.warn_of_unused(sections, &listeners);
     let timeouts_said = sections.one("timeouts");
     Process {
-        admin: admin(&server, &listeners),
+        admin: admin::read(&server, &listeners, sections.directory),
         workers: server.count("workers").map_or_else(defaults::workers, to_usize),
         limits: limits(&sections.one("limits")),
         timeouts: timeouts(&timeouts_said),
@@ -45,20 +46,6 @@ pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
         listeners,
         tls,
     }
-}
-
-fn admin(server: &Reader<'_>, listeners: &[Listener]) -> Option<SocketAddr> {
-    let admin = server.parsed("admin", forms::address)?;
-    if admin.port() != 0 && listeners.iter().any(|listener| listener.address == admin) {
-        let title = format!("server.admin = \"{admin}\" is also an address of server.listen");
-        let problem = Problem::error(server.at_key("admin"), title);
-        server.report(problem.remedy("use a port of its own, as in \"127.0.0.1:9090\""));
-    }
-    if !admin.ip().is_loopback() {
-        let danger = "everybody who reaches this address sees replicas and their state";
-        server.warn("admin", danger, "keep it on 127.0.0.1 or behind a firewall");
-    }
-    Some(admin)
 }
 
 fn trusted_proxies(server: &Reader<'_>) -> Vec<IpNet> {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use longhaul_gateway::config::proxy_protocol::Version;
 use longhaul_gateway::config::{
-    Affinity, HashOn, HealthPolicy, ReplicaSource, Strategy, UpstreamConfig,
+    Affinity, HashOn, HealthPolicy, Http2Policy, ReplicaSource, Strategy, UpstreamConfig,
 };
+use longhaul_gateway::tls::UpstreamTls;
 
 use super::health::{health_policy, probe};
 use super::process::to_usize;
@@ -90,7 +91,9 @@ fn one(
     sections: &Sections<'_>,
 ) -> UpstreamConfig {
     let Sources { sources, schemes, hosts } = sources(reader, sections.problems);
+    let http2 = http2(reader);
     let tls = tls::upstream(sections, reader, &schemes, &sources, &hosts);
+    let tls = if http2.is_some() { tls.map(UpstreamTls::with_http2) } else { tls };
     let is_app = has_app && name == APP;
     if is_app && !sources.is_empty() {
         let title =
@@ -121,11 +124,39 @@ fn one(
             .map_or(default.idle_connections_max, to_usize),
         idle_connection: reader.duration("idle_connection").unwrap_or(default.idle_connection),
         tls,
+        http2,
         proxy_protocol: reader.choice("send_proxy_protocol").and_then(proxy_version),
         ..default
     };
     warn(reader, &upstream);
     upstream
+}
+
+/// How requests share connections, if they do.
+fn http2(reader: &Reader<'_>) -> Option<Http2Policy> {
+    if reader.boolean("http2") != Some(true) {
+        for key in ["http2_streams_max", "http2_connections_max", "http2_ping"] {
+            if reader.has(key) {
+                let danger = "has no effect without `http2 = true`";
+                reader.warn(key, danger, "add that, or remove it");
+            }
+        }
+        return None;
+    }
+    if reader.choice("send_proxy_protocol").and_then(proxy_version).is_some() {
+        let title = format!("{}: `http2` and `send_proxy_protocol` together", reader.path());
+        let problem = Problem::error(reader.at_key("http2"), title);
+        let problem = problem.label("many clients would share a connection announced for one");
+        reader.report(problem.remedy("remove one; replicas find clients in X-Forwarded-For"));
+    }
+    let default = Http2Policy::default();
+    Some(Http2Policy {
+        streams_max: reader.count("http2_streams_max").map_or(default.streams_max, to_usize),
+        connections_max: reader
+            .count("http2_connections_max")
+            .map_or(default.connections_max, to_usize),
+        ping: reader.duration_or_off("http2_ping").unwrap_or(default.ping),
+    })
 }
 
 fn warn(reader: &Reader<'_>, upstream: &UpstreamConfig) {

@@ -1,6 +1,7 @@
 //! What a reader says about what is wrong: the value, the place, and the way out.
 
 use super::Reader;
+use crate::config::SECRETS;
 use crate::config::keys::{Key, Shape, all_sections};
 use crate::config::problem::Problem;
 use crate::config::tree::{Kind, Value};
@@ -22,7 +23,7 @@ impl Reader<'_> {
     }
 
     fn problem(&self, name: &str, value: &Value, problem: &str) -> Problem {
-        let shown = if name == "affinity_key" { "…".to_owned() } else { show(value) };
+        let shown = if SECRETS.contains(&name) { "…".to_owned() } else { show(value) };
         let title = format!("{}.{name} = {shown} {problem}", self.path);
         Problem::error(value.at.clone(), title).label(problem)
     }

@@ -2,6 +2,7 @@
 //!
 //! Start at [`gateway::Gateway`] and [`apps::App`].
 
+pub(crate) mod admin;
 pub(crate) mod apps;
 pub(crate) mod clients;
 pub(crate) mod dns;

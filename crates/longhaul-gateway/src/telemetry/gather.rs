@@ -1,0 +1,159 @@
+//! One page of metrics: what was counted, and what is looked up at this moment.
+//!
+//! Walks over replicas, routes and workers, but not over connections: scraping costs the same with
+//! ten clients and with a hundred thousand.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::families::{self as f, Family};
+use super::page::{Format, Page};
+use super::tally::Sum;
+use super::{Telemetry, process};
+use crate::shared::Shared;
+use crate::supervise::Tasks;
+
+/// The whole page.
+pub(crate) fn page(shared: &Shared, tasks: &Tasks, format: Format) -> String {
+    let mut page = Page::new(format);
+    let telemetry = &shared.telemetry;
+    counted(&mut page, telemetry);
+    relayed(&mut page, telemetry);
+    connections(&mut page, shared);
+    replicas(&mut page, shared);
+    watchers(&mut page, tasks);
+    state(&mut page, shared);
+    used(&mut page, shared);
+    page.family(&f::BUILD);
+    page.sample(&[env!("CARGO_PKG_VERSION")], 1.0);
+    page.finish()
+}
+
+fn counted(page: &mut Page, telemetry: &Telemetry) {
+    telemetry.upgrades.write(page);
+    telemetry.upgrade_seconds.write(page);
+    telemetry.websocket_seconds.write(page);
+    telemetry.websocket_ends.write(page);
+    telemetry.websocket_drops.write(page);
+    telemetry.close_codes.write(page);
+    telemetry.reconnects.write(page);
+    telemetry.requests.write(page);
+    telemetry.request_seconds.write(page);
+    telemetry.refusals.write(page);
+    telemetry.tcp_ends.write(page);
+    telemetry.tcp_seconds.write(page);
+    telemetry.tcp_bytes.write(page);
+    telemetry.loops.seconds.write(page);
+}
+
+fn relayed(page: &mut Page, telemetry: &Telemetry) {
+    let sums = telemetry.tallies.sums();
+    let mut by_route = |family: &'static Family, number: fn(&Sum) -> u64| {
+        page.family(family);
+        for (route, sum) in &sums {
+            page.sample(&[route], number(sum) as f64);
+        }
+    };
+    by_route(&f::ROUTE_WEBSOCKETS_OPEN, |sum| sum.open);
+    by_route(&f::BUFFERED, |sum| sum.buffered);
+    let mut both_ways =
+        |family: &'static Family, words: [&str; 2], numbers: fn(&Sum) -> [u64; 2]| {
+            page.family(family);
+            for (route, sum) in &sums {
+                for (word, number) in words.into_iter().zip(numbers(sum)) {
+                    page.sample(&[route, word], number as f64);
+                }
+            }
+        };
+    both_ways(&f::MESSAGES, ["up", "down"], |sum| sum.messages);
+    both_ways(&f::BYTES, ["up", "down"], |sum| sum.bytes);
+    // What goes up is refused by the replica.
+    both_ways(&f::STALLS, ["replica", "client"], |sum| sum.stalls);
+}
+
+fn connections(page: &mut Page, shared: &Shared) {
+    let telemetry = &shared.telemetry;
+    page.single(&f::CONNECTIONS_OPEN, shared.connections_open.load(Ordering::Relaxed) as f64);
+    page.single(&f::CONNECTIONS_MAX, shared.config.limits.connections_max as f64);
+    page.single(&f::TCP_OPEN, shared.streams.len() as f64);
+    page.family(&f::HANDSHAKES);
+    page.sample(&["done"], telemetry.handshakes.load(Ordering::Relaxed) as f64);
+    page.sample(&["failed"], telemetry.handshakes_failed.load(Ordering::Relaxed) as f64);
+    page.family(&f::CERTIFICATE_EXPIRY);
+    for certificate in shared.certificates.snapshot() {
+        let expiry = certificate.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+        page.sample(&[&certificate.file.display().to_string()], expiry.as_secs_f64());
+    }
+}
+
+fn replicas(page: &mut Page, shared: &Shared) {
+    const STATES: [&str; 4] = ["up", "starting", "ejected", "down"];
+    let now = Instant::now();
+    let upstreams: Vec<_> =
+        shared.upstreams.iter().map(|upstream| upstream.snapshot(now)).collect();
+    let replicas = || {
+        upstreams.iter().flat_map(|upstream| {
+            upstream
+                .replicas
+                .iter()
+                .map(move |replica| (upstream.name.as_str(), replica.address.to_string(), replica))
+        })
+    };
+    page.family(&f::WEBSOCKETS_OPEN);
+    for (upstream, address, replica) in replicas() {
+        page.sample(&[upstream, &address], replica.websockets_open as f64);
+    }
+    page.family(&f::REPLICA_STATE);
+    for (upstream, address, replica) in replicas() {
+        for state in STATES {
+            let is_it = f64::from(u8::from(replica.state == state));
+            page.sample(&[upstream, &address, state], is_it);
+        }
+    }
+    page.family(&f::REPLICA_CHANGES);
+    for upstream in &upstreams {
+        for (to, number) in upstream.changes {
+            page.sample(&[&upstream.name, to], number as f64);
+        }
+    }
+}
+
+fn watchers(page: &mut Page, tasks: &Tasks) {
+    let tasks = tasks.snapshot();
+    page.family(&f::TASK_RUNNING);
+    for task in &tasks {
+        page.sample(&[&task.name], f64::from(u8::from(task.is_running)));
+    }
+    page.family(&f::TASK_RESTARTS);
+    for task in &tasks {
+        page.sample(&[&task.name], task.restarts as f64);
+    }
+}
+
+fn state(page: &mut Page, shared: &Shared) {
+    let readiness = &shared.readiness;
+    page.single(&f::READY, f64::from(u8::from(readiness.is_ready())));
+    page.single(&f::DRAINING, f64::from(u8::from(readiness.is_draining())));
+}
+
+fn used(page: &mut Page, shared: &Shared) {
+    let mut known = |family: &'static Family, number: Option<f64>| {
+        if let Some(number) = number {
+            page.single(family, number);
+        }
+    };
+    let (memory, descriptors) = (process::memory(), process::descriptors());
+    known(&f::CPU, process::cpu_time().map(|time| time.as_secs_f64()));
+    known(&f::RESIDENT, process::resident_bytes().map(|bytes| bytes as f64));
+    known(&f::DESCRIPTORS, descriptors.map(|(open, _)| open as f64));
+    known(&f::DESCRIPTORS_MAX, descriptors.and_then(|(_, max)| max).map(|max| max as f64));
+    known(&f::STARTED, started_at(shared.started_at.elapsed()));
+    known(&f::MEMORY_USED, memory.map(|memory| memory.used as f64));
+    known(&f::MEMORY_LIMIT, memory.map(|memory| memory.limit as f64));
+    known(&f::CPU_LIMIT, process::cores());
+}
+
+fn started_at(uptime: Duration) -> Option<f64> {
+    let at = SystemTime::now().checked_sub(uptime)?.duration_since(UNIX_EPOCH).ok()?;
+    Some((at.as_secs_f64() * 1e3).round() / 1e3)
+}

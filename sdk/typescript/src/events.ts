@@ -1,0 +1,41 @@
+// Events as the platform makes them, also where it does not (Node before 23 has no `CloseEvent`), and the
+// `onmessage` kind of property.
+
+type CloseInit = { code: number; reason: string; wasClean: boolean };
+
+/** A `CloseEvent`. */
+export const closeEvent = (init: CloseInit): Event =>
+  globalThis.CloseEvent ? new CloseEvent("close", init) : Object.assign(new Event("close"), init);
+
+type Handler = ((event: Event) => unknown) | null;
+
+/** Gives `prototype` the property `on<type>` for each type, with the order of calls that HTML asks for. */
+export function defineHandlers(prototype: EventTarget, types: string[]): void {
+  for (const type of types) {
+    const slots = new WeakMap<EventTarget, { handler: Handler; listener: (event: Event) => void }>();
+    Object.defineProperty(prototype, `on${type}`, {
+      enumerable: true,
+      configurable: true,
+      get(this: EventTarget): Handler {
+        return slots.get(this)?.handler ?? null;
+      },
+      set(this: EventTarget, value: unknown) {
+        const handler = Object(value) === value ? (value as Handler) : null;
+        let slot = slots.get(this);
+        if (slot && !handler) {
+          this.removeEventListener(type, slot.listener);
+          slots.delete(this);
+        } else if (handler) {
+          // A handler that replaces another keeps its place among the listeners. An object that cannot be
+          // called may be set, and is not called.
+          if (!slot) {
+            slot = { handler, listener: (event) => slot!.handler?.call?.(this, event) };
+            slots.set(this, slot);
+            this.addEventListener(type, slot.listener);
+          }
+          slot.handler = handler;
+        }
+      },
+    });
+  }
+}
