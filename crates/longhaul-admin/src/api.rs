@@ -5,6 +5,7 @@
 //! | `/health`, `/health/live` | 200 while the process turns |
 //! | `/health/ready` | 200 while new work is welcome, else 503 with the reasons |
 //! | `/health/startup` | 200 once every start-up step is done, else 503 with the reasons |
+//! | `/` | the dashboard |
 //! | `/metrics` | everything that is counted, for scrapers |
 //! | `/openapi.json` | this API |
 //! | `/status` | listeners, upstreams, replicas and counts at this moment |
@@ -12,12 +13,14 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::desk::Desk;
-use crate::{access, connections, guard, health, metrics, openapi, settings, status, upstreams};
+use crate::{
+    access, connections, dashboard, guard, health, metrics, openapi, settings, status, upstreams,
+};
 
 /// Everything the API answers, behind the guards that refuse foreign names and foreign hands.
 pub(crate) fn router(desk: Desk) -> Router {
@@ -26,11 +29,19 @@ pub(crate) fn router(desk: Desk) -> Router {
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/health/startup", get(startup))
+        .route("/", get(dashboard::page))
+        .route("/dashboard.css", get(dashboard::style))
+        .route("/dashboard.js", get(dashboard::script))
         .route("/metrics", get(metrics::show))
         .route("/openapi.json", get(openapi::show))
         .route("/status", get(status::show))
+        .route("/api/v1/overview", get(dashboard::overview))
         .route("/api/v1/routes", get(upstreams::routes))
         .route("/api/v1/upstreams", get(upstreams::upstreams))
+        .route(
+            "/api/v1/upstreams/{upstream}/replicas/{replica}/drain",
+            post(upstreams::drain).delete(upstreams::undrain),
+        )
         .route("/api/v1/connections", get(connections::list))
         .route("/api/v1/connections/{id}", get(connections::one).delete(connections::close))
         .route("/api/v1/ends", get(connections::ends))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use longhaul_gateway::readiness::Readiness;
+use longhaul_gateway::readiness::{Gate, Readiness};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -32,7 +32,7 @@ pub(crate) struct Health {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Waiting {
+pub(crate) struct Waiting {
     /// In words: "first answer of the app".
     name: String,
     /// `startup`, or `hold` for what came up later.
@@ -50,14 +50,7 @@ pub(crate) fn answer(question: Question, readiness: &Readiness) -> Response {
         Question::Ready => !draining && gates.is_empty(),
         Question::Startup => !gates.iter().any(|gate| gate.is_startup),
     };
-    let waiting_for = gates
-        .into_iter()
-        .map(|gate| Waiting {
-            name: gate.name,
-            kind: if gate.is_startup { "startup" } else { "hold" },
-            for_s: seconds(gate.since.elapsed()),
-        })
-        .collect();
+    let waiting_for = gates.into_iter().map(Waiting::from).collect();
     if is_ok {
         return Json(Health { status: "ok", draining, waiting_for }).into_response();
     }
@@ -66,6 +59,16 @@ pub(crate) fn answer(question: Question, readiness: &Readiness) -> Response {
     // A probe asks again by itself; this is for people's scripts.
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+impl From<Gate> for Waiting {
+    fn from(gate: Gate) -> Self {
+        Self {
+            name: gate.name,
+            kind: if gate.is_startup { "startup" } else { "hold" },
+            for_s: seconds(gate.since.elapsed()),
+        }
+    }
 }
 
 /// Milliseconds are as fine as a reader needs.

@@ -10,6 +10,7 @@
 mod access;
 mod api;
 mod connections;
+mod dashboard;
 mod desk;
 mod guard;
 mod health;

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::{api, connections, metrics, settings, status, upstreams};
+use crate::{api, connections, dashboard, metrics, settings, status, upstreams};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -20,12 +20,15 @@ use crate::{api, connections, metrics, settings, status, upstreams};
         api::startup,
         metrics::show,
         status::show,
+        dashboard::overview,
         connections::list,
         connections::one,
         connections::close,
         connections::ends,
         upstreams::routes,
         upstreams::upstreams,
+        upstreams::drain,
+        upstreams::undrain,
         settings::config,
         settings::log_level,
         settings::set_log_level,

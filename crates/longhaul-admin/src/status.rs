@@ -88,7 +88,7 @@ struct Certificate {
 
 /// A task that watches. It is restarted when it fails, which never touches serving.
 #[derive(Debug, Serialize, ToSchema)]
-struct Task {
+pub(crate) struct Task {
     name: String,
     /// `running`, or `waiting` to be restarted.
     state: &'static str,

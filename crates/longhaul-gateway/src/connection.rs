@@ -72,33 +72,47 @@ pub(crate) async fn serve(mut stream: TcpStream, mut connection: Connection) {
     let (shared, listener) = (&worker.shared, connection.listener);
     let front = shared.front(listener);
     let kind = arrival::name(&mut stream, &mut prefix, front, &connection).await;
-    match (kind, shared.termination(listener)) {
-        (Kind::Tls, Some(termination)) => {
-            let hello = prefix.split().freeze();
-            let secured = tls::secure(stream, &hello, termination, &connection, arrived_at).await;
-            let Some(mut stream) = secured else { return };
-            connection.security = Security::Tls;
-            let front = shared.front_behind_tls(listener);
-            let kind = arrival::name(&mut stream, &mut prefix, front, &connection).await;
-            speak(kind, stream, prefix, connection).await;
-        }
-        (Kind::UnknownName(name), _) => arrival::refuse_name(stream, &connection, name).await,
-        (kind, _) => speak(kind, stream.into(), prefix, connection).await,
+    match kind {
+        // Boxed: plain WebSockets, the many, do not carry the room for it.
+        Kind::Tls => Box::pin(serve_tls(stream, prefix, connection, arrived_at)).await,
+        Kind::UnknownName(name) => arrival::refuse_name(stream, &connection, name).await,
+        kind => speak(kind, stream.into(), prefix, connection).await,
     }
+}
+
+/// Ends TLS, and serves what is in it.
+async fn serve_tls(
+    stream: TcpStream,
+    mut prefix: BytesMut,
+    mut connection: Connection,
+    arrived_at: Instant,
+) {
+    let worker = connection.worker.clone();
+    let (shared, listener) = (&worker.shared, connection.listener);
+    let Some(termination) = shared.termination(listener) else {
+        return arrival::refuse(&connection);
+    };
+    let hello = prefix.split().freeze();
+    let secured = tls::secure(stream, &hello, termination, &connection, arrived_at).await;
+    let Some(mut stream) = secured else { return };
+    connection.security = Security::Tls;
+    let front = shared.front_behind_tls(listener);
+    let kind = arrival::name(&mut stream, &mut prefix, front, &connection).await;
+    speak(kind, stream, prefix, connection).await;
 }
 
 /// Gives a client to who speaks its protocol.
 async fn speak(kind: Kind, stream: Transport, prefix: BytesMut, mut connection: Connection) {
     match kind {
         Kind::Http => http::serve(stream, prefix, connection).await,
-        Kind::Http2 => http::http2::serve(stream, prefix, connection).await,
+        Kind::Http2 => Box::pin(http::http2::serve(stream, prefix, connection)).await,
         Kind::HttpWithoutTls => {
             connection.security = Security::Missing;
             http::serve(stream, prefix, connection).await;
         }
         Kind::Tcp(route) => {
             let route = &connection.worker.shared.config.tcp_routes[route];
-            passthrough::serve(stream, prefix.freeze(), &connection, route).await;
+            Box::pin(passthrough::serve(stream, prefix.freeze(), &connection, route)).await;
         }
         Kind::Tls | Kind::UnknownName(_) | Kind::Unknown => arrival::refuse(&connection),
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use longhaul_proto::proxy_protocol::{Ends, encode};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -91,10 +92,20 @@ impl<'a> Dial<'a> {
         replica: &Arc<Replica>,
         alpn: Alpn,
     ) -> Option<Transport> {
+        self.connect_and_say(replica, alpn, b"").await
+    }
+
+    /// The same, and sends `words` as soon as the replica can take them.
+    pub(crate) async fn connect_and_say(
+        &mut self,
+        replica: &Arc<Replica>,
+        alpn: Alpn,
+        words: &[u8],
+    ) -> Option<Transport> {
         let attempt = self.attempt();
         let address = replica.address();
         let tls = self.upstream.config().tls.as_ref();
-        let failure = match timeout(attempt, reach(address, &self.header, tls, alpn)).await {
+        let failure = match timeout(attempt, reach(address, &self.header, tls, alpn, words)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(Unreached::Connect(error))) => Refusal::Unreachable.of(address, error),
             Ok(Err(Unreached::Tls(reason))) => Refusal::ReplicaTls.of(address, reason),
@@ -134,8 +145,8 @@ pub(crate) enum Unreached {
     Tls(String),
 }
 
-/// Connects to a replica the way its upstream wants it: `header` first, TLS around the rest. Waits as
-/// long as the replica does; the caller has the deadline.
+/// Connects to a replica the way its upstream wants it: `header` first, TLS around the rest, which
+/// begins with `words`. Waits as long as the replica does; the caller has the deadline.
 ///
 /// # Errors
 /// [`Unreached`], with what the system said.
@@ -144,17 +155,56 @@ pub(crate) async fn reach(
     header: &[u8],
     tls: Option<&UpstreamTls>,
     alpn: Alpn,
+    words: &[u8],
 ) -> Result<Transport, Unreached> {
-    let mut stream = TcpStream::connect(replica).await?;
+    let Some(tls) = tls else {
+        let stream = match (header, words) {
+            ([], first) | (first, []) => connect(replica, first).await?,
+            both => connect(replica, &[both.0, both.1].concat()).await?,
+        };
+        return Ok(stream.into());
+    };
+    let stream = connect(replica, header).await?;
+    let connected = tls.connect(stream, replica, alpn).await;
+    let mut stream = connected.map_err(|error| Unreached::Tls(tls::explain(&error)))?;
+    stream.write_all(words).await?;
+    stream.flush().await?;
+    Ok(stream)
+}
+
+/// Connects, and sends `first`.
+async fn connect(address: SocketAddr, first: &[u8]) -> io::Result<TcpStream> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     // Small messages must not wait for the acknowledgement of earlier ones. A socket that refuses
     // the option is already broken and will say so when used.
-    let _ = stream.set_nodelay(true);
-    stream.write_all(header).await?;
-    match tls {
-        None => Ok(stream.into()),
-        Some(tls) => {
-            let connected = tls.connect(stream, replica, alpn).await;
-            connected.map_err(|error| Unreached::Tls(tls::explain(&error)))
+    let _ = socket.set_tcp_nodelay(true);
+    match socket.connect(&address.into()) {
+        Err(error) if !is_in_progress(&error) => return Err(error),
+        _ => {}
+    }
+    // A replica on this machine is connected by now and takes its bytes at once, which spares the
+    // wait and the question how the connect went. Any other does not, yet.
+    let sent = match first {
+        [] => None,
+        first => match socket.send(first) {
+            Ok(sent) => Some(sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => return Err(error),
+        },
+    };
+    let mut stream = TcpStream::from_std(socket.into())?;
+    if sent.is_none() {
+        stream.writable().await?;
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
         }
     }
+    stream.write_all(&first[sent.unwrap_or(0)..]).await?;
+    Ok(stream)
+}
+
+fn is_in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error())
+        || error.kind() == io::ErrorKind::WouldBlock
 }

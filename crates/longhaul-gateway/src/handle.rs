@@ -10,8 +10,8 @@ use crate::relay::control::{Control, Order};
 use crate::retire;
 use crate::shared::Shared;
 use crate::supervise::{TaskSnapshot, Tasks};
-use crate::telemetry::gather;
 use crate::telemetry::tally::Number;
+use crate::telemetry::{gather, process, totals};
 use crate::tls::CertificateSnapshot;
 use crate::upstream::{Draining, Replica, Upstream};
 
@@ -19,6 +19,9 @@ pub use crate::telemetry::ends::End;
 pub use crate::telemetry::families::{FAMILIES, Family, Kind};
 pub use crate::telemetry::lag::LoopSnapshot;
 pub use crate::telemetry::page::Format;
+pub use crate::telemetry::process::Memory;
+pub use crate::telemetry::totals::Totals;
+pub use longhaul_policy::diagnosis::Finding;
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
 #[derive(Debug, Clone)]
@@ -271,6 +274,31 @@ impl Handle {
         self.shared.telemetry.ends.all()
     }
 
+    /// Counters of all routes together.
+    pub fn totals(&self) -> Totals {
+        Totals::of(&self.shared.telemetry)
+    }
+
+    /// Which hop ends connections lately, and why; the most frequent first.
+    pub fn findings(&self) -> Vec<Finding> {
+        totals::findings(&self.shared.telemetry)
+    }
+
+    /// Memory used and there, as far as the system says.
+    pub fn memory(&self) -> Option<Memory> {
+        process::memory()
+    }
+
+    /// Client connections that may be open at once.
+    pub fn connections_max(&self) -> usize {
+        self.shared.config.limits.connections_max
+    }
+
+    /// What is wrong although work is welcome: replicas that cannot be used, watchers that fail.
+    pub fn degraded(&self) -> Vec<String> {
+        degraded(&self.snapshot().upstreams, &self.tasks())
+    }
+
     /// How the event loops fare.
     pub fn loops(&self) -> Vec<LoopSnapshot> {
         self.shared.telemetry.loops.snapshot(Instant::now())
@@ -319,4 +347,21 @@ impl ConnectionSnapshot {
             bytes: card.bytes.each_ref().map(Number::get),
         }
     }
+}
+
+/// A watcher that failed counts as troubled for so long after it runs again.
+const TROUBLED_FOR: Duration = Duration::from_secs(60);
+
+fn degraded(upstreams: &[UpstreamSnapshot], tasks: &[TaskSnapshot]) -> Vec<String> {
+    let is_usable = |replica: &ReplicaSnapshot| matches!(replica.state, "up" | "starting");
+    let without = upstreams.iter().filter(|one| !one.replicas.iter().any(is_usable));
+    let without = without.map(|one| format!("upstream {} has no usable replica", one.name));
+    let is_troubled = |task: &&TaskSnapshot| {
+        !task.is_running || (task.restarts > 0 && task.since.elapsed() < TROUBLED_FOR)
+    };
+    let troubled = tasks.iter().filter(is_troubled).map(|task| {
+        let reason = task.last_error.as_deref().unwrap_or("it has not started");
+        format!("background task {} failed: {reason}", task.name)
+    });
+    without.chain(troubled).collect()
 }

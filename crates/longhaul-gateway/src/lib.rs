@@ -37,3 +37,4 @@ mod worker;
 pub use config::Config;
 pub use gateway::{Gateway, StartError};
 pub use handle::Handle;
+pub use listen::BACKLOG;

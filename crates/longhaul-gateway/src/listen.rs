@@ -11,8 +11,9 @@ use tracing::warn;
 use crate::connection::{self, Connection, Presence, Security};
 use crate::worker::Worker;
 
-/// Connections the kernel holds for a worker that has no time to accept.
-const BACKLOG: i32 = 4096;
+/// Connections the kernel holds for a worker that has no time to accept, as far as its own bound
+/// (`net.core.somaxconn`) allows.
+pub const BACKLOG: usize = 4096;
 /// Pause after a failed accept: the cause (mostly no free descriptor) does not pass by itself, and
 /// asking again at once would burn the core that could free one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -38,7 +39,9 @@ pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpLis
     sockets
         .into_iter()
         .map(|socket| {
-            socket.listen(BACKLOG)?;
+            socket.listen(BACKLOG as i32)?;
+            // Clients inherit it, which spares a call for each. See `dial` for why.
+            let _ = socket.set_tcp_nodelay(true);
             socket.set_nonblocking(true)?;
             Ok(socket.into())
         })
@@ -60,6 +63,7 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 /// clients wait in the kernel's queue instead of being turned away.
 pub(crate) async fn accept(worker: Arc<Worker>, listener: usize, socket: tokio::net::TcpListener) {
     let name = &worker.shared.config.listeners[listener].name;
+    let bound = socket.local_addr().ok();
     loop {
         let (stream, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
@@ -74,8 +78,7 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: usize, socket: tokio::
         // One client waits here, the rest behind it in the kernel's queue. Taken before `accept`, a
         // permit would lie idle in every worker to which no client comes.
         let Ok(permit) = worker.shared.connections.clone().acquire_owned().await else { return };
-        let Ok(local) = stream.local_addr() else { continue };
-        let _ = stream.set_nodelay(true);
+        let Ok(local) = local_address(bound, &stream) else { continue };
         let presence = Arc::new(Presence::new(worker.shared.clone(), permit));
         let connection = Connection {
             worker: worker.clone(),
@@ -86,6 +89,17 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: usize, socket: tokio::
             presence,
         };
         tokio::spawn(connection::serve(stream, connection));
+    }
+}
+
+/// Where a client connected to. The system is asked only if the listener has many addresses.
+fn local_address(
+    bound: Option<SocketAddr>,
+    stream: &tokio::net::TcpStream,
+) -> io::Result<SocketAddr> {
+    match bound {
+        Some(address) if !address.ip().is_unspecified() => Ok(address),
+        _ => stream.local_addr(),
     }
 }
 

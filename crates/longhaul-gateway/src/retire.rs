@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::{HeaderMap, HeaderName};
 use tokio::time::sleep_until;
 use tracing::info;
 
@@ -15,6 +16,9 @@ use crate::upstream::{Draining, Replica, Upstream};
 
 /// Part of the time in which WebSockets are told that they may leave; in the rest they have to.
 const TELLING: f64 = 0.8;
+
+/// With `1`, a replica says that it drains.
+const SAYS_DRAIN: HeaderName = HeaderName::from_static("longhaul-drain");
 
 /// How long a replica's own word that it drains holds after it was said: it ends soon then, and the
 /// next one at its address should not be kept waiting.
@@ -34,6 +38,18 @@ pub(crate) fn begin(
     info!(upstream = upstream.name(), replica = %address, why = why.name(), websockets, "replica drains");
     // Ends by itself in bounded time. A panic in it leaves the rest where they are.
     tokio::spawn(empty(Arc::clone(shared), Arc::clone(upstream), Arc::clone(replica), why));
+}
+
+/// Takes a replica's word that it drains, which concerns nobody behind this gateway.
+pub(crate) fn heed(
+    shared: &Arc<Shared>,
+    upstream: &Arc<Upstream>,
+    replica: &Arc<Replica>,
+    answer: &mut HeaderMap,
+) {
+    if answer.remove(SAYS_DRAIN).is_some_and(|value| value == "1") {
+        begin(shared, upstream, replica, Draining::Said);
+    }
 }
 
 /// Lets a replica have new work again.

@@ -36,7 +36,7 @@ pub(crate) struct Tunnel {
     route: usize,
     _presence: Arc<Presence>,
     /// Boxed, since most have none.
-    _places: Option<Box<Places>>,
+    places: Option<Box<Places>>,
     /// Where lost replicas are replaced, the leg itself holds its replica.
     held: Option<Held>,
     control: Arc<Control>,
@@ -44,48 +44,46 @@ pub(crate) struct Tunnel {
     tally: Arc<Tally>,
 }
 
-/// What is given back when the WebSocket ends.
+/// What only some WebSockets hold to their end.
 #[derive(Debug)]
-struct Places {
+pub(crate) struct Places {
     /// Of HTTP/2, where one connection has many.
-    _stream: Option<OpenStream>,
+    pub(crate) stream: Option<OpenStream>,
     /// Within limits, where there are any.
-    _pass: Option<Box<Pass>>,
+    pub(crate) pass: Option<Box<Pass>>,
+    /// Where lost replicas are replaced, what that takes.
+    pub(crate) origin: Option<Arc<Origin>>,
 }
 
 impl Tunnel {
     pub(crate) fn new(
         visit: &Visit<'_>,
         connection: &Connection,
-        stream: Option<OpenStream>,
+        places: Places,
         held: Held,
         card: Card,
-        pass: Option<Box<Pass>>,
     ) -> Self {
-        let has_places = stream.is_some() || pass.is_some();
-        let places = has_places.then(|| Box::new(Places { _stream: stream, _pass: pass }));
+        let Places { stream, pass, origin } = &places;
+        let has_places = stream.is_some() || pass.is_some() || origin.is_some();
+        let places = has_places.then(|| Box::new(places));
         Self {
             worker: visit.worker.clone(),
             route: visit.route,
             _presence: connection.presence.clone(),
-            _places: places,
+            places,
             tally: visit.worker.shared.telemetry.tallies.of(visit.worker.index, &card.route),
             control: Arc::new(Control::new(held.replica().address(), card)),
             held: Some(held),
         }
     }
 
-    /// Joins the legs, in a task of its own that ends with the WebSocket. With an `origin`, the backend
-    /// leg outlasts its replica.
-    pub(crate) fn start<C>(
-        mut self,
-        client: Leg<C>,
-        backend: Leg<Transport>,
-        origin: Option<Arc<Origin>>,
-    ) where
+    /// Joins the legs, in a task of its own that ends with the WebSocket.
+    pub(crate) fn start<C>(mut self, client: Leg<C>, backend: Leg<Transport>)
+    where
         C: LegIo + Send + 'static,
     {
         let Some(held) = self.held.take() else { return };
+        let origin = self.places.as_mut().and_then(|places| places.origin.take());
         let terms = self.worker.shared.relay_policy(self.route).redial.clone();
         match origin.zip(terms) {
             Some((origin, terms)) => {
@@ -93,7 +91,7 @@ impl Tunnel {
                 let redial = Redial::new(terms.policy.clone(), fastrand::u64(..), now);
                 let first = Wire { io: backend.io, ahead: backend.read_ahead, held };
                 let io = Lasting::new(redial, terms, origin, self.control.clone(), first);
-                self.relay(client, Leg { io, read_ahead: Bytes::new() });
+                self.relay(client, Leg::behind(io, Bytes::new()));
             }
             None => {
                 self.held = Some(held);

@@ -8,6 +8,7 @@
 
 mod element;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -161,8 +162,12 @@ fn delete_spellings(headers: &mut HeaderMap, is_trusted: bool) {
     let doomed: Vec<HeaderName> = headers
         .keys()
         .filter(|name| {
-            let folded = name.as_str().replace(['_', '.'], "-");
-            let tells = folded.starts_with("x-forwarded") || IDENTITY.contains(&folded.as_str());
+            let is_folded = name.as_str().contains(['_', '.']);
+            let folded = match is_folded {
+                true => Cow::Owned(name.as_str().replace(['_', '.'], "-")),
+                false => Cow::Borrowed(name.as_str()),
+            };
+            let tells = folded.starts_with("x-forwarded") || IDENTITY.contains(&&*folded);
             tells && !(is_trusted && folded == name.as_str())
         })
         .cloned()

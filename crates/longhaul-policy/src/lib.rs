@@ -11,6 +11,7 @@ pub mod affinity;
 pub mod backoff;
 pub mod balance;
 pub mod cors;
+pub mod diagnosis;
 pub mod forwarded;
 pub mod health;
 pub mod hop_by_hop;

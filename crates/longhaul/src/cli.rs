@@ -1,7 +1,7 @@
 //! The command line. Flags that name keys of the configuration come from its table of keys.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
@@ -10,6 +10,7 @@ use clap::{
     ValueEnum,
 };
 
+use crate::commands::remote::Remote;
 use crate::config::{Override, Source, keys};
 
 const EXIT_CODES: &str = "\
@@ -46,6 +47,26 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<SocketAddr>,
     },
+    /// Show a running gateway: its state, replicas and what is wrong.
+    Status(Remote),
+    /// List the open connections of a running gateway, oldest first.
+    Connections(ConnectionsArgs),
+    /// Show how the last WebSockets of a running gateway ended, and why.
+    Ends(Remote),
+    /// End one connection of a running gateway; a WebSocket gets 1001.
+    Close {
+        /// Its id, as lists and log lines show it.
+        id: u64,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Show or change what a running gateway logs, until the next change or restart.
+    LogLevel {
+        /// A level, or levels by target: info,longhaul_gateway=debug
+        level: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Make a certificate to try TLS out with.
     Cert(CertArgs),
     /// Print the JSON Schema of the configuration file.
@@ -61,6 +82,28 @@ pub(crate) enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Which connections to list.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionsArgs {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Only on this route.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) route: Option<String>,
+    /// Only at this replica.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) replica: Option<SocketAddr>,
+    /// Only of this client.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) client: Option<IpAddr>,
+    /// Only with a larger id: the next page.
+    #[arg(long, value_name = "ID", default_value_t = 0)]
+    pub(crate) after: u64,
+    /// At most so many.
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
 }
 
 /// What to make.

@@ -4,6 +4,7 @@
 //! settings, `serve` runs the gateway from its start to its end in good order, `parent` looks after
 //! the application in the same container.
 
+mod capacity;
 mod cli;
 mod commands;
 mod config;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
@@ -18,9 +19,8 @@ use tokio::time::timeout;
 
 use crate::connection::Connection;
 use crate::http::answer::{CAUSE, Refusal};
-use crate::http::body::Body;
 use crate::http::http2::OpenStream;
-use crate::upgrade::{ClientLeg, client_leg};
+use crate::upgrade::{ClientLeg, Offered, Switch, client_leg};
 
 /// How long a client may take to read a close frame and answer it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,19 +28,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const BYTES_MAX: u64 = 64 * 1024;
 
 /// Answers an upgrade with 101 and a close frame that says why. `None`: this refusal is not put so,
-/// or the client's connection cannot be taken.
+/// or the request is no handshake.
 pub(super) fn close_instead(
     head: &mut Parts,
     connection: &Connection,
     refusal: &Refusal,
-) -> Option<Response<Body>> {
+) -> Option<Offered> {
     let code = refusal.close_code()?;
     let accept = handshake::accept_key(head.headers.get(SEC_WEBSOCKET_KEY)?.as_bytes());
-    let upgrade = head.extensions.remove::<OnUpgrade>()?;
     let stream = head.extensions.remove::<OpenStream>();
-    let mut answer = Response::new(Body::empty());
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = answer.headers_mut();
+    let (mut answer, ()) = Response::new(()).into_parts();
+    answer.status = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = &mut answer.headers;
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept).ok()?);
@@ -52,28 +51,41 @@ pub(super) fn close_instead(
         headers.insert(SEC_WEBSOCKET_PROTOCOL, first);
     }
     let frame = OwnFrame::close(code, &refusal.close_reason(), None);
-    let connection = connection.clone();
-    // Ends by its deadlines; the connection counts until then.
-    tokio::spawn(async move {
-        let (_connection, _stream) = (connection, stream);
-        let Ok(Ok(client)) = timeout(PATIENCE, upgrade).await else { return };
-        let said = match client_leg(client) {
-            ClientLeg::Socket(leg) => timeout(PATIENCE, say(leg.io, frame)).await,
-            ClientLeg::Stream(leg) => timeout(PATIENCE, say(leg.io, frame)).await,
-        };
-        // A client that does not listen to its refusal is refused all the same.
-        let _ = said;
-    });
-    Some(answer)
+    let farewell = Farewell { frame, _connection: connection.clone(), _stream: stream };
+    Some(Offered::Switch(Box::new(Switch::farewell(answer, farewell))))
 }
 
-/// Writes the frame and waits until the client has closed: a reset before it has read everything
+/// A close frame for a client, behind its 101. The connection counts until the client has it.
+pub(crate) struct Farewell {
+    frame: OwnFrame,
+    _connection: Connection,
+    _stream: Option<OpenStream>,
+}
+
+impl Farewell {
+    /// Says it once the library has answered the client.
+    pub(crate) async fn say_behind(self, client: OnUpgrade) {
+        let Ok(Ok(client)) = timeout(PATIENCE, client).await else { return };
+        match client_leg(client) {
+            ClientLeg::Socket(leg) => self.say(leg.io, leg.greeting).await,
+            ClientLeg::Stream(leg) => self.say(leg.io, leg.greeting).await,
+        }
+    }
+
+    /// Says it behind `greeting`. A client that does not listen is refused all the same.
+    pub(crate) async fn say(self, client: impl AsyncRead + AsyncWrite + Unpin, greeting: Bytes) {
+        let words = [&greeting[..], self.frame.as_bytes()].concat();
+        let _ = timeout(PATIENCE, say(client, &words)).await;
+    }
+}
+
+/// Writes it and waits until the client has closed: a reset before it has read everything
 /// could take the reason away from it.
 async fn say<S: AsyncRead + AsyncWrite + Unpin>(
     mut client: S,
-    frame: OwnFrame,
+    words: &[u8],
 ) -> std::io::Result<()> {
-    client.write_all(frame.as_bytes()).await?;
+    client.write_all(words).await?;
     client.flush().await?;
     client.shutdown().await?;
     tokio::io::copy(&mut client.take(BYTES_MAX), &mut tokio::io::sink()).await?;

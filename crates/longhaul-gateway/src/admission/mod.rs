@@ -9,18 +9,18 @@ mod sharing;
 
 use std::sync::Arc;
 
-use http::Response;
 use http::request::Parts;
 use longhaul_policy::origin::{OriginFault, Target};
 
+pub(crate) use self::farewell::Farewell;
 use self::limits::{Limiter, Permit};
 pub(crate) use self::sharing::Sharing;
 use crate::config::{Config, RefusalStyle};
 use crate::connection::Connection;
 use crate::http::answer::Refusal;
-use crate::http::body::Body;
 use crate::http::failure::Failure;
 use crate::http::visit::Visit;
+use crate::upgrade::Offered;
 
 /// What admission keeps from one request to the next.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(crate) enum Entry {
     /// It goes on to a replica.
     Admitted(Option<Box<Pass>>),
     /// The gateway has answered it.
-    Answered(Response<Body>),
+    Answered(Offered),
 }
 
 /// Judges one request that found its route.
@@ -60,7 +60,7 @@ pub(crate) fn admit(
     is_upgrade: bool,
 ) -> Result<Entry, Failure> {
     if let Some(answer) = sharing::preflight(visit, head)? {
-        return Ok(Entry::Answered(answer));
+        return Ok(Entry::Answered(Offered::Answer(answer)));
     }
     if !is_upgrade {
         return Ok(Entry::Admitted(None));

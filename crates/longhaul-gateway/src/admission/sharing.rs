@@ -12,6 +12,7 @@ use crate::http::answer::{CAUSE, Refusal};
 use crate::http::body::Body;
 use crate::http::failure::Failure;
 use crate::http::visit::Visit;
+use crate::upgrade::Offered;
 
 /// Answers a preflight of a route that has a policy. `None`: it is something else.
 ///
@@ -59,18 +60,15 @@ impl<'a> Sharing<'a> {
     }
 
     /// Puts the policy on an answer, be it a replica's or the gateway's own.
-    pub(crate) fn apply(
-        self,
-        answer: Result<Response<Body>, Failure>,
-    ) -> Result<Response<Body>, Failure> {
+    pub(crate) fn apply(self, answer: Result<Offered, Failure>) -> Result<Offered, Failure> {
         let Some(Asked { cors, origin, scheme, host }) = self.0 else { return answer };
         let target = Target { scheme, host: host.as_deref() };
         match answer {
             // Handshakes know no CORS.
-            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => Ok(answer),
-            Ok(mut answer) => {
+            Ok(switch @ Offered::Switch(_)) => Ok(switch),
+            Ok(Offered::Answer(mut answer)) => {
                 cors.apply(origin.as_ref(), target, answer.headers_mut());
-                Ok(answer)
+                Ok(Offered::Answer(answer))
             }
             Err(mut failure) => {
                 let fields = failure.fields.get_or_insert_default();

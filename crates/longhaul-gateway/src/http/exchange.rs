@@ -8,20 +8,20 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::answer::Refusal;
 use super::expect::Gate;
 use super::failure::Failure;
 use super::upload::{Progress, Upload};
-use crate::transport::Transport;
 use crate::upstream::Replica;
 
 /// How long a replica may leave `Expect: 100-continue` unanswered before the body is sent anyway
 /// (RFC 9110 §10.1.1 asks clients for the same patience).
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 /// Header fields of an answer; beyond it the answer counts as garbled.
-const ANSWER_FIELDS_MAX: usize = 256;
+pub(crate) const ANSWER_FIELDS_MAX: usize = 256;
 
 /// Why an exchange brought no answer.
 #[derive(Debug)]
@@ -66,7 +66,9 @@ impl ExchangeError {
 ///
 /// # Errors
 /// What the library says of a connection that broke at once.
-pub(crate) async fn open(stream: Transport) -> hyper::Result<http1::SendRequest<Upload>> {
+pub(crate) async fn open(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> hyper::Result<http1::SendRequest<Upload>> {
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(ANSWER_FIELDS_MAX)

@@ -21,6 +21,7 @@ use super::visit::Visit;
 use super::way::Way;
 use crate::config::Http2Policy;
 use crate::dial::Dial;
+use crate::retire;
 use crate::upstream::{Held, Replica, Work};
 use crate::worker::Worker;
 
@@ -38,7 +39,7 @@ const REFUSALS_MAX: u32 = 4;
 pub(crate) async fn forward(
     visit: &Visit<'_>,
     head: &Parts,
-    body: Incoming,
+    body: Option<Incoming>,
 ) -> Result<Response<Body>, Failure> {
     let mut forwarding = Forwarding::new(visit, head, body);
     let mut dial = Dial::new(visit.upstream(), Some(head), visit.client.address, visit.ends);
@@ -73,13 +74,14 @@ struct Forwarding<'a> {
 }
 
 impl<'a> Forwarding<'a> {
-    fn new(visit: &'a Visit<'a>, head: &'a Parts, body: Incoming) -> Self {
+    fn new(visit: &'a Visit<'a>, head: &'a Parts, body: Option<Incoming>) -> Self {
         let progress = Arc::new(Progress::default());
         let gate = expects_continue(&head.headers).then(Arc::<Gate>::default);
-        let has_body = !body.is_end_stream();
+        let body = body.filter(|body| !body.is_end_stream());
+        let has_body = body.is_some();
         let recall = (has_body && visit.upstream().config().http2.is_some()).then(Arc::default);
         let mut upload = Upload::empty();
-        if has_body {
+        if let Some(body) = body {
             upload = Upload::new(body, progress.clone(), gate.clone());
             if head.version == Version::HTTP_2 {
                 upload = upload.with_patience(visit.worker.shared.config.timeouts.body_stall);
@@ -225,11 +227,13 @@ impl<'a> Forwarding<'a> {
 
     fn finish(
         &self,
-        answer: Response<Incoming>,
+        mut answer: Response<Incoming>,
         replica: &Arc<Replica>,
         way: Way,
         held: Held,
     ) -> Response<Body> {
+        let visit = self.visit;
+        retire::heed(&visit.worker.shared, visit.upstream(), replica, answer.headers_mut());
         let has_trailers = way.is_shared() && self.head.version == Version::HTTP_2;
         if way.is_shared() {
             self.progress.note_answer();

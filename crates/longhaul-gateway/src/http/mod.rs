@@ -4,6 +4,7 @@
 mod alarm;
 pub(crate) mod answer;
 pub(crate) mod body;
+pub(crate) mod direct;
 pub(crate) mod exchange;
 mod expect;
 pub(crate) mod failure;
@@ -19,7 +20,10 @@ pub(crate) mod upload;
 pub(crate) mod visit;
 mod way;
 
+use std::sync::{Mutex, PoisonError};
+
 use bytes::BytesMut;
+use direct::Rest;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,9 +36,19 @@ use crate::transport::Transport;
 /// Serves one client connection until it ends or becomes a WebSocket. `prefix` was read from it
 /// already.
 pub(crate) async fn serve(stream: Transport, prefix: BytesMut, connection: Connection) {
+    if let Some(rest) = direct::serve(stream, prefix, &connection).await {
+        // Boxed, so that a handshake does not pay for the room that the library takes.
+        Box::pin(serve_by_library(rest, &connection)).await;
+    }
+}
+
+async fn serve_by_library(rest: Rest, connection: &Connection) {
+    let Rest { stream, prefix, answer } = rest;
     let config = &connection.worker.shared.config;
     let (screened, screen) = Screened::new(stream, prefix, &config.limits, &config.timeouts);
-    let peer = connection.peer;
+    // Asked for once, by the first request.
+    let answered = Mutex::new(answer);
+    let take_answer = || answered.lock().unwrap_or_else(PoisonError::into_inner).take();
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         // The screen has its own, told apart from the wait between two requests.
@@ -43,11 +57,11 @@ pub(crate) async fn serve(stream: Transport, prefix: BytesMut, connection: Conne
         .max_headers(config.limits.header_fields_max)
         .serve_connection(
             TokioIo::new(screened),
-            service_fn(|request| service::answer(&connection, &screen, request)),
+            service_fn(|request| service::answer(connection, &screen, request, take_answer())),
         )
         .with_upgrades()
         .await;
     if let Err(error) = served {
-        debug!(%peer, %error, "client connection ended");
+        debug!(peer = %connection.peer, %error, "client connection ended");
     }
 }

@@ -35,7 +35,7 @@ const STAND_IN: &[u8] = b"TRACE / HTTP/1.1\r\nHost: refused\r\nConnection: close
 
 /// Bytes kept of what a client sends behind an upgrade before it is answered; a full socket buffer
 /// of a hurried client. Beyond it, plus one read, the client waits.
-const HELD_BYTES_MAX: usize = 64 * 1024;
+pub(super) const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// How long the second direction of a connection may go on after the first ended.
 ///

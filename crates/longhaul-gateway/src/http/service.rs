@@ -4,9 +4,11 @@ use std::convert::Infallible;
 use std::time::Instant;
 
 use http::header::{CONNECTION, UPGRADE};
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use longhaul_policy::redact;
 use tracing::{debug, info, warn};
 
@@ -20,20 +22,25 @@ use crate::admission::{self, Entry};
 use crate::connection::{Connection, Security};
 use crate::shared::{OpenWork, Shared};
 use crate::telemetry::Answered;
-use crate::upgrade;
+use crate::upgrade::{self, Offered};
 
 /// Answers one request. The answer is always one: what fails becomes an answer of the gateway's own.
+/// `known` is the answer, where there is one before the library has read the request.
 pub(crate) async fn answer(
     connection: &Connection,
     screen: &ScreenHandle,
     request: Request<Incoming>,
+    known: Option<Response<Body>>,
 ) -> Result<Response<Body>, Infallible> {
     let shared = &connection.worker.shared;
     let work = OpenWork::new(shared);
     let exchange = screen.begin_exchange();
     let mut answer = match screen.take_refusal(&request) {
         Some(refused) => refuse(connection, refused),
-        None => dispatch(connection, request).await,
+        None => match known {
+            Some(answer) => answer,
+            None => dispatch(connection, request).await,
+        },
     };
     answer.body_mut().hold(exchange, work);
     Ok(answer)
@@ -51,62 +58,80 @@ fn refuse(connection: &Connection, refused: screened::Refusal) -> Response<Body>
     answer
 }
 
-/// Answers one request that broke no rule. What a connection shall do behind it is said by its
-/// `Connection` field.
+/// Answers one request that the library has read, and that broke no rule.
 pub(super) async fn dispatch(
     connection: &Connection,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    let (mut head, body) = request.into_parts();
+    // Taken out before the head is copied for a replica: the client's connection is not its affair.
+    let upgrade = head.extensions.remove::<OnUpgrade>();
+    match (decide(connection, head, Some(body)).await, upgrade) {
+        (Offered::Answer(answer), _) => answer,
+        (Offered::Switch(switch), Some(upgrade)) => switch.by_library(upgrade),
+        // The library lets every request be an upgrade that may be one.
+        (Offered::Switch(_), None) => Refusal::HandshakeInvalid.answer(&HeaderMap::new()),
+    }
+}
+
+/// Answers one request that broke no rule. What a connection shall do behind it is said by its
+/// `Connection` field.
+pub(super) async fn decide(
+    connection: &Connection,
+    head: Parts,
+    body: Option<Incoming>,
+) -> Offered {
     let shared = &connection.worker.shared;
     let config = &shared.config;
     if connection.security == Security::Missing {
         debug!(peer = %connection.peer, "request refused: it came without TLS");
-        return Refusal::TlsRequired.answer(request.headers());
+        return Offered::Answer(Refusal::TlsRequired.answer(&head.headers));
     }
-    let (method, path) = (request.method(), request.uri().path());
+    let (method, path) = (&head.method, head.uri.path());
     if let Some(answer) = health::answer(&config.health_paths, &shared.readiness, method, path) {
-        return answer;
+        return Offered::Answer(answer);
     }
-    let is_upgrade = is_websocket_upgrade(&request);
-    let accept = request.headers().get(http::header::ACCEPT).cloned();
-    let uri = request.uri().clone();
+    let is_upgrade = is_websocket_upgrade(&head);
+    let accept = head.headers.get(http::header::ACCEPT).cloned();
+    let uri = head.uri.clone();
     let (began, mut taken, mut refusal) = (Instant::now(), None, None);
-    let mut answer = match route(connection, request, is_upgrade, &mut taken).await {
-        Ok(answer) => answer,
+    let mut offered = match route(connection, head, body, is_upgrade, &mut taken).await {
+        Ok(offered) => offered,
         Err(failure) => {
             log(connection, &failure, &uri);
             refusal = Some(failure.refusal.cause());
             let mut headers = HeaderMap::new();
             headers.extend(accept.map(|accept| (http::header::ACCEPT, accept)));
-            failure.answer(&headers)
+            Offered::Answer(failure.answer(&headers))
         }
     };
     shared.telemetry.note_answer(&Answered {
         route: taken.map(|route| config.routes[route].name.as_str()),
         is_upgrade,
-        status: answer.status(),
+        status: offered.status(),
         refusal,
         took: began.elapsed(),
     });
     // Bytes behind a refused upgrade were meant for a WebSocket, and must not be read as a request.
     // While draining, no connection is kept for another request.
-    let is_switching = answer.status() == http::StatusCode::SWITCHING_PROTOCOLS;
-    if !is_switching && (is_upgrade || shared.readiness.is_draining()) {
+    if let Offered::Answer(answer) = &mut offered
+        && (is_upgrade || shared.readiness.is_draining())
+    {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    answer
+    offered
 }
 
 /// Passes a request to the route that takes it. `taken` names it, also when that fails.
 async fn route(
     connection: &Connection,
-    request: Request<Incoming>,
+    mut head: Parts,
+    body: Option<Incoming>,
     is_upgrade: bool,
     taken: &mut Option<usize>,
-) -> Result<Response<Body>, Failure> {
+) -> Result<Offered, Failure> {
     let shared = &connection.worker.shared;
     welcome(shared, is_upgrade)?;
-    let (mut head, body) = request.into_parts();
     let client = visit::prepare(&mut head, connection, is_upgrade);
     let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let route = shared
@@ -115,15 +140,18 @@ async fn route(
     *taken = Some(route);
     let visit = Visit::new(connection, route, client);
     let sharing = admission::Sharing::new(&visit, &head);
-    let answer = match admission::admit(&visit, connection, &mut head, is_upgrade) {
-        Ok(Entry::Answered(answer)) => return Ok(answer),
+    let offered = match admission::admit(&visit, connection, &mut head, is_upgrade) {
+        Ok(Entry::Answered(offered)) => return Ok(offered),
         Ok(Entry::Admitted(pass)) if is_upgrade => {
             upgrade::offer(&visit, connection, head, pass).await
         }
-        Ok(Entry::Admitted(_)) => forward::forward(&visit, &head, body).await,
+        // Boxed, so that a handshake does not carry the room for it.
+        Ok(Entry::Admitted(_)) => {
+            Box::pin(forward::forward(&visit, &head, body)).await.map(Offered::Answer)
+        }
         Err(failure) => Err(failure),
     };
-    sharing.apply(answer)
+    sharing.apply(offered)
 }
 
 /// Whether new work is welcome at all.
@@ -143,10 +171,10 @@ fn welcome(shared: &Shared, is_upgrade: bool) -> Result<(), Refusal> {
 
 /// Whether the head asks for a WebSocket. The screen has refused whatever asks for one wrongly;
 /// in HTTP/1.0 there are no upgrades to ask for (RFC 9110 §7.8).
-fn is_websocket_upgrade(request: &Request<Incoming>) -> bool {
-    request.version() == Version::HTTP_11
-        && request
-            .headers()
+fn is_websocket_upgrade(head: &Parts) -> bool {
+    head.version == Version::HTTP_11
+        && head
+            .headers
             .get_all(UPGRADE)
             .iter()
             .filter_map(|value| value.to_str().ok())

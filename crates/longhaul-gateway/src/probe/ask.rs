@@ -64,7 +64,7 @@ pub(super) async fn ask(
         let is_http = matches!(probe.kind, ProbeKind::Http { .. });
         let by_http2 = config.http2.is_some() && is_http;
         let alpn = if by_http2 { Alpn::Http2 } else { Alpn::Http1 };
-        let stream = reach(replica, &header, config.tls.as_ref(), alpn).await?;
+        let stream = reach(replica, &header, config.tls.as_ref(), alpn, b"").await?;
         // Behind TLS it is the replica that chooses.
         let by_http2 = by_http2 && (config.tls.is_none() || stream.protocol() == Some(b"h2"));
         match &probe.kind {

@@ -183,7 +183,7 @@ impl Inner {
 
     fn poll_search(&mut self, cx: &mut Context<'_>, now: Instant) {
         let Some(search) = &mut self.search else { return };
-        let Poll::Ready(found) = search.as_mut().poll(cx) else { return };
+        let Poll::Ready(found) = search.poll(cx) else { return };
         self.search = None;
         match found {
             Ok(wire) => self.next = Some(wire),

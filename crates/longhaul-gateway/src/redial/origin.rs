@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,15 +17,16 @@ use longhaul_policy::redial::{self, Answer, judge};
 use longhaul_proto::session::Cause;
 use longhaul_proto::websocket::handshake;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
-use super::Agreed;
+use super::{Agreed, RedialTerms};
 use crate::connection::Connection;
 use crate::dial::Dial;
 use crate::http::visit::Visit;
 use crate::relay::Leg;
 use crate::transport::Transport;
-use crate::upgrade;
+use crate::upgrade::{self, NoLeg};
 use crate::upstream::Held;
 
 /// The same for all legs of one session. No secret, and nobody can guess another's.
@@ -88,7 +90,20 @@ pub(crate) struct Wire {
 }
 
 /// A search under way. Dropping it ends it.
-pub(crate) type Search = Pin<Box<dyn Future<Output = Result<Wire, Cause>> + Send>>;
+///
+/// A task of its own: the handshake borrows the worker's scratch buffer, which the relay that waits
+/// for it may just be reading into.
+#[derive(Debug)]
+pub(crate) struct Search(AbortOnDropHandle<Result<Wire, Cause>>);
+
+impl Search {
+    /// Ready with what was found, or why nothing was.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Wire, Cause>> {
+        // A panic in there was logged; it has found nothing.
+        let nothing = |_| Err(Cause::RedialGaveUp(Duration::ZERO));
+        Pin::new(&mut self.0).poll(cx).map(|ended| ended.unwrap_or_else(nothing))
+    }
+}
 
 /// Why one try brought no leg.
 enum Miss {
@@ -115,18 +130,18 @@ impl Origin {
     pub(crate) fn new(
         visit: &Visit<'_>,
         connection: &Connection,
-        head: Parts,
+        head: &Parts,
         answer: &HeaderMap,
-        give_up: Duration,
+        terms: &RedialTerms,
         log_id: u64,
     ) -> Self {
         Self {
             connection: connection.clone(),
             route: visit.route,
             client: visit.client,
-            head,
+            head: head.clone(),
             agreed: Agreed::of(answer),
-            give_up,
+            give_up: terms.give_up,
             log_id,
         }
     }
@@ -134,7 +149,7 @@ impl Origin {
     /// Looks for a replica until one takes the handshake, all refuse the client, or the time is over.
     pub(crate) fn search(self: &Arc<Self>, errand: Errand) -> Search {
         let origin = Arc::clone(self);
-        Box::pin(async move { origin.find(errand).await })
+        Search(AbortOnDropHandle::new(tokio::spawn(async move { origin.find(errand).await })))
     }
 
     async fn find(&self, errand: Errand) -> Result<Wire, Cause> {
@@ -178,27 +193,30 @@ impl Origin {
         let head = self.head_for(errand);
         let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
         dial.avoid(avoided);
-        let asked = upgrade::ask(&visit, &head, &mut dial).await;
-        let (replica, held, _lease, answer) = asked.map_err(|failure| {
-            debug!(id = self.log_id, ?failure, "no leg yet");
-            Miss::Again
-        })?;
-        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            debug!(id = self.log_id, status = answer.status().as_u16(), "no leg yet");
-            return Err(match judge(answer.status().as_u16()) {
-                Answer::Final => Miss::Final(answer.status()),
-                Answer::Again => Miss::Again,
-            });
+        let another = match upgrade::another_leg(&visit, &head, &mut dial).await {
+            Ok(another) => another,
+            Err(no_leg) => {
+                let cause = match &no_leg {
+                    NoLeg::Failed(failure) => failure.refusal.cause(),
+                    NoLeg::Answered(_) | NoLeg::Invalid(_) | NoLeg::Broken => "answer",
+                };
+                debug!(id = self.log_id, cause, ?no_leg, "no leg yet");
+                return Err(match no_leg {
+                    NoLeg::Answered(status) if judge(status.as_u16()) == Answer::Final => {
+                        Miss::Final(status)
+                    }
+                    NoLeg::Invalid(replica) => Miss::Unusable(replica),
+                    NoLeg::Failed(_) | NoLeg::Answered(_) | NoLeg::Broken => Miss::Again,
+                });
+            }
+        };
+        let replica = another.held.replica().address();
+        if Agreed::of(&another.answer) != self.agreed {
+            info!(id = self.log_id, %replica, "answers otherwise; not used");
+            return Err(Miss::Unusable(replica));
         }
-        let is_valid = upgrade::validate(&head, &answer).is_ok();
-        if !is_valid || Agreed::of(answer.headers()) != self.agreed {
-            info!(id = self.log_id, replica = %replica.address(), "answers otherwise; not used");
-            return Err(Miss::Unusable(replica.address()));
-        }
-        replica.note_success(Instant::now());
-        let upgraded = hyper::upgrade::on(answer).await.map_err(|_| Miss::Again)?;
-        let Leg { io, read_ahead } = upgrade::backend_leg(upgraded).ok_or(Miss::Again)?;
-        Ok(Wire { io, ahead: read_ahead, held })
+        let Leg { io, read_ahead, greeting: _ } = another.leg;
+        Ok(Wire { io, ahead: read_ahead, held: another.held })
     }
 
     fn visit(&self) -> Visit<'_> {

@@ -44,8 +44,17 @@ pub(crate) struct Volume {
 #[derive(Debug)]
 pub(crate) struct Leg<S> {
     pub(crate) io: S,
+    /// What is still to be written of the handshake; it goes first.
+    pub(crate) greeting: Bytes,
     /// What was read beyond the handshake; it comes first.
     pub(crate) read_ahead: Bytes,
+}
+
+impl<S> Leg<S> {
+    /// A leg that stands behind its handshake.
+    pub(crate) fn behind(io: S, read_ahead: Bytes) -> Self {
+        Self { io, greeting: Bytes::new(), read_ahead }
+    }
 }
 
 /// One WebSocket at work: done when the session is. Dropping it ends both connections at once.
@@ -63,13 +72,14 @@ pub(crate) struct Relay<C, B> {
     /// Made when there is a deadline. A deadline that moves later leaves it alone: it fires early
     /// once, and only then is it set anew. So nothing is re-armed per message.
     timer: Option<Pin<Box<Sleep>>>,
-    /// What was read beyond the handshake, until the first turn.
-    read_ahead: Option<Box<ReadAhead>>,
+    /// What is left of the handshakes, until the first turn.
+    leftovers: Option<Box<Leftovers>>,
     buffer_bytes_max: usize,
 }
 
 #[derive(Debug)]
-struct ReadAhead {
+struct Leftovers {
+    to_client: Bytes,
     from_client: Bytes,
     from_backend: Bytes,
 }
@@ -93,9 +103,11 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         tally: Arc<Tally>,
         buffer_bytes_max: usize,
     ) -> Self {
-        let is_clean = client.read_ahead.is_empty() && backend.read_ahead.is_empty();
-        let read_ahead =
-            ReadAhead { from_client: client.read_ahead, from_backend: backend.read_ahead };
+        let leftovers = Leftovers {
+            to_client: client.greeting,
+            from_client: client.read_ahead,
+            from_backend: backend.read_ahead,
+        };
         Self {
             client: Stream::new(client.io),
             backend: Stream::new(backend.io),
@@ -103,7 +115,7 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
             control,
             tally,
             timer: None,
-            read_ahead: (!is_clean).then(|| Box::new(read_ahead)),
+            leftovers: Some(Box::new(leftovers)),
             buffer_bytes_max,
         }
     }
@@ -130,11 +142,8 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         if let Some(order) = self.control.take_order(cx) {
             self.obey(order, now);
         }
-        if let Some(ahead) = self.read_ahead.take() {
-            self.client.bytes_read += ahead.from_client.len() as u64;
-            self.backend.bytes_read += ahead.from_backend.len() as u64;
-            self.pass(cx, Side::Backend, &ahead.from_backend, now);
-            self.pass(cx, Side::Client, &ahead.from_client, now);
+        if let Some(leftovers) = self.leftovers.take() {
+            self.begin(cx, &leftovers, now);
         }
         self.flush(cx, Side::Client, now);
         self.flush(cx, Side::Backend, now);
@@ -149,6 +158,16 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
             now = Instant::now();
             self.session.deadline_reached(now);
         }
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>, leftovers: &Leftovers, now: Instant) {
+        let Leftovers { to_client, from_client, from_backend } = leftovers;
+        let wrote = self.client.write(cx, to_client);
+        self.note_write(Side::Client, wrote.map(|()| true), now);
+        self.client.bytes_read += from_client.len() as u64;
+        self.backend.bytes_read += from_backend.len() as u64;
+        self.pass(cx, Side::Backend, from_backend, now);
+        self.pass(cx, Side::Client, from_client, now);
     }
 
     /// Ready at `deadline` or before.

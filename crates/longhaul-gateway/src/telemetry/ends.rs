@@ -39,6 +39,32 @@ pub struct End {
     pub messages: [u64; 2],
 }
 
+/// A handshake that made no WebSocket, or a request that this gateway answered in its own name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused {
+    pub(crate) at: SystemTime,
+    /// From the closed sets of causes, or the class of the status that the replica answered with.
+    pub(crate) reason: &'static str,
+}
+
+/// The last of them, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct RefusedLately(Mutex<VecDeque<Refused>>);
+
+impl RefusedLately {
+    pub(crate) fn push(&self, reason: &'static str) {
+        let mut lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lately.len() == ENDS_MAX {
+            lately.pop_front();
+        }
+        lately.push_back(Refused { at: SystemTime::now(), reason });
+    }
+
+    pub(crate) fn all(&self) -> Vec<Refused> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
+
 /// The last ends, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Ends(Mutex<VecDeque<End>>);

@@ -55,7 +55,7 @@ const ANSWER_S: &[f64] =
 
 /// The timers found on real paths have bounds of their own (30, 60, 100, 240, 300, 600, 3600 s), so
 /// that a proxy that cuts shows as one tall bar.
-const LIFE_S: &[f64] = &[
+pub(crate) const LIFE_S: &[f64] = &[
     1.0, 5.0, 15.0, 35.0, 65.0, 105.0, 125.0, 245.0, 305.0, 605.0, 905.0, 1_805.0, 3_605.0,
     14_400.0, 43_200.0, 86_400.0,
 ];

@@ -13,6 +13,7 @@ pub(crate) mod process;
 pub(crate) mod returns;
 pub(crate) mod series;
 pub(crate) mod tally;
+pub(crate) mod totals;
 mod websocket;
 
 use std::net::IpAddr;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ends::Ends;
+use ends::{Ends, RefusedLately};
 use http::StatusCode;
 use lag::Loops;
 use returns::Returns;
@@ -51,6 +52,7 @@ pub(crate) struct Telemetry {
     pub(crate) tcp_bytes: Counters,
     pub(crate) tallies: Tallies,
     pub(crate) ends: Ends,
+    pub(crate) refused: RefusedLately,
     pub(crate) returns: Returns,
     pub(crate) loops: Loops,
     refused_peers: Mutex<Thinned>,
@@ -98,6 +100,7 @@ impl Telemetry {
             tcp_bytes: Counters::new(&f::TCP_BYTES),
             tallies: Tallies::new(workers),
             ends: Ends::default(),
+            refused: RefusedLately::default(),
             returns: Returns::default(),
             loops: Loops::new(workers),
             refused_peers: Mutex::default(),
@@ -116,6 +119,7 @@ impl Telemetry {
         let route = route.unwrap_or("");
         if let Some(cause) = refusal {
             self.refusals.count(&[cause]);
+            self.refused.push(cause);
         }
         if !is_upgrade {
             self.requests.count(&[route, class(status)]);
@@ -124,7 +128,10 @@ impl Telemetry {
         let (outcome, reason) = match refusal {
             _ if status == StatusCode::SWITCHING_PROTOCOLS => ("accepted", ""),
             Some(cause) => ("refused", cause),
-            None => ("answered", class(status)),
+            None => {
+                self.refused.push(class(status));
+                ("answered", class(status))
+            }
         };
         self.upgrades.count(&[route, outcome, reason]);
         self.upgrade_seconds.observe(&[route], took);

@@ -11,13 +11,13 @@ use rustix::process::{Resource, getrlimit};
 
 /// Memory the machine, or the process, is measured in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Memory {
+pub struct Memory {
     /// What counts against the limit.
-    pub(crate) used: u64,
+    pub used: u64,
     /// What there is.
-    pub(crate) limit: u64,
+    pub limit: u64,
     /// Whether a container limits it, and not the machine.
-    pub(crate) is_container: bool,
+    pub is_container: bool,
 }
 
 /// Processor time since the start, of all threads.

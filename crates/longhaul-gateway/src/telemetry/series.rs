@@ -77,6 +77,19 @@ impl<T: New> Series<T> {
 }
 
 impl Counters {
+    /// All series together.
+    pub(crate) fn sum(&self) -> u64 {
+        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
+        cells.values().map(|cell| cell.number.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Those with this value of the label at this place.
+    pub(crate) fn sum_where(&self, label: usize, value: &str) -> u64 {
+        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
+        let counted = cells.values().filter(|cell| &*cell.values[label] == value);
+        counted.map(|cell| cell.number.load(Ordering::Relaxed)).sum()
+    }
+
     pub(crate) fn count(&self, values: &[&str]) {
         self.add(values, 1);
     }
@@ -89,6 +102,19 @@ impl Counters {
 }
 
 impl Histograms {
+    /// All series together: how many fell under each bound, and beyond the last.
+    pub(crate) fn merged(&self) -> Vec<u64> {
+        let Kind::Histogram(bounds) = self.family.kind else { return Vec::new() };
+        let mut counts = vec![0; bounds.len() + 1];
+        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
+        for cell in cells.values() {
+            for (sum, count) in counts.iter_mut().zip(&cell.number.counts) {
+                *sum += count.load(Ordering::Relaxed);
+            }
+        }
+        counts
+    }
+
     pub(crate) fn observe(&self, values: &[&str], duration: Duration) {
         if let Some(histogram) = self.with(values) {
             histogram.observe(duration);

@@ -10,9 +10,20 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
         | b'`' | b'|' | b'~')
 }
 
+/// The same for all bytes, to be looked up: every name of every head is.
+static TOKEN_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = is_token_byte(byte as u8);
+        byte += 1;
+    }
+    table
+};
+
 /// Whether this is a token: at least one byte, all of them allowed.
 pub(super) fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|&byte| is_token_byte(byte))
+    !text.is_empty() && text.iter().all(|&byte| TOKEN_BYTES[usize::from(byte)])
 }
 
 /// Whether this byte may stand in a field value: anything but controls, tab excepted.

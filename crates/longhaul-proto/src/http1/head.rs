@@ -181,7 +181,9 @@ impl HeadScan {
         // means nothing here: both are ordinary requests.
         if self.names_websocket && request.is_http11 {
             let method = &head[self.request_start..][..request.method_len];
-            handshake::validate_request(method, fields(head))?;
+            // Looked through once for each rule.
+            let fields: Vec<_> = fields(head).collect();
+            handshake::validate_request(method, fields.iter().copied())?;
             return Ok(Follows::Upgrade);
         }
         Ok(if self.is_chunked {
@@ -192,11 +194,14 @@ impl HeadScan {
     }
 }
 
-/// The fields of a head whose lines were all judged.
-fn fields(head: &[u8]) -> impl Iterator<Item = (&str, &[u8])> + Clone {
-    head.split(|&byte| byte == b'\n').filter_map(|line| {
-        let (name, value) = field::split(line.strip_suffix(b"\r")?).ok()?;
-        Some((std::str::from_utf8(name).ok()?, field::trim(value)))
+/// The fields of a head whose lines were all judged: what stands before the first colon of each line
+/// but the first, and what stands behind it.
+pub(super) fn fields(head: &[u8]) -> impl Iterator<Item = (&str, &[u8])> + Clone {
+    let lines = head.strip_prefix(b"\r\n").unwrap_or(head).split(|&byte| byte == b'\n');
+    lines.skip(1).filter_map(|line| {
+        let colon = line.iter().position(|&byte| byte == b':')?;
+        let value = line[colon + 1..].strip_suffix(b"\r")?;
+        Some((std::str::from_utf8(&line[..colon]).ok()?, field::trim(value)))
     })
 }
 

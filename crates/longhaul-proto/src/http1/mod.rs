@@ -11,6 +11,7 @@ mod chunked;
 mod field;
 mod head;
 mod screen;
+pub mod switching;
 mod target;
 mod violation;
 

@@ -430,7 +430,8 @@ impl Redial {
     }
 
     fn ping_at(&self) -> Option<Instant> {
-        let question = match self.read < self.sent {
+        // What is kept to be sent again is let go by answers, too.
+        let question = match self.read < self.sent || self.kept() > 0 {
             false => None,
             // Before the client has to wait because so much is kept for it.
             true if self.kept() > self.policy.wait_bytes_max / 2 => Some(Duration::ZERO),

@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use super::EXIT_USAGE;
+use crate::capacity;
 use crate::config::{self, Loaded, Sources};
-use crate::descriptors;
 
 pub(super) fn check(file: &Path) -> u8 {
     let sources = Sources { file: Some(file.to_owned()), ..Sources::default() };
@@ -22,13 +22,8 @@ pub(super) fn check(file: &Path) -> u8 {
         eprintln!("{shown}: {}{}", count(errors, "error"), and_warnings(warnings));
         return EXIT_USAGE;
     };
-    let wanted = settings.gateway.limits.connections_max;
-    let possible = descriptors::connections_possible();
-    if wanted > possible {
-        eprintln!(
-            "note: the descriptor limit of this machine carries {possible} connections, \
-             limits.connections_max is {wanted}; `longhaul run` will use the smaller\n"
-        );
+    for note in capacity::notes(&settings.gateway) {
+        eprintln!("note: {note}\n");
     }
     eprintln!("{shown}: fine{}", and_warnings(report.counts().1));
     0

@@ -4,6 +4,7 @@ mod cert;
 mod check;
 pub(crate) mod demo;
 mod print;
+pub(crate) mod remote;
 mod run;
 
 use crate::cli::Verb;
@@ -16,6 +17,11 @@ pub(crate) fn dispatch(verb: Verb) -> u8 {
     match verb {
         Verb::Run(arguments) => run::run(arguments),
         Verb::Check { file } => check::check(&file),
+        Verb::Status(remote) => remote::status(&remote),
+        Verb::Connections(arguments) => remote::connections(&arguments),
+        Verb::Ends(remote) => remote::ends(&remote),
+        Verb::Close { id, remote } => remote::close(&remote, id),
+        Verb::LogLevel { level, remote } => remote::log_level(&remote, level.as_deref()),
         Verb::Cert(arguments) => cert::cert(&arguments),
         Verb::Demo { listen } => demo::demo(listen),
         Verb::Schema => print::schema(),

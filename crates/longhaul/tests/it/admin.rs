@@ -5,9 +5,9 @@ use std::process::Command;
 
 use crate::support::admin::{Admin, TOKEN};
 use crate::support::apps::App;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, longhaul};
 use crate::support::raw::Raw;
-use crate::support::{frames, s, wait_until};
+use crate::support::{artefact, clients, frames, s, wait_until};
 
 /// A gateway in front of an echo, with an admin API.
 fn begin() -> (App, Gateway, Admin) {
@@ -74,6 +74,62 @@ fn metrics_say_what_became_of_upgrades_messages_and_connections() {
     assert_eq!(refused.response().status, 502);
     assert_eq!(upgrades("refused", "replica_unreachable"), 1.0);
     assert_eq!(admin.metric("longhaul_refusals_total{cause=\"replica_unreachable\"}"), 1.0);
+}
+
+#[test]
+fn the_dashboard_shows_what_the_api_says_and_which_hop_ends_connections() {
+    let (_app, gateway, admin) = begin();
+    let _open: Vec<Raw> = (0..300).map(|_| frames::open(gateway.address(), "/echo")).collect();
+    for _ in 0..12 {
+        frames::echo(&mut frames::open(gateway.address(), "/echo"), "gone without a goodbye");
+    }
+    wait_until("those that left are gone", s(30), || {
+        admin.json("/api/v1/overview")["drops"].as_u64() == Some(12)
+    });
+    let pictures = artefact("");
+    let arguments = [&format!("http://{}", admin.0), TOKEN, pictures.to_str().unwrap()];
+    clients::run("dashboard.mjs", &arguments, s(120));
+}
+
+#[test]
+fn the_command_line_shows_and_tells_what_the_api_does() {
+    let (app, gateway, admin) = begin();
+    let mut open = [(); 2].map(|()| frames::open(gateway.address(), "/echo"));
+    let ask = |arguments: &[&str]| {
+        let mut command = longhaul();
+        command.args(arguments).env("LONGHAUL_ADMIN", admin.0.to_string());
+        command.env("LONGHAUL_ADMIN_TOKEN", TOKEN).output().unwrap()
+    };
+    let said = |arguments: &[&str]| {
+        let output = ask(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && errors.is_empty(), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let status = said(&["status"]);
+    assert!(
+        status.starts_with("ready, version") && status.contains("2 WebSockets open"),
+        "{status}"
+    );
+    assert!(status.contains(&app.address.to_string()), "{status}");
+    let list = said(&["connections", "--limit", "1"]);
+    assert!(list.contains("websocket") && list.contains("more of 2: --after"), "{list}");
+    let list: serde_json::Value = serde_json::from_str(&said(&["connections", "--json"])).unwrap();
+    let id = list["connections"][1]["id"].to_string();
+    assert!(said(&["close", &id]).contains("told to end"));
+    assert_eq!(frames::close_code(&mut open[1]).unwrap(), 1001);
+    wait_until("its end is shown", s(30), || said(&["ends"]).contains("ended by an operator"));
+    assert_eq!(said(&["log-level", "warn"]), "warn\n");
+    assert_eq!(said(&["log-level"]), "warn\n");
+
+    let refused = ask(&["close", "999999"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no open connection has this id"));
+    let mut command = longhaul();
+    let unreached = command.args(["status", "--admin", "127.0.0.1:1"]).output().unwrap();
+    assert_eq!(unreached.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&unreached.stderr).into_owned();
+    assert!(told.contains("127.0.0.1:1") && told.contains("--admin"), "{told}");
 }
 
 /// What Prometheus' own tool says about the page.

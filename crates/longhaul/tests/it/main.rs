@@ -18,6 +18,7 @@ mod socketio;
 // The two protocols, to the byte.
 mod attack;
 mod bodies;
+mod handshake;
 mod http;
 mod http2;
 mod http2_upstream;

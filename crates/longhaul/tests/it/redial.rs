@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use crate::support::admin::{Admin, TOKEN};
 use crate::support::apps::App;
 use crate::support::frames::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, TEXT};
 use crate::support::gateway::Gateway;
@@ -377,4 +378,125 @@ fn without_redial_nothing_of_it_shows() {
     let seen = replica.seen();
     assert_eq!(seen[0].headers("sec-websocket-extensions"), ["x-private"]);
     assert!(seen[0].headers("longhaul-session").is_empty(), "{}", seen[0].head);
+}
+
+/// A gateway with an admin API, before these replicas.
+fn gateway_to_ask(replicas: &[SocketAddr], websocket: &str) -> (Gateway, Admin) {
+    let replicas: Vec<String> = replicas.iter().map(SocketAddr::to_string).collect();
+    let mut gateway = Gateway::with_config(&format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"localhost:0\"\nadmin_token = \"{TOKEN}\"\n\
+         [[upstreams]]\nname = \"app\"\nreplicas = {replicas:?}\n[websocket]\n{websocket}"
+    ));
+    let admin = Admin::of(&mut gateway);
+    (gateway, admin)
+}
+
+/// How many WebSockets each replica holds, and why it drains.
+fn held(admin: Admin) -> Vec<(String, u64, Option<String>)> {
+    let upstreams = admin.json("/api/v1/upstreams");
+    let replicas = upstreams[0]["replicas"].as_array().unwrap();
+    let read = |one: &serde_json::Value| {
+        let why = one["draining"].as_str().map(str::to_owned);
+        (one["address"].as_str().unwrap().to_owned(), one["websockets_open"].as_u64().unwrap(), why)
+    };
+    replicas.iter().map(read).collect()
+}
+
+#[test]
+fn a_drained_replica_empties_while_its_clients_talk_and_order_holds() {
+    let replicas = [App::start("echo_ws.mjs", "one"), App::start("echo_ws.mjs", "two")];
+    let terms = "on_replica_loss = \"redial\"\ncutover = \"now\"\nleave_within = \"4s\"\n";
+    let (gateway, admin) = gateway_to_ask(&replicas.each_ref().map(|app| app.address), terms);
+    let mut clients: Vec<Raw> = (0..12).map(|_| frames::open(gateway.address(), "/echo")).collect();
+    wait_until("both have some", s(10), || held(admin).iter().all(|one| one.1 == 6));
+    let drained = replicas[0].address;
+    let path = format!("/api/v1/upstreams/app/replicas/{drained}/drain");
+    assert_eq!(admin.change("POST", &path, "").status, 202);
+    let mut number = 0;
+    wait_until("the drained one is empty", s(40), || {
+        for client in &mut clients {
+            frames::echo(client, &format!("message {number}"));
+        }
+        number += 1;
+        held(admin).iter().any(|one| one.0 == drained.to_string() && one.1 == 0)
+    });
+    assert!(number > 1, "they talked meanwhile");
+    let why = held(admin).into_iter().find(|one| one.0 == drained.to_string()).unwrap().2;
+    assert_eq!(why.as_deref(), Some("asked"));
+    for _ in 0..4 {
+        let mut newcomer = frames::open(gateway.address(), "/replica");
+        assert_eq!(text(&mut newcomer), "two");
+    }
+    assert_eq!(admin.change("DELETE", &path, "").status, 204);
+    wait_until("it has work again", s(10), || {
+        text(&mut frames::open(gateway.address(), "/replica")) == "one"
+    });
+    let unknown = path.replace("/app/", "/other/");
+    assert_eq!(admin.change("POST", &unknown, "").status, 404);
+}
+
+#[test]
+fn without_redial_a_drain_closes_with_1012_at_the_end_of_its_time() {
+    let app = App::start("echo_ws.mjs", "one");
+    let (gateway, admin) = gateway_to_ask(&[app.address], "leave_within = \"2s\"\n");
+    let mut client = frames::open(gateway.address(), "/echo");
+    frames::echo(&mut client, "before");
+    let path = format!("/api/v1/upstreams/app/replicas/{}/drain", app.address);
+    let asked = Instant::now();
+    assert_eq!(admin.change("POST", &path, "").status, 202);
+    frames::echo(&mut client, "meanwhile");
+    assert_eq!(frames::close_code(&mut client).unwrap(), 1012);
+    assert!(asked.elapsed() > Duration::from_millis(1500), "after {:?}", asked.elapsed());
+    let (_, refused) = frames::try_open(gateway.address(), "/echo", "").unwrap();
+    assert_eq!((refused.status, refused.header("longhaul-cause")), (503, Some("no_replica")));
+}
+
+#[test]
+fn a_replica_that_says_it_drains_gets_nothing_new() {
+    let words = frames::accepted().replace("\r\n\r\n", "\r\nLonghaul-Drain: 1\r\n\r\n");
+    let leaving = scripted(move |_| words.clone(), |_, raw| echo(raw));
+    let staying = replica(|_, raw| echo(raw));
+    let terms = "on_replica_loss = \"redial\"\ncutover = \"quiet:200ms\"\nleave_within = \"2s\"\n";
+    let (gateway, admin) = gateway_to_ask(&[leaving.address, staying.address], terms);
+    let mut clients: Vec<Raw> = (0..6)
+        .map(|_| {
+            let (client, answer) = frames::try_open(gateway.address(), "/", "").unwrap();
+            assert_eq!(answer.header("longhaul-drain"), None, "no client's concern");
+            client
+        })
+        .collect();
+    assert_eq!(leaving.seen().len(), 1, "its first word is believed");
+    wait_until("it is left", s(30), || {
+        held(admin).iter().any(|one| one.1 == 0 && one.2.as_deref() == Some("said"))
+    });
+    clients.iter_mut().for_each(|client| frames::echo(client, "hello"));
+    assert_eq!(staying.seen().iter().filter(|one| one.headers("longhaul-leg") == ["2"]).count(), 1);
+}
+
+#[test]
+fn an_app_that_crashes_under_its_parent_keeps_its_browsers() {
+    let app = crate::support::apps::script(&crate::support::e2e().join("apps/echo_ws.mjs"));
+    let words: Vec<String> = std::iter::once(app.get_program())
+        .chain(app.get_args())
+        .map(|word| word.to_str().unwrap().to_owned())
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let prepare = |command: &mut std::process::Command| {
+        command.env("LONGHAUL_ON_REPLICA_LOSS", "redial").env("REPLICA", "child");
+    };
+    let mut gateway = Gateway::as_parent(prepare, &words);
+    gateway.wait_ready();
+    let mut clients: Vec<Raw> =
+        (0..5).map(|_| frames::open(gateway.address(), "/replica")).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(text(client), "child"));
+    let pid: i32 = gateway.process.line("the app's process id is logged", s(30), |line| {
+        let (_, rest) = line.split_once("\"pid\":")?;
+        rest.split([',', '}']).next()?.trim().parse().ok()
+    });
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    for client in &mut clients {
+        assert_eq!(text(client), "child", "the next one says its name");
+        frames::echo(client, "and answers");
+    }
 }

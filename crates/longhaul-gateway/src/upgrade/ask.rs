@@ -1,0 +1,148 @@
+//! Asks replicas for a WebSocket until one answers.
+//!
+//! The plain case, a request that no library has read and an answer that is a clean 101, is written
+//! and read here. Everything else goes to the library: it is given the connection with what was said
+//! so far, and what it makes of it counts.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use http::request::Parts;
+use http::{Request, Response, response};
+use hyper::body::Incoming;
+use longhaul_proto::http1::Limits;
+use longhaul_proto::http1::switching::{self, Start};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+use super::rehearsed::Rehearsed;
+use super::spelling::{self, Spelling};
+use crate::dial::Dial;
+use crate::http::answer::Refusal;
+use crate::http::exchange::{self, ExchangeError, exchange};
+use crate::http::failure::Failure;
+use crate::http::pool::Lease;
+use crate::http::upload::{Progress, Upload};
+use crate::http::visit::Visit;
+use crate::relay::Leg;
+use crate::relay::stream::with_scratch;
+use crate::tls::Alpn;
+use crate::transport::Transport;
+use crate::upstream::{Held, Replica, Work};
+
+/// Bytes read at once: the head of an answer and the first frames behind it.
+const READ_BYTES: usize = 16 * 1024;
+/// Reads that a head may take; it is looked at from its start each time. A replica that sends it in
+/// more pieces is the library's.
+const READS_MAX: usize = 8;
+const LIMITS: Limits =
+    Limits { head_bytes_max: READ_BYTES, fields_max: exchange::ANSWER_FIELDS_MAX };
+
+/// What a replica said.
+pub(super) enum Answered {
+    /// A clean 101.
+    Directly(response::Parts, Leg<Transport>),
+    /// What the library read, a 101 or not.
+    ByLibrary(Lease, Response<Incoming>),
+}
+
+/// Asks replicas in turn until one took the handshake; from then on it is this one or none.
+pub(super) async fn ask(
+    visit: &Visit<'_>,
+    head: &Parts,
+    dial: &mut Dial<'_>,
+) -> Result<(Arc<Replica>, Held, Answered), Failure> {
+    let patience = visit.upstream().config().upgrade_answer;
+    loop {
+        let replica = dial.pick()?;
+        let held = replica.hold(Work::WebSocket);
+        let request = visit.outbound(head, &replica, Upload::empty());
+        let Some(spelling) = head.extensions.get::<Spelling>() else {
+            let Some(stream) = dial.connect(&replica).await else { continue };
+            match Box::pin(by_library(visit, &replica, stream, request, patience)).await {
+                Ok(answered) => return Ok((replica, held, answered)),
+                Err(ExchangeError::Unsent(_)) => replica.note_failure(Instant::now()),
+                Err(error) => return Err(error.blame(&replica)),
+            }
+            continue;
+        };
+        let words = spelling::write_request(&request, spelling);
+        let Some(mut stream) = dial.connect_and_say(&replica, Alpn::Http1, &words).await else {
+            continue;
+        };
+        let asked_at = Instant::now();
+        let late = ExchangeError::Failed(Refusal::AnswerTimeout, None);
+        let read = match timeout(patience, read_answer(&mut stream)).await {
+            Ok(Read::Clean(answer, read_ahead)) => {
+                let leg = Leg::behind(stream, read_ahead.freeze());
+                return Ok((replica, held, Answered::Directly(answer, leg)));
+            }
+            Ok(Read::Other(read)) => read,
+            Err(_) => return Err(late.blame(&replica)),
+        };
+        let left = patience.saturating_sub(asked_at.elapsed());
+        let stream = Rehearsed::new(stream, read);
+        let answered = Box::pin(by_library(visit, &replica, stream, request, left)).await;
+        return match answered {
+            Ok(answered) => Ok((replica, held, answered)),
+            Err(error) => Err(error.blame(&replica)),
+        };
+    }
+}
+
+/// What was read of an answer.
+enum Read {
+    /// A clean 101, and what came behind it.
+    Clean(response::Parts, BytesMut),
+    /// Something else, or nothing at all before the end.
+    Other(BytesMut),
+}
+
+async fn read_answer(stream: &mut Transport) -> Read {
+    let mut read = BytesMut::new();
+    for _ in 0..READS_MAX {
+        let len = poll_fn(|cx| {
+            with_scratch(READ_BYTES, |scratch| {
+                let mut buf = ReadBuf::new(scratch);
+                let outcome = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf));
+                read.extend_from_slice(buf.filled());
+                Poll::Ready(outcome.map_or(0, |()| buf.filled().len()))
+            })
+        });
+        if len.await == 0 {
+            break;
+        }
+        match switching::judge(&read, &LIMITS) {
+            Start::Partial => {}
+            Start::Switching { len } => {
+                let behind = read.split_off(len);
+                let head = read.freeze();
+                return match spelling::read_switching(head.clone()) {
+                    Some(answer) => Read::Clean(answer, behind),
+                    None => Read::Other([&head[..], &behind].concat()[..].into()),
+                };
+            }
+            Start::Other => break,
+        }
+    }
+    Read::Other(read)
+}
+
+async fn by_library(
+    visit: &Visit<'_>,
+    replica: &Replica,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Upload>,
+    patience: std::time::Duration,
+) -> Result<Answered, ExchangeError> {
+    let Ok(sender) = exchange::open(stream).await else {
+        return Err(ExchangeError::Unsent(request.into_body()));
+    };
+    let mut lease = visit.worker.pool.lease(replica.address(), sender, 0);
+    let sent = exchange(&mut lease.sender, request, &Progress::default(), None, patience).await;
+    sent.map(|answer| Answered::ByLibrary(lease, answer))
+}

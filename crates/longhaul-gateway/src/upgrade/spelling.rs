@@ -1,0 +1,149 @@
+//! Heads of handshakes, read from bytes that were judged and written out again, without a library.
+//!
+//! Names go on in the letters they came in: some applications were written for one spelling.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::request;
+use http::response;
+use http::{Extensions, Method, Request, Response, StatusCode, Uri, Version};
+use longhaul_proto::http1::switching;
+
+/// Fields of most heads, room for which is made at once.
+const FIELDS_USUAL: usize = 16;
+
+/// How the field names of a head were spelled. Kept in the extensions of heads that no library has
+/// read.
+#[derive(Debug, Clone)]
+pub(crate) struct Spelling(Arc<Names>);
+
+#[derive(Debug)]
+struct Names {
+    head: Bytes,
+    /// Where in it they stand.
+    places: Vec<Range<usize>>,
+}
+
+/// Reads the head of a request that passed the screen, with its [`Spelling`]. `None` where a library
+/// might read it otherwise.
+pub(crate) fn read_request(head: Bytes) -> Option<request::Parts> {
+    // One empty line may stand in front.
+    let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
+    let line_len = head[start..].iter().position(|&byte| byte == b'\r')?;
+    let mut words = head[start..start + line_len].split(|&byte| byte == b' ');
+    let (method, target, version) = (words.next()?, words.next()?, words.next()?);
+    if version != b"HTTP/1.1" {
+        return None;
+    }
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = Method::from_bytes(method).ok()?;
+    parts.uri = Uri::from_maybe_shared(head.slice_ref(target)).ok()?;
+    parts.version = Version::HTTP_11;
+    read_fields(head, &mut parts.headers, &mut parts.extensions)?;
+    Some(parts)
+}
+
+/// Reads the head of an answer that was judged a clean 101, with its [`Spelling`].
+pub(super) fn read_switching(head: Bytes) -> Option<response::Parts> {
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = StatusCode::SWITCHING_PROTOCOLS;
+    read_fields(head, &mut parts.headers, &mut parts.extensions)?;
+    Some(parts)
+}
+
+fn read_fields(head: Bytes, headers: &mut HeaderMap, extensions: &mut Extensions) -> Option<()> {
+    let mut places = Vec::with_capacity(FIELDS_USUAL);
+    headers.reserve(FIELDS_USUAL);
+    for (spelled, value) in switching::fields(&head) {
+        let name = HeaderName::from_bytes(spelled.as_bytes()).ok()?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(value)).ok()?;
+        headers.append(name, value);
+        let start = spelled.as_ptr().addr() - head.as_ptr().addr();
+        places.push(start..start + spelled.len());
+    }
+    extensions.insert(Spelling(Arc::new(Names { head, places })));
+    Some(())
+}
+
+/// Writes the head of a request in origin form.
+pub(super) fn write_request<B>(request: &Request<B>, spelling: &Spelling) -> Vec<u8> {
+    let mut head = Vec::with_capacity(1024);
+    head.extend_from_slice(request.method().as_str().as_bytes());
+    head.push(b' ');
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    head.extend_from_slice(target.as_bytes());
+    head.extend_from_slice(b" HTTP/1.1\r\n");
+    write_fields(&mut head, request.headers(), Some(spelling));
+    head
+}
+
+/// Writes the head of a 101.
+pub(super) fn write_switching(answer: &response::Parts) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512);
+    head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
+    write_fields(&mut head, &answer.headers, answer.extensions.get());
+    head
+}
+
+fn write_fields(head: &mut Vec<u8>, headers: &HeaderMap, spelling: Option<&Spelling>) {
+    for (name, value) in headers {
+        let name = name.as_str();
+        let spelled = spelling.and_then(|spelling| spelling.of(name));
+        head.extend_from_slice(spelled.unwrap_or(name.as_bytes()));
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+}
+
+impl Spelling {
+    fn of(&self, name: &str) -> Option<&[u8]> {
+        let Names { head, places } = &*self.0;
+        let mut spelled = places.iter().map(|place| &head[place.clone()]);
+        spelled.find(|spelled| spelled.eq_ignore_ascii_case(name.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "GET /chat?a=b HTTP/1.1\r\nhOST: a.example\r\nUpgrade: websocket\r\n\
+        X-Two: 1\r\nSec-WebSocket-Key:  dGhlIHNhbXBsZSBub25jZQ== \r\nx-two: 2\r\n\r\n";
+
+    #[test]
+    fn a_head_comes_out_as_it_went_in_but_for_what_was_changed() {
+        let mut head = read_request(Bytes::from(format!("\r\n{HEAD}"))).unwrap();
+        assert_eq!((head.method.as_str(), head.uri.path()), ("GET", "/chat"));
+        assert_eq!(head.headers["sec-websocket-key"], "dGhlIHNhbXBsZSBub25jZQ==");
+        head.headers.insert("x-forwarded-for", HeaderValue::from_static("10.0.0.1"));
+        head.headers.insert("upgrade", HeaderValue::from_static("other"));
+        let spelling = head.extensions.get::<Spelling>().unwrap().clone();
+        let written = write_request(&Request::from_parts(head, ()), &spelling);
+        let written = String::from_utf8(written).unwrap();
+        let mut lines: Vec<&str> = written.split("\r\n").collect();
+        assert_eq!(lines.remove(0), "GET /chat?a=b HTTP/1.1");
+        assert_eq!(lines.split_off(lines.len() - 2), ["", ""]);
+        lines.sort_unstable();
+        // Two fields of one name are spelled as the first.
+        let expected = [
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "Upgrade: other",
+            "X-Two: 1",
+            "X-Two: 2",
+            "hOST: a.example",
+            "x-forwarded-for: 10.0.0.1",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn what_a_library_might_read_otherwise_is_left_to_it() {
+        assert!(read_request(Bytes::from("GET / HTTP/1.0\r\n\r\n")).is_none());
+        assert!(read_request(Bytes::from("GET htt p HTTP/1.1\r\n\r\n")).is_none());
+    }
+}

@@ -1,0 +1,185 @@
+//! Verbs that ask a running gateway, or tell it something, by its admin API.
+
+mod client;
+mod table;
+
+pub(crate) use client::Remote;
+use client::RemoteError;
+use serde_json::{Value, json};
+
+use self::table::Table;
+use super::print::print;
+use crate::cli::ConnectionsArgs;
+use crate::error_chain;
+
+/// `longhaul status`
+pub(super) fn status(remote: &Remote) -> u8 {
+    finish(remote, remote.get("/api/v1/overview"), show_status)
+}
+
+/// `longhaul connections`
+pub(super) fn connections(arguments: &ConnectionsArgs) -> u8 {
+    let ConnectionsArgs { remote, route, replica, client, after, limit } = arguments;
+    let mut path = format!("/api/v1/connections?after={after}&limit={limit}");
+    for (name, value) in
+        [("route", route.clone()), ("replica", text(replica)), ("client", text(client))]
+    {
+        if let Some(value) = value {
+            // Brackets of IPv6 addresses are the only ones that a query does not take as they are.
+            let value = value.replace('[', "%5B").replace(']', "%5D");
+            path.push_str(&format!("&{name}={value}"));
+        }
+    }
+    finish(remote, remote.get(&path), show_connections)
+}
+
+fn text(value: &Option<impl ToString>) -> Option<String> {
+    value.as_ref().map(ToString::to_string)
+}
+
+/// `longhaul ends`
+pub(super) fn ends(remote: &Remote) -> u8 {
+    finish(remote, remote.get("/api/v1/ends"), show_ends)
+}
+
+/// `longhaul close`
+pub(super) fn close(remote: &Remote, id: u64) -> u8 {
+    let path = format!("/api/v1/connections/{id}");
+    finish(remote, remote.change("DELETE", &path, ""), |_| {
+        format!("connection {id} was told to end\n")
+    })
+}
+
+/// `longhaul log-level`
+pub(super) fn log_level(remote: &Remote, level: Option<&str>) -> u8 {
+    let path = "/api/v1/log-level";
+    let answer = match level {
+        None => remote.get(path),
+        Some(level) => remote.change("PUT", path, &json!({ "level": level }).to_string()),
+    };
+    finish(remote, answer, |answer| format!("{}\n", word(&answer["level"])))
+}
+
+/// Prints an answer, or why there is none.
+fn finish(
+    remote: &Remote,
+    answer: Result<Value, RemoteError>,
+    show: impl FnOnce(&Value) -> String,
+) -> u8 {
+    match answer {
+        Ok(answer) if remote.json => print(&format!("{answer:#}\n")),
+        Ok(answer) => print(&show(&answer)),
+        Err(error) => {
+            eprintln!("longhaul: {}", error_chain(&error));
+            1
+        }
+    }
+}
+
+fn show_status(status: &Value) -> String {
+    let state = match (status["draining"].as_bool(), status["ready"].as_bool()) {
+        (Some(true), _) => "draining",
+        (_, Some(true)) => "ready",
+        _ => "not ready",
+    };
+    let mut page = format!(
+        "{state}, version {}, up for {}\n{} WebSockets open, {} since the start; {} connections\n\n",
+        word(&status["version"]),
+        table::duration(&status["uptime_s"]),
+        status["websockets_open"],
+        status["upgrades_accepted"],
+        status["connections_open"],
+    );
+    let mut replicas =
+        Table::new(&["UPSTREAM", "REPLICA", "STATE", "WEBSOCKETS", "REQUESTS", "WHY"]);
+    for upstream in list(&status["upstreams"]) {
+        for replica in list(&upstream["replicas"]) {
+            let state = match replica["draining"].as_str() {
+                Some(_) => format!("{}, draining", word(&replica["state"])),
+                None => word(&replica["state"]),
+            };
+            replicas.row([
+                word(&upstream["name"]),
+                word(&replica["address"]),
+                state,
+                word(&replica["websockets_open"]),
+                word(&replica["requests_open"]),
+                word(&replica["probe_failure"]),
+            ]);
+        }
+    }
+    page.push_str(&replicas.text());
+    for finding in list(&status["findings"]) {
+        page.push_str(&format!(
+            "\n{} ({}x): {}\n  {}\n",
+            word(&finding["hop"]),
+            finding["count"],
+            word(&finding["what"]),
+            word(&finding["remedy"]),
+        ));
+    }
+    for reason in list(&status["degraded"]) {
+        page.push_str(&format!("\ndegraded: {}\n", word(reason)));
+    }
+    let troubled = list(&status["tasks"]).iter().filter(|task| task["restarts"] != 0);
+    for task in troubled {
+        page.push_str(&format!(
+            "\ntask {} is {} after {} restarts: {}\n",
+            word(&task["name"]),
+            word(&task["state"]),
+            task["restarts"],
+            word(&task["last_error"]),
+        ));
+    }
+    page
+}
+
+fn show_connections(page: &Value) -> String {
+    let mut table = Table::new(&["ID", "KIND", "ROUTE", "CLIENT", "REPLICA", "OPEN", "UP", "DOWN"]);
+    for open in list(&page["connections"]) {
+        table.row([
+            word(&open["id"]),
+            word(&open["kind"]),
+            word(&open["route"]),
+            word(&open["client"]),
+            word(&open["replica"]),
+            table::duration(&open["open_s"]),
+            word(&open["messages_up"]),
+            word(&open["messages_down"]),
+        ]);
+    }
+    let mut text = table.text();
+    if let Some(next) = page["next"].as_u64() {
+        text.push_str(&format!("more of {}: --after {next}\n", page["total"]));
+    }
+    text
+}
+
+fn show_ends(ends: &Value) -> String {
+    let mut table = Table::new(&["ID", "ROUTE", "CLIENT", "REPLICA", "LIVED", "CODE", "WHY"]);
+    for end in list(ends) {
+        table.row([
+            word(&end["id"]),
+            word(&end["route"]),
+            word(&end["client"]),
+            word(&end["replica"]),
+            table::duration(&end["duration_s"]),
+            word(&end["code"]),
+            word(&end["reason"]),
+        ]);
+    }
+    table.text()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A value as a cell: nothing for null, text without quotes.
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => crate::logs::escape_control(text),
+        other => other.to_string(),
+    }
+}
