@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName};
 use tokio::time::sleep_until;
 use tracing::info;
 
+use crate::registry::Registry;
 use crate::relay::control::{Control, Order};
 use crate::shared::Shared;
 use crate::upstream::{Draining, Replica, Upstream};
@@ -26,7 +27,7 @@ const WORD_HOLDS: Duration = Duration::from_secs(60);
 
 /// Begins to empty a replica, unless that is under way. Needs a runtime around it.
 pub(crate) fn begin(
-    shared: &Arc<Shared>,
+    shared: &Shared,
     upstream: &Arc<Upstream>,
     replica: &Arc<Replica>,
     why: Draining,
@@ -36,13 +37,20 @@ pub(crate) fn begin(
     }
     let (address, websockets) = (replica.address(), replica.open_websockets());
     info!(upstream = upstream.name(), replica = %address, why = why.name(), websockets, "replica drains");
+    let emptying = Emptying {
+        registry: shared.registry.clone(),
+        upstream: Arc::clone(upstream),
+        replica: Arc::clone(replica),
+        why,
+        time: shared.leave_within(upstream),
+    };
     // Ends by itself in bounded time. A panic in it leaves the rest where they are.
-    tokio::spawn(empty(Arc::clone(shared), Arc::clone(upstream), Arc::clone(replica), why));
+    tokio::spawn(emptying.run());
 }
 
 /// Takes a replica's word that it drains, which concerns nobody behind this gateway.
 pub(crate) fn heed(
-    shared: &Arc<Shared>,
+    shared: &Shared,
     upstream: &Arc<Upstream>,
     replica: &Arc<Replica>,
     answer: &mut HeaderMap,
@@ -59,42 +67,54 @@ pub(crate) fn end(upstream: &Upstream, replica: &Replica) {
     }
 }
 
-async fn empty(shared: Arc<Shared>, upstream: Arc<Upstream>, replica: Arc<Replica>, why: Draining) {
-    let began = Instant::now();
-    let time = shared.leave_within(&upstream);
-    let last_call = match why {
-        // A name that loses an address may find it again: who cannot move stays.
-        Draining::Left => Order::ReplicaLeft,
-        Draining::Asked | Draining::Said => Order::ReplicaDrained,
-    };
-    let telling = time.mul_f64(TELLING);
-    tell(&shared, &replica, Order::ReplicaLeaves, began, telling).await;
-    sleep_until((began + telling).into()).await;
-    tell(&shared, &replica, last_call, began + telling, time - telling).await;
-    sleep_until((began + time).into()).await;
-    let websockets = replica.open_websockets();
-    info!(upstream = upstream.name(), replica = %replica.address(), websockets, "time to leave is over");
-    if why == Draining::Said {
-        sleep_until((began + time.max(WORD_HOLDS)).into()).await;
-        if replica.draining() == Some(Draining::Said) {
-            end(&upstream, &replica);
-        }
-    }
+/// A replica being emptied.
+struct Emptying {
+    registry: Arc<Registry>,
+    upstream: Arc<Upstream>,
+    replica: Arc<Replica>,
+    why: Draining,
+    time: Duration,
 }
 
-/// Gives an order to each WebSocket that is at the replica now, spread over `time`.
-async fn tell(shared: &Shared, replica: &Replica, order: Order, began: Instant, time: Duration) {
-    let mut controls: Vec<Arc<Control>> = shared.registry.at_replica(replica.address());
-    // Who came together should not arrive at the next replica together.
-    fastrand::shuffle(&mut controls);
-    let step = time / u32::try_from(controls.len().max(1)).unwrap_or(u32::MAX);
-    for (place, control) in controls.into_iter().enumerate() {
-        sleep_until((began + step.mul_f64(place as f64 + fastrand::f64())).into()).await;
-        if !replica.is_draining() {
-            return;
+impl Emptying {
+    async fn run(self) {
+        let (began, time) = (Instant::now(), self.time);
+        let last_call = match self.why {
+            // A name that loses an address may find it again: who cannot move stays.
+            Draining::Left => Order::ReplicaLeft,
+            Draining::Asked | Draining::Said => Order::ReplicaDrained,
+        };
+        let telling = time.mul_f64(TELLING);
+        self.tell(Order::ReplicaLeaves, began, telling).await;
+        sleep_until((began + telling).into()).await;
+        self.tell(last_call, began + telling, time - telling).await;
+        sleep_until((began + time).into()).await;
+        let (upstream, replica) = (self.upstream.name(), self.replica.address());
+        let websockets = self.replica.open_websockets();
+        info!(upstream, %replica, websockets, "time to leave is over");
+        if self.why == Draining::Said {
+            sleep_until((began + time.max(WORD_HOLDS)).into()).await;
+            if self.replica.draining() == Some(Draining::Said) {
+                end(&self.upstream, &self.replica);
+            }
         }
-        if control.replica() == replica.address() {
-            control.order(order);
+    }
+
+    /// Gives an order to each WebSocket that is at the replica now, spread over `time`.
+    async fn tell(&self, order: Order, began: Instant, time: Duration) {
+        let replica = &self.replica;
+        let mut controls: Vec<Arc<Control>> = self.registry.at_replica(replica.address());
+        // Who came together should not arrive at the next replica together.
+        fastrand::shuffle(&mut controls);
+        let step = time / u32::try_from(controls.len().max(1)).unwrap_or(u32::MAX);
+        for (place, control) in controls.into_iter().enumerate() {
+            sleep_until((began + step.mul_f64(place as f64 + fastrand::f64())).into()).await;
+            if !replica.is_draining() {
+                return;
+            }
+            if control.replica() == replica.address() {
+                control.order(order);
+            }
         }
     }
 }

@@ -13,15 +13,16 @@ use longhaul_proto::redial::Redial;
 use longhaul_proto::session::Session;
 
 use crate::admission::Pass;
-use crate::connection::{Connection, Presence};
+use crate::connection::Connection;
 use crate::http::http2::OpenStream;
 use crate::http::visit::Visit;
+use crate::places::Place;
 use crate::redial::origin::Wire;
 use crate::redial::{Lasting, Origin};
 use crate::registry::Slot;
 use crate::relay::control::{Control, Order};
 use crate::relay::stream::LegIo;
-use crate::relay::{Ended, Leg, Relay};
+use crate::relay::{Ended, Leg, Relay, RelayPolicy};
 use crate::telemetry::Card;
 use crate::telemetry::tally::Tally;
 use crate::transport::Transport;
@@ -32,11 +33,10 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     worker: Arc<Worker>,
-    /// Index into the config's routes.
-    route: usize,
-    _presence: Arc<Presence>,
+    policy: Arc<RelayPolicy>,
+    _place: Arc<Place>,
     /// Boxed, since most have none.
-    places: Option<Box<Places>>,
+    extras: Option<Box<Extras>>,
     /// Where lost replicas are replaced, the leg itself holds its replica.
     held: Option<Held>,
     control: Arc<Control>,
@@ -46,7 +46,7 @@ pub(crate) struct Tunnel {
 
 /// What only some WebSockets hold to their end.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct Extras {
     /// Of HTTP/2, where one connection has many.
     pub(crate) stream: Option<OpenStream>,
     /// Within limits, where there are any.
@@ -59,19 +59,19 @@ impl Tunnel {
     pub(crate) fn new(
         visit: &Visit<'_>,
         connection: &Connection,
-        places: Places,
+        extras: Extras,
         held: Held,
         card: Card,
     ) -> Self {
-        let Places { stream, pass, origin } = &places;
-        let has_places = stream.is_some() || pass.is_some() || origin.is_some();
-        let places = has_places.then(|| Box::new(places));
+        let Extras { stream, pass, origin } = &extras;
+        let has_extras = stream.is_some() || pass.is_some() || origin.is_some();
+        let extras = has_extras.then(|| Box::new(extras));
         Self {
             worker: visit.worker.clone(),
-            route: visit.route,
-            _presence: connection.presence.clone(),
-            places,
-            tally: visit.worker.shared.telemetry.tallies.of(visit.worker.index, &card.route),
+            policy: visit.shared.relay_policy(visit.route).clone(),
+            _place: connection.place.clone(),
+            extras,
+            tally: visit.shared.telemetry.tallies.of(visit.worker.index, &card.route),
             control: Arc::new(Control::new(held.replica().address(), card)),
             held: Some(held),
         }
@@ -83,8 +83,8 @@ impl Tunnel {
         C: LegIo + Send + 'static,
     {
         let Some(held) = self.held.take() else { return };
-        let origin = self.places.as_mut().and_then(|places| places.origin.take());
-        let terms = self.worker.shared.relay_policy(self.route).redial.clone();
+        let origin = self.extras.as_mut().and_then(|extras| extras.origin.take());
+        let terms = self.policy.redial.clone();
         match origin.zip(terms) {
             Some((origin, terms)) => {
                 let now = Instant::now();
@@ -105,7 +105,7 @@ impl Tunnel {
         C: LegIo + Send + 'static,
         B: LegIo + Send + 'static,
     {
-        let (shared, control) = (&self.worker.shared, self.control.clone());
+        let (shared, control) = (self.worker.current.load(), self.control.clone());
         self.tally.open.add(1);
         let slot = shared.registry.add(control.clone());
         if shared.readiness.is_draining() {
@@ -117,7 +117,7 @@ impl Tunnel {
             // replica itself looks whether it did.
             control.order(Order::ReplicaLost);
         }
-        let policy = shared.relay_policy(self.route);
+        let policy = &self.policy;
         let now = Instant::now();
         // ±10 %, so that those that came together do not leave together.
         let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
@@ -140,7 +140,7 @@ impl Tunnel {
     }
 
     fn end(self, slot: Slot, ended: &Ended) {
-        let shared = &self.worker.shared;
+        let shared = self.worker.current.load();
         shared.registry.remove(slot);
         drop(self.held);
         self.tally.open.sub(1);

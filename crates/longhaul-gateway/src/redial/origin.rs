@@ -14,20 +14,23 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use longhaul_policy::forwarded::Client;
 use longhaul_policy::redial::{self, Answer, judge};
+use longhaul_proto::proxy_protocol::Ends;
 use longhaul_proto::session::Cause;
 use longhaul_proto::websocket::handshake;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
 use super::{Agreed, RedialTerms};
-use crate::connection::Connection;
 use crate::dial::Dial;
 use crate::http::visit::Visit;
 use crate::relay::Leg;
+use crate::shared::Shared;
 use crate::transport::Transport;
 use crate::upgrade::{self, NoLeg};
-use crate::upstream::Held;
+use crate::upstream::{Held, Upstream};
+use crate::worker::Worker;
 
 /// The same for all legs of one session. No secret, and nobody can guess another's.
 const SESSION: HeaderName = HeaderName::from_static("longhaul-session");
@@ -42,9 +45,11 @@ const UNCERTAIN: HeaderName = HeaderName::from_static("longhaul-uncertain");
 /// Everything that is needed to dial for a session once more.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    connection: Connection,
-    route: usize,
+    worker: Arc<Worker>,
+    /// By name: what holds when a leg is dialled need not be what held when the client came.
+    route: Arc<str>,
     client: Client,
+    ends: Ends,
     head: Parts,
     agreed: Agreed,
     give_up: Duration,
@@ -129,16 +134,16 @@ impl Origin {
     /// `head` is the handshake as the first replica got it, and `answer` what it said.
     pub(crate) fn new(
         visit: &Visit<'_>,
-        connection: &Connection,
         head: &Parts,
         answer: &HeaderMap,
         terms: &RedialTerms,
         log_id: u64,
     ) -> Self {
         Self {
-            connection: connection.clone(),
-            route: visit.route,
+            worker: visit.worker.clone(),
+            route: visit.shared.relay_policy(visit.route).route.clone(),
             client: visit.client,
+            ends: visit.ends,
             head: head.clone(),
             agreed: Agreed::of(answer),
             give_up: terms.give_up,
@@ -156,7 +161,7 @@ impl Origin {
         let began = Instant::now();
         let gave_up = Cause::RedialGaveUp(self.give_up);
         let mut unusable: Vec<SocketAddr> = Vec::new();
-        let mut changes = self.visit().upstream().changes();
+        let mut changes = self.upstream().map(|upstream| upstream.changes());
         for tries in 0.. {
             let pause = redial::pause(tries, began.elapsed(), fastrand::f64());
             let left = self.give_up.saturating_sub(began.elapsed());
@@ -164,7 +169,7 @@ impl Origin {
             tokio::select! {
                 () = sleep(pause.min(left)) => {}
                 // All that wait are told at once, and should not come at once.
-                _ = changes.changed(), if tries > 0 => {
+                () = changed(&mut changes), if tries > 0 => {
                     sleep(redial::pause(0, Duration::ZERO, fastrand::f64()).min(left)).await;
                 }
             }
@@ -189,7 +194,8 @@ impl Origin {
     }
 
     async fn attempt(&self, errand: Errand, avoided: &[SocketAddr]) -> Result<Wire, Miss> {
-        let visit = self.visit();
+        let shared = self.worker.current.load_full();
+        let visit = self.visit(&shared).ok_or(Miss::Again)?;
         let head = self.head_for(errand);
         let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
         dial.avoid(avoided);
@@ -219,8 +225,16 @@ impl Origin {
         Ok(Wire { io, ahead: read_ahead, held: another.held })
     }
 
-    fn visit(&self) -> Visit<'_> {
-        Visit::new(&self.connection, self.route, self.client)
+    /// The session as a request of this moment. `None` while its route is gone from the config.
+    fn visit<'a>(&'a self, shared: &'a Arc<Shared>) -> Option<Visit<'a>> {
+        let route = shared.config.routes.iter().position(|route| route.name == *self.route)?;
+        let Self { worker, client, ends, .. } = self;
+        Some(Visit { worker, shared, route, client: *client, ends: *ends })
+    }
+
+    fn upstream(&self) -> Option<Arc<Upstream>> {
+        let shared = self.worker.current.load_full();
+        Some(self.visit(&shared)?.upstream().clone())
     }
 
     fn head_for(&self, errand: Errand) -> Parts {
@@ -262,6 +276,17 @@ impl Origin {
             uncertain = count(errand.uncertain),
             "websocket has a new replica"
         );
+    }
+}
+
+/// Wakes when something about the replicas may have changed; never where nobody says so.
+async fn changed(changes: &mut Option<watch::Receiver<()>>) {
+    let has_changed = match changes {
+        Some(changes) => changes.changed().await.is_ok(),
+        None => false,
+    };
+    if !has_changed {
+        std::future::pending().await
     }
 }
 

@@ -40,7 +40,7 @@ use crate::relay::Leg;
 use crate::retire;
 use crate::telemetry::Card;
 use crate::transport::Transport;
-use crate::tunnel::{Places, Tunnel};
+use crate::tunnel::{Extras, Tunnel};
 use crate::upstream::{Held, Replica};
 pub(crate) use again::{NoLeg, another_leg};
 use ask::Answered;
@@ -76,7 +76,7 @@ pub(crate) async fn offer(
     pass: Option<Box<Pass>>,
 ) -> Result<Offered, Failure> {
     let stream = head.extensions.remove::<OpenStream>();
-    let redial = visit.worker.shared.relay_policy(visit.route).redial.as_ref();
+    let redial = visit.shared.relay_policy(visit.route).redial.as_ref();
     if redial.is_some() {
         redial::prepare(&mut head.headers);
     }
@@ -97,10 +97,10 @@ pub(crate) async fn offer(
         return Err(Refusal::HandshakeInvalid.of(replica.address(), fault));
     }
     replica.note_success(Instant::now());
-    retire::heed(&visit.worker.shared, visit.upstream(), &replica, &mut answer.headers);
+    retire::heed(visit.shared, visit.upstream(), &replica, &mut answer.headers);
     let card = card_of(visit, &head, &replica, answer.headers.get(SEC_WEBSOCKET_PROTOCOL));
     let origin = redial.map(|terms| {
-        let origin = Origin::new(visit, connection, &head, &answer.headers, terms, card.id);
+        let origin = Origin::new(visit, &head, &answer.headers, terms, card.id);
         redial::impose_forgetting(&mut answer.headers);
         Arc::new(origin)
     });
@@ -110,8 +110,8 @@ pub(crate) async fn offer(
     if let Some(cookie) = visit.cookie_for(&head, &replica) {
         answer.headers.append(SET_COOKIE, cookie);
     }
-    let places = Places { stream, pass, origin };
-    let tunnel = Tunnel::new(visit, connection, places, held, card);
+    let extras = Extras { stream, pass, origin };
+    let tunnel = Tunnel::new(visit, connection, extras, held, card);
     Ok(Offered::Switch(Box::new(Switch { answer, next: Next::Relay(tunnel, backend) })))
 }
 
@@ -130,7 +130,7 @@ fn pass_on(
         .then(|| Learner { upstream: visit.upstream().clone(), replica: replica.clone() });
     let mut answer: Response<Body> =
         answer.map(|body| Forwarded::new(body, lease, held, learner).into());
-    retire::heed(&visit.worker.shared, visit.upstream(), replica, answer.headers_mut());
+    retire::heed(visit.shared, visit.upstream(), replica, answer.headers_mut());
     hop_by_hop::strip_response(answer.headers_mut());
     *answer.version_mut() = http::Version::HTTP_11;
     answer
@@ -156,8 +156,8 @@ fn card_of(
 ) -> Card {
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     Card::open(
-        &visit.worker.shared.telemetry,
-        visit.worker.shared.relay_policy(visit.route).route.clone(),
+        &visit.shared.telemetry,
+        visit.shared.relay_policy(visit.route).route.clone(),
         replica.address(),
         visit.client.address,
         &redact::target(target),

@@ -86,7 +86,7 @@ impl Replica {
 
     /// How it stands.
     pub fn state(&self, now: Instant) -> State {
-        lock(&self.standing).state(self.ward.policy(), now)
+        lock(&self.standing).state(&self.ward.policy(), now)
     }
 
     /// Counts one piece of work until the guard is dropped.
@@ -126,6 +126,11 @@ impl Replica {
         self.draining().is_some()
     }
 
+    /// Whether it gets new work. One that has left is asked for it only by who looked before it did.
+    pub(super) fn takes_work(&self) -> bool {
+        matches!(self.draining(), None | Some(Draining::Left))
+    }
+
     /// Why it gets nothing new and is to be left.
     pub fn draining(&self) -> Option<Draining> {
         match self.draining.load(Ordering::Acquire) {
@@ -152,7 +157,7 @@ impl Replica {
             id: self.id,
             open: self.open_work(),
             weight: self.weight.load(Ordering::Relaxed),
-            share: lock(&self.standing).share(self.ward.policy(), now),
+            share: lock(&self.standing).share(&self.ward.policy(), now),
         }
     }
 
