@@ -46,6 +46,7 @@ pub(crate) fn router(desk: Desk) -> Router {
         .route("/api/v1/connections/{id}", get(connections::one).delete(connections::close))
         .route("/api/v1/ends", get(connections::ends))
         .route("/api/v1/config", get(settings::config))
+        .route("/api/v1/reload", post(settings::reload))
         .route("/api/v1/log-level", put(settings::set_log_level).get(settings::log_level))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)

@@ -30,6 +30,7 @@ use crate::{api, connections, dashboard, metrics, settings, status, upstreams};
         upstreams::drain,
         upstreams::undrain,
         settings::config,
+        settings::reload,
         settings::log_level,
         settings::set_log_level,
     ),

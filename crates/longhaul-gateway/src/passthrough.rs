@@ -130,7 +130,8 @@ impl Pipe {
                 // What is open may go on until the drain is over: no close frame could announce it.
                 // Bytes alone cannot be moved to another replica.
                 Some(Order::ReplicaLeaves | Order::ReplicaLeft | Order::ReplicaDrained) => {}
-                Some(Order::Drain) | None => {}
+                // Rights are granted to WebSockets alone.
+                Some(Order::Drain | Order::Expired | Order::Revoked) | None => {}
             }
             if let Err(cause) = self.pump(cx) {
                 return Poll::Ready(cause);

@@ -100,7 +100,7 @@ impl Tunnel {
         }
     }
 
-    fn relay<C, B>(self, client: Leg<C>, backend: Leg<B>)
+    fn relay<C, B>(mut self, client: Leg<C>, backend: Leg<B>)
     where
         C: LegIo + Send + 'static,
         B: LegIo + Send + 'static,
@@ -108,6 +108,9 @@ impl Tunnel {
         let (shared, control) = (self.worker.current.load(), self.control.clone());
         self.tally.open.add(1);
         let slot = shared.registry.add(control.clone());
+        if let Some(pass) = self.extras.as_mut().and_then(|extras| extras.pass.as_mut()) {
+            pass.list(&shared.admission.live, &control);
+        }
         if shared.readiness.is_draining() {
             // It came between the last look at readiness and the list of those to be told.
             control.order(Order::Drain);

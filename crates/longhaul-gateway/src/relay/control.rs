@@ -20,6 +20,10 @@ pub(crate) enum Order {
     ReplicaLeft,
     /// The time for leaving it is over: who cannot go elsewhere ends.
     ReplicaDrained,
+    /// The client's right has ended.
+    Expired,
+    /// The client's right was taken back.
+    Revoked,
     /// An operator wants it gone.
     Close,
 }
@@ -31,6 +35,8 @@ const REPLICA_LEAVES: u8 = 3;
 const REPLICA_LEFT: u8 = 4;
 const REPLICA_DRAINED: u8 = 5;
 const CLOSE: u8 = 6;
+const EXPIRED: u8 = 7;
+const REVOKED: u8 = 8;
 
 /// The outside's end of one relay.
 #[derive(Debug)]
@@ -68,6 +74,8 @@ impl Control {
             Order::ReplicaLeaves => REPLICA_LEAVES,
             Order::ReplicaLeft => REPLICA_LEFT,
             Order::ReplicaDrained => REPLICA_DRAINED,
+            Order::Expired => EXPIRED,
+            Order::Revoked => REVOKED,
             Order::Close => CLOSE,
         };
         self.order.store(word, Ordering::Release);
@@ -94,6 +102,8 @@ impl Control {
             REPLICA_LEAVES => Some(Order::ReplicaLeaves),
             REPLICA_LEFT => Some(Order::ReplicaLeft),
             REPLICA_DRAINED => Some(Order::ReplicaDrained),
+            EXPIRED => Some(Order::Expired),
+            REVOKED => Some(Order::Revoked),
             CLOSE => Some(Order::Close),
             _ => None,
         }

@@ -188,6 +188,8 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         match (order, self.backend.lasting()) {
             (Order::Drain, _) => self.session.end(Cause::Drained, now),
             (Order::Close, _) => self.session.end(Cause::Ordered, now),
+            (Order::Expired, _) => self.session.end(Cause::Expired, now),
+            (Order::Revoked, _) => self.session.end(Cause::Revoked, now),
             (Order::ReplicaLost, None) => self.session.end(Cause::ReplicaLost, now),
             (Order::ReplicaLost, Some(leg)) => leg.note_replica_lost(),
             // A leg that cannot be replaced stays as long as it may.

@@ -110,6 +110,12 @@ pub(crate) async fn offer(
     if let Some(cookie) = visit.cookie_for(&head, &replica) {
         answer.headers.append(SET_COOKIE, cookie);
     }
+    if !answer.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
+        && let Some(chosen) = pass.as_ref().and_then(|pass| pass.subprotocol.clone())
+    {
+        // Offered to carry a token, which neither the replica nor the log was shown.
+        answer.headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen);
+    }
     let extras = Extras { stream, pass, origin };
     let tunnel = Tunnel::new(visit, connection, extras, held, card);
     Ok(Offered::Switch(Box::new(Switch { answer, next: Next::Relay(tunnel, backend) })))

@@ -38,6 +38,10 @@ pub enum Cause {
     Idle,
     /// The session reached the age the route allows.
     Lifetime,
+    /// The client's right to be here ended.
+    Expired,
+    /// The client's right to be here was taken back.
+    Revoked,
     /// The gateway goes away.
     Drained,
     /// The replica goes away, and its route does not replace it.
@@ -61,6 +65,7 @@ impl Cause {
             Self::Excess(Excess::Message) => CloseCode::TOO_BIG,
             Self::Excess(Excess::Messages | Excess::Bytes) => CloseCode::POLICY_VIOLATION,
             Self::Idle | Self::Lifetime | Self::Ordered => CloseCode::GOING_AWAY,
+            Self::Expired | Self::Revoked => CloseCode::UNAUTHORIZED,
         }
     }
 
@@ -85,6 +90,8 @@ impl Cause {
             Self::RedialRefused(_) => "redial_refused",
             Self::Idle => "idle_limit",
             Self::Lifetime => "lifetime_limit",
+            Self::Expired => "token_expired",
+            Self::Revoked => "revoked",
             Self::Drained => "drained",
             Self::ReplicaDrained => "replica_drained",
             Self::Ordered => "ordered",
@@ -105,6 +112,8 @@ impl Cause {
             Self::Excess(_)
             | Self::Idle
             | Self::Lifetime
+            | Self::Expired
+            | Self::Revoked
             | Self::Drained
             | Self::ReplicaDrained
             | Self::Ordered => "gateway",
@@ -133,6 +142,8 @@ impl fmt::Display for Cause {
             }
             Self::Idle => f.write_str("idle limit of the route"),
             Self::Lifetime => f.write_str("lifetime limit of the route"),
+            Self::Expired => f.write_str("the client's token expired"),
+            Self::Revoked => f.write_str("the client's right was revoked"),
             Self::Drained => f.write_str("gateway drains"),
             Self::ReplicaDrained => f.write_str("replica drains"),
             Self::Ordered => f.write_str("ended by an operator"),
