@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(owed.rewind(), Rest::None);
         assert_eq!(owed.bytes(), b"\x81\x01b");
         assert_eq!(done(&mut owed, 3), [Kind::Message]);
-        assert!(owed.is_empty() && owed.len() == 0);
+        assert!(owed.is_empty());
     }
 
     #[test]
