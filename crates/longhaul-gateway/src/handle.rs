@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use longhaul_policy::admission::revocation::Revocation;
 
-use crate::admission::counters::{BOUNDS_MS, OUTCOMES};
+use crate::admission::counters::OUTCOMES;
 use crate::config::Config;
 use crate::readiness::Readiness;
 use crate::relay::control::{Control, Order};
@@ -27,6 +27,7 @@ pub use crate::telemetry::lag::LoopSnapshot;
 pub use crate::telemetry::page::Format;
 pub use crate::telemetry::process::Memory;
 pub use crate::telemetry::totals::Totals;
+pub use crate::validate::ServiceSnapshot;
 pub use longhaul_policy::diagnosis::Finding;
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
@@ -67,15 +68,10 @@ pub struct Snapshot {
 pub struct AdmissionSnapshot {
     /// How often each outcome was reached, by its name.
     pub outcomes: Vec<(&'static str, u64)>,
-    /// Upper bounds of `took`, in milliseconds.
-    pub took_bounds_ms: &'static [u64],
-    /// Verdicts about tokens by how long they took: within each bound and above the one before, and
-    /// last those above all.
-    pub took: Vec<u64>,
-    /// Seconds that all of them took together.
-    pub took_s: f64,
     /// Open WebSockets that came by a token and end with it.
     pub granted_open: usize,
+    /// How the services fare that tokens are judged by.
+    pub services: Vec<ServiceSnapshot>,
 }
 
 /// One route of the config.
@@ -197,10 +193,8 @@ impl Handle {
         let counters = &admission.counters;
         AdmissionSnapshot {
             outcomes: OUTCOMES.map(|(it, name)| (name, counters.outcome(it))).into(),
-            took_bounds_ms: &BOUNDS_MS,
-            took: counters.took(),
-            took_s: counters.took_s(),
             granted_open: admission.live.len(),
+            services: admission.services(),
         }
     }
 

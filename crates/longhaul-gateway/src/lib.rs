@@ -37,6 +37,7 @@ mod telemetry;
 mod transport;
 mod tunnel;
 mod upgrade;
+mod validate;
 mod worker;
 
 pub use config::Config;

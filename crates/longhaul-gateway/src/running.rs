@@ -27,7 +27,7 @@ pub(crate) struct Running {
     pub(crate) current: Arc<ArcSwap<Shared>>,
     pub(crate) tasks: Tasks,
     seats: Vec<Seat>,
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     /// Locked for as long as one configuration takes the place of another.
     pub(crate) parts: tokio::sync::Mutex<Parts>,
 }
