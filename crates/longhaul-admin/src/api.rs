@@ -39,6 +39,10 @@ pub(crate) fn router(desk: Desk) -> Router {
         .route("/api/v1/overview", get(dashboard::overview))
         .route("/api/v1/routes", get(upstreams::routes))
         .route("/api/v1/upstreams", get(upstreams::upstreams))
+        .route(
+            "/api/v1/upstreams/{upstream}/replicas/{replica}/drain",
+            post(upstreams::drain).delete(upstreams::undrain),
+        )
         .route("/api/v1/connections", get(connections::list))
         .route("/api/v1/connections/{id}", get(connections::one).delete(connections::close))
         .route("/api/v1/ends", get(connections::ends))

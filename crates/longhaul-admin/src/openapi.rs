@@ -34,6 +34,8 @@ use crate::{
         admission::refresh,
         upstreams::routes,
         upstreams::upstreams,
+        upstreams::drain,
+        upstreams::undrain,
         settings::config,
         settings::reload,
         settings::log_level,

@@ -197,6 +197,12 @@ impl Session {
             }
             Some(Order::Drain) => self.owner.expire(now),
             Some(Order::ReplicaLost) => self.lose_leg(now),
+            // A leg that cannot be replaced stays as long as it may.
+            Some(Order::ReplicaLeaves | Order::ReplicaLeft) => {}
+            Some(Order::ReplicaDrained) => {
+                let reason = "the replica was drained";
+                self.owner.finish(CloseCode::SERVICE_RESTART, reason, now);
+            }
             // As a plain WebSocket is told; whoever comes back needs another token.
             Some(Order::Expired) => self.owner.finish(TOKEN_OVER, "the token has expired", now),
             Some(Order::Revoked) => self.owner.finish(TOKEN_OVER, "the token was revoked", now),

@@ -42,6 +42,7 @@ mod tls;
 // Replicas and discovery.
 mod balancing;
 mod discovery;
+mod redial;
 mod replicas;
 
 // What operators see and tell.
