@@ -23,6 +23,7 @@ use super::visit::Visit;
 use super::way::Way;
 use crate::config::Http2Policy;
 use crate::dial::Dial;
+use crate::retire;
 use crate::upstream::{Held, Replica, Work};
 use crate::worker::Worker;
 
@@ -249,6 +250,8 @@ impl<'a> Forwarding<'a> {
         way: Way,
         held: Held,
     ) -> Response<Body> {
+        let visit = self.visit;
+        retire::heed(visit.shared, visit.upstream(), replica, answer.headers_mut());
         let has_trailers = way.is_shared() && self.head.version == Version::HTTP_2;
         if way.is_shared() {
             self.progress.note_answer();

@@ -25,6 +25,9 @@ mod http2;
 mod http2_upstream;
 mod relay;
 
+// Sessions that outlive their links.
+mod durable;
+
 // Who may come in.
 mod admission;
 
@@ -39,6 +42,7 @@ mod tls;
 // Replicas and discovery.
 mod balancing;
 mod discovery;
+mod redial;
 mod replicas;
 
 // What operators see and tell.
