@@ -1,5 +1,7 @@
 //! A thousand runs in which nothing may be lost, doubled or reordered, and one broken rule at a time
 //! for each of which something is.
+// A run says its seed and what it found.
+#![allow(clippy::print_stdout)]
 
 use std::time::Duration;
 
