@@ -40,6 +40,8 @@ await withBrowser({ args: durable ? CHANGED_PAGES : [] }, async (context) => {
   for (const number of [1, 2, 3]) {
     const before = tokens;
     if (upload) await attach(page, `notes-${number}.txt`);
+    // While an answer is not over for the page, it has a button that stops it, and sends nothing.
+    await page.locator("#stop-button").waitFor({ state: "detached" });
     await page.locator("#chat-input").click();
     await page.keyboard.type(`message ${number}`);
     await page.keyboard.press("Enter");

@@ -1,7 +1,7 @@
 // Chromium with the classic bundle before an echo server: `durable_browser.mjs HOST:PORT`.
 //
-// A page whose script only knows `WebSocket` sends numbers; links are cut, the network is taken away and given
-// back, the tab is frozen. Prints what it saw, then `done`.
+// A page whose script only knows `WebSocket` sends numbers; links are cut, the network is taken away, given
+// back and changed, the tab is frozen. Prints what it saw, then `done`.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { CHANGED_PAGES, withBrowser } from "./browser.mjs";
@@ -50,17 +50,26 @@ await withBrowser({ args: CHANGED_PAGES }, async (context) => {
   await echoed(1200, 6);
   console.log("offline and online again");
 
+  // Another network: nothing says that the old link is dead, but the browser that it is online again.
+  const quietly = performance.now();
+  cutter.hush();
+  await network(true);
+  await network(false);
+  await page.evaluate(() => send(200));
+  await echoed(1400, 7);
+  console.log(`another network, found out after ${Math.round(performance.now() - quietly)} ms`);
+
   await devtools.send("Page.setWebLifecycleState", { state: "frozen" });
   cutter.cut();
   await devtools.send("Page.setWebLifecycleState", { state: "active" });
   await page.evaluate(() => send(200));
-  await echoed(1400, 7);
+  await echoed(1600, 8);
   console.log("frozen and thawed");
 
   const numbers = await page.evaluate(() => got);
-  assert.deepEqual(numbers, Array.from({ length: 1400 }, (_, number) => String(number)));
+  assert.deepEqual(numbers, Array.from({ length: 1600 }, (_, number) => String(number)));
   assert.equal(await page.evaluate(() => socket.readyState), 1);
-  console.log("1400 numbers once and in order over eight links");
+  console.log("1600 numbers once and in order over nine links");
 });
 cutter.stop();
 console.log("done");
