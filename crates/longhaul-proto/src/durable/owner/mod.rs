@@ -259,8 +259,8 @@ impl Owner {
     /// Notes that the replica's system has everything up to `seq`.
     pub fn confirm(&mut self, seq: u64, now: Instant) {
         self.now = now;
-        if let Some(legs) = &mut self.legs {
-            legs.confirm(seq);
+        if self.legs.as_mut().is_some_and(|legs| legs.confirms_later(seq)) {
+            return;
         }
         for bytes in self.up.confirm(seq) {
             if let Some(link) = &mut self.newest {

@@ -37,6 +37,9 @@ pub(super) struct Legs {
     pub(super) is_held: bool,
     /// Of the leg that was lost: the first and the last message that it may have dealt with.
     uncertain: Option<(u64, u64)>,
+    /// The last of those that are not said again. They are acknowledged once the client knows: before, it
+    /// keeps them and can be told which they were.
+    given_up: u64,
     /// The client ended meanwhile.
     pub(super) ending: Option<(CloseCode, String)>,
 }
@@ -60,6 +63,7 @@ impl Legs {
             suppress: 0,
             is_held: false,
             uncertain: None,
+            given_up: 0,
             ending: None,
         }
     }
@@ -76,7 +80,22 @@ impl Legs {
         self.owed.push_back(owed);
     }
 
-    pub(super) fn confirm(&mut self, seq: u64) {
+    /// What the client was told to be uncertain, and may be told to forget.
+    fn take_given_up(&mut self) -> Option<u64> {
+        Some(std::mem::take(&mut self.given_up)).filter(|&last| last > 0)
+    }
+
+    /// Keeps nothing up to this number any more. Says whether the client must not know that yet.
+    pub(super) fn confirms_later(&mut self, seq: u64) -> bool {
+        self.forget(seq);
+        let is_later = self.given_up > 0;
+        if is_later {
+            self.given_up = self.given_up.max(seq);
+        }
+        is_later
+    }
+
+    fn forget(&mut self, seq: u64) {
         while let Some(owed) = self.owed.front().filter(|owed| owed.seq <= seq) {
             self.owed_bytes -= owed.payload.len();
             self.owed.pop_front();
@@ -128,6 +147,7 @@ impl Owner {
         self.now = now;
         let confirmed = self.up.confirmed();
         let legs = self.legs.as_mut()?;
+        let confirmed = confirmed.max(legs.given_up);
         legs.is_held = true;
         // What was uncertain before the last leg came up, and was sent to nobody since, still is.
         let first = legs.uncertain.map_or(confirmed + 1, |(first, _)| first);
@@ -149,9 +169,9 @@ impl Owner {
         let event = format!("{{\"leg\":{},\"reason\":\"{reason}\"{range}}}", legs.number);
         self.down.event(event.into());
         if let Some((_, last)) = uncertain.filter(|_| !resent) {
-            self.confirm(last, now);
+            legs.given_up = last;
+            legs.forget(last);
         }
-        let Some(legs) = &mut self.legs else { return };
         legs.suppress = legs.how.prelude.suppress;
         let first_owed = legs.owed.front().map_or(u64::MAX, |owed| owed.seq);
         // Nobody asks for a confirmation of what was confirmed before.
@@ -163,5 +183,135 @@ impl Owner {
         if let Some((code, reason)) = legs.ending.take() {
             self.outbox.push_back(Output::CloseLeg { code, reason });
         }
+    }
+
+    /// The client has acknowledged something: if it was what it was told of a lost leg, what was given up
+    /// then need not be kept any longer.
+    pub(super) fn note_told(&mut self) {
+        if self.down.are_events_known()
+            && let Some(last) = self.legs.as_mut().and_then(|legs| legs.take_given_up())
+        {
+            self.confirm(last, self.now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{Opening, OwnerPolicy, Seal};
+    use super::*;
+    use crate::durable::{LinkKey, Window};
+
+    #[derive(Debug)]
+    struct Bare;
+
+    impl Seal for Bare {
+        fn seal(&self, sid: &str, generation: u64) -> String {
+            format!("{sid}.{generation}")
+        }
+    }
+
+    const LINK: LinkKey = LinkKey(1);
+
+    fn owner(uncertain: Uncertain, first: u64) -> Owner {
+        let prelude = Prelude { first, bytes_max: 100, suppress: first };
+        let opening = Opening {
+            sid: "s".into(),
+            link: LINK,
+            window: Window::DEFAULT,
+            protocol: None,
+            replacement: Some(Replacement { uncertain, prelude }),
+        };
+        let policy = Arc::new(OwnerPolicy::default());
+        let mut owner = Owner::open(policy, Arc::new(Bare), opening, Instant::now());
+        owner.receive(LINK, Form::Text, &Bytes::from_static(b"a0"), Instant::now());
+        delivered(&mut owner);
+        owner
+    }
+
+    fn client_says(owner: &mut Owner, seq: u64) {
+        let item = format!("m{seq};{seq}");
+        owner.receive(LINK, Form::Text, &item.into(), Instant::now());
+    }
+
+    /// What the leg is given, by number; items for the client and other outputs as they begin.
+    fn delivered(owner: &mut Owner) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            match owner.poll() {
+                Output::Deliver { payload, .. } => {
+                    all.push(String::from_utf8_lossy(&payload).into_owned());
+                }
+                Output::Send { head, payload, .. } if head.as_bytes().starts_with(b"e") => {
+                    all.push(String::from_utf8_lossy(&payload).into_owned());
+                }
+                Output::CloseLeg { code, .. } => all.push(format!("close {code}")),
+                Output::Wait(_) | Output::Ended(_) => return all,
+                _ => {}
+            }
+        }
+    }
+
+    #[track_caller]
+    fn lose_the_third_of_four(uncertain: Uncertain, expected: &[&str]) {
+        let mut owner = owner(uncertain, 0);
+        (1..=4).for_each(|seq| client_says(&mut owner, seq));
+        assert_eq!(delivered(&mut owner), ["1", "2", "3", "4"]);
+        let now = Instant::now();
+        owner.confirm(2, now);
+        assert_eq!(owner.leg_lost(3, now), Some((3, 3)));
+        client_says(&mut owner, 5);
+        let told: [String; 0] = [];
+        assert_eq!(delivered(&mut owner), told, "nobody is there");
+        owner.leg_replaced("crash", now);
+        assert_eq!(delivered(&mut owner), expected);
+        // One byte each, until they are confirmed.
+        assert_eq!(owner.bytes() - owner.down.bytes(), expected.len() - 1);
+        assert_eq!(owner.up.confirmed(), 2, "the client can still say what was uncertain");
+        owner.confirm(4, now);
+        let is_given_up = uncertain == Uncertain::AtMostOnce;
+        assert_eq!(owner.up.confirmed(), if is_given_up { 2 } else { 4 });
+        owner.receive(LINK, Form::Text, &Bytes::from_static(b"a1"), now);
+        assert_eq!(owner.up.confirmed(), 4);
+        owner.confirm(5, now);
+        assert_eq!(owner.bytes(), owner.down.bytes());
+    }
+
+    #[test]
+    fn what_is_uncertain_is_told_and_said_again_only_if_wanted() {
+        let event = r#"{"leg":2,"reason":"crash","uncertain":[3,3]}"#;
+        lose_the_third_of_four(Uncertain::AtMostOnce, &["4", "5", event]);
+        lose_the_third_of_four(Uncertain::AtLeastOnce, &["3", "4", "5", event]);
+    }
+
+    #[test]
+    fn the_prelude_is_said_first_and_its_answer_swallowed() {
+        let mut owner = owner(Uncertain::AtMostOnce, 1);
+        (1..=3).for_each(|seq| client_says(&mut owner, seq));
+        delivered(&mut owner);
+        let now = Instant::now();
+        owner.confirm(2, now);
+        owner.leg_lost(2, now);
+        owner.leg_replaced("drain", now);
+        assert_eq!(delivered(&mut owner), ["1", "3", r#"{"leg":2,"reason":"drain"}"#]);
+        for answer in ["welcome", "to 3"] {
+            owner.leg_message(Form::Text, answer.into(), now);
+        }
+        assert_eq!(owner.down.sent(), 2, "the event and one message");
+    }
+
+    #[test]
+    fn an_end_that_comes_between_two_legs_waits_behind_what_they_are_owed() {
+        let mut owner = owner(Uncertain::AtMostOnce, 0);
+        let now = Instant::now();
+        assert_eq!(owner.leg_lost(0, now), None);
+        client_says(&mut owner, 1);
+        owner.receive(LINK, Form::Text, &Bytes::from_static(b"x2;4001;bye"), now);
+        assert!(owner.wants_next_leg() && !owner.may_replace_leg());
+        owner.leg_replaced("crash", now);
+        let said = delivered(&mut owner);
+        assert_eq!(said[..2], ["1", "close 4001"]);
     }
 }
