@@ -13,7 +13,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
 use http::{HeaderValue, StatusCode, header};
 
@@ -42,6 +42,7 @@ pub(crate) fn router(desk: Desk) -> Router {
         .route("/api/v1/connections/{id}", get(connections::one).delete(connections::close))
         .route("/api/v1/ends", get(connections::ends))
         .route("/api/v1/config", get(settings::config))
+        .route("/api/v1/reload", post(settings::reload))
         .route("/api/v1/log-level", put(settings::set_log_level).get(settings::log_level))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
@@ -54,19 +55,19 @@ pub(crate) fn router(desk: Desk) -> Router {
 /// Whether the process turns.
 #[utoipa::path(get, path = "/health/live", responses((status = 200, body = health::Health)))]
 pub(crate) async fn live(State(desk): State<Desk>) -> Response {
-    health::answer(health::Question::Live, desk.handle.readiness())
+    health::answer(health::Question::Live, &desk.handle)
 }
 
 /// Whether new work is welcome, and if not, why.
 #[utoipa::path(get, path = "/health/ready", responses((status = 200, body = health::Health), (status = 503, body = health::Health)))]
 pub(crate) async fn ready(State(desk): State<Desk>) -> Response {
-    health::answer(health::Question::Ready, desk.handle.readiness())
+    health::answer(health::Question::Ready, &desk.handle)
 }
 
 /// Whether every start-up step is done, and if not, which is waited for.
 #[utoipa::path(get, path = "/health/startup", responses((status = 200, body = health::Health), (status = 503, body = health::Health)))]
 pub(crate) async fn startup(State(desk): State<Desk>) -> Response {
-    health::answer(health::Question::Startup, desk.handle.readiness())
+    health::answer(health::Question::Startup, &desk.handle)
 }
 
 async fn unknown_path() -> Response {

@@ -30,6 +30,7 @@ use crate::{api, connections, dashboard, metrics, settings, status, upstreams};
         settings::config,
         settings::log_level,
         settings::set_log_level,
+        settings::reload,
     ),
     modifiers(&BearerToken)
 )]

@@ -41,3 +41,24 @@ pub(crate) async fn set_log_level(
         Err(reason) => problem(StatusCode::BAD_REQUEST, &reason),
     }
 }
+
+/// What a reload has changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Reloaded {
+    /// One line for each key that is another one now.
+    changes: Vec<String>,
+    /// Keys that were changed and hold after a restart only.
+    after_restart: Vec<String>,
+}
+
+/// Reads the configuration again and puts it into effect. A bad one changes nothing.
+#[utoipa::path(post, path = "/api/v1/reload", responses((status = 200, body = Reloaded), (status = 409, description = "It was refused; the reason says why")), security(("token" = [])))]
+pub(crate) async fn reload(State(desk): State<Desk>) -> Response {
+    match desk.handle.reload().await {
+        Ok(done) => {
+            let longhaul_gateway::reload::Reloaded { changes, after_restart } = done;
+            Json(Reloaded { changes, after_restart }).into_response()
+        }
+        Err(refused) => problem(StatusCode::CONFLICT, &refused.to_string()),
+    }
+}

@@ -17,6 +17,7 @@ mod connection;
 mod dial;
 mod discover;
 mod drain;
+mod faults;
 mod front;
 mod gateway;
 mod http;

@@ -47,6 +47,7 @@ mod alerts;
 // The life of the process.
 mod cli;
 mod drain;
+mod health;
 mod leak;
 mod limits;
 mod logs;

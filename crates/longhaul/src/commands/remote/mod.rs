@@ -50,6 +50,21 @@ pub(super) fn close(remote: &Remote, id: u64) -> u8 {
     })
 }
 
+/// `longhaul reload`
+pub(super) fn reload(remote: &Remote) -> u8 {
+    finish(remote, remote.change("POST", "/api/v1/reload", ""), |answer| {
+        let lines = |name: &str| list(&answer[name]).iter().map(word).collect::<Vec<_>>();
+        let mut text = match lines("changes") {
+            none if none.is_empty() => "nothing changed\n".to_owned(),
+            changes => format!("{}\n", changes.join("\n")),
+        };
+        for key in lines("after_restart") {
+            text.push_str(&format!("after a restart: {key}\n"));
+        }
+        text
+    })
+}
+
 /// `longhaul log-level`
 pub(super) fn log_level(remote: &Remote, level: Option<&str>) -> u8 {
     let path = "/api/v1/log-level";
