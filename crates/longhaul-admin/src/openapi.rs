@@ -28,9 +28,9 @@ use crate::{api, connections, dashboard, metrics, settings, status, upstreams};
         upstreams::routes,
         upstreams::upstreams,
         settings::config,
+        settings::reload,
         settings::log_level,
         settings::set_log_level,
-        settings::reload,
     ),
     modifiers(&BearerToken)
 )]

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use longhaul_gateway::reload::Reloaded;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -24,6 +25,26 @@ pub(crate) async fn config(State(desk): State<Desk>) -> Response {
     Json(desk.house.config()).into_response()
 }
 
+/// What a reload has changed, each key in words.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Reload {
+    /// In effect now.
+    changes: Vec<String>,
+    /// Waiting for a restart.
+    after_restart: Vec<String>,
+}
+
+/// Has the configuration read again and put into effect. With an error in it nothing changes.
+#[utoipa::path(post, path = "/api/v1/reload", responses((status = 200, body = Reload), (status = 409, description = "Refused; nothing has changed")), security(("token" = [])))]
+pub(crate) async fn reload(State(desk): State<Desk>) -> Response {
+    match desk.handle.reload().await {
+        Ok(Reloaded { changes, after_restart }) => {
+            Json(Reload { changes, after_restart }).into_response()
+        }
+        Err(refused) => problem(StatusCode::CONFLICT, &refused.to_string()),
+    }
+}
+
 /// What is logged.
 #[utoipa::path(get, path = "/api/v1/log-level", responses((status = 200, body = LogLevel)))]
 pub(crate) async fn log_level(State(desk): State<Desk>) -> Response {
@@ -39,26 +60,5 @@ pub(crate) async fn set_log_level(
     match desk.house.set_log_level(&level) {
         Ok(()) => Json(LogLevel { level }).into_response(),
         Err(reason) => problem(StatusCode::BAD_REQUEST, &reason),
-    }
-}
-
-/// What a reload has changed.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Reloaded {
-    /// One line for each key that is another one now.
-    changes: Vec<String>,
-    /// Keys that were changed and hold after a restart only.
-    after_restart: Vec<String>,
-}
-
-/// Reads the configuration again and puts it into effect. A bad one changes nothing.
-#[utoipa::path(post, path = "/api/v1/reload", responses((status = 200, body = Reloaded), (status = 409, description = "It was refused; the reason says why")), security(("token" = [])))]
-pub(crate) async fn reload(State(desk): State<Desk>) -> Response {
-    match desk.handle.reload().await {
-        Ok(done) => {
-            let longhaul_gateway::reload::Reloaded { changes, after_restart } = done;
-            Json(Reloaded { changes, after_restart }).into_response()
-        }
-        Err(refused) => problem(StatusCode::CONFLICT, &refused.to_string()),
     }
 }

@@ -102,6 +102,7 @@ fn config() -> Config {
         }],
         tcp_routes: Vec::new(),
         affinity_key: [0; 32],
+        inherited: Vec::new(),
         dns_servers: Vec::new(),
     }
 }

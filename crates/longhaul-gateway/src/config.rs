@@ -3,7 +3,8 @@
 //! Durations and sizes carry their defaults in `Default`; the reference page and the JSON schema
 //! are generated from the text's mirror, which takes its defaults from here.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
@@ -24,6 +25,9 @@ use crate::tls::{Pair, TlsTerms, UpstreamTls};
 pub struct Config {
     /// Where clients arrive. At least one.
     pub listeners: Vec<Listener>,
+    /// Sockets that somebody else has opened: a listener takes the one at its address instead of
+    /// opening its own. Default: none.
+    pub inherited: Vec<Arc<TcpListener>>,
     /// What listeners that terminate TLS prove themselves with: each is shown for its own names, the
     /// first one also for all others. At least one where a listener has [`Listener::tls`].
     pub certificates: Vec<Pair>,
@@ -426,6 +430,9 @@ pub struct WebSocketPolicy {
     pub buffer_bytes_max: usize,
     /// What a client may send. Default: whatever it likes.
     pub bounds: Bounds,
+    /// Puts the client for browsers into pages, so that the WebSockets they open to their own host are
+    /// durable. Default: no.
+    pub injects_client: bool,
 }
 
 impl Default for WebSocketPolicy {
@@ -439,6 +446,7 @@ impl Default for WebSocketPolicy {
             write_stall: Duration::from_secs(60),
             buffer_bytes_max: 64 * 1024,
             bounds: Bounds::default(),
+            injects_client: false,
         }
     }
 }

@@ -106,6 +106,7 @@ impl Running {
             return Err(ReloadError::Draining);
         }
         config.workers = before.config.workers;
+        config.inherited = before.config.inherited.clone();
         config.affinity_key = before.config.affinity_key;
 
         let mut doors = Vec::with_capacity(config.listeners.len());
@@ -114,7 +115,7 @@ impl Running {
             match parts.listeners.iter().find(|open| open.is(listener)) {
                 Some(open) => doors.push(open.door),
                 None => {
-                    bound.push(parts.bind(listener, config.workers)?);
+                    bound.push(parts.bind(listener, &config)?);
                     doors.extend(bound.last().map(|bound| bound.door));
                 }
             }

@@ -73,7 +73,7 @@ impl Running {
     ) -> Result<(Self, Vec<JoinHandle<()>>), StartError> {
         let mut parts = Parts::default();
         let bound: Vec<Bound> = (config.listeners.iter())
-            .map(|listener| parts.bind(listener, config.workers))
+            .map(|listener| parts.bind(listener, &config))
             .collect::<Result<_, _>>()?;
         let doors = bound.iter().map(|bound| bound.door).collect();
         let upstreams: Vec<_> = config.upstreams.iter().map(|it| make(it, &config)).collect();
@@ -172,10 +172,14 @@ impl Parts {
     pub(crate) fn bind(
         &mut self,
         listener: &Listener,
-        workers: usize,
+        config: &Config,
     ) -> Result<Bound, StartError> {
+        let inherited = config.inherited.iter().find(|it| listen::is_at(it, listener.address));
         let bind = || {
-            let sockets = listen::bind(listener.address, workers)?;
+            let sockets = match inherited {
+                Some(socket) => listen::share(socket, config.workers)?,
+                None => listen::bind(listener.address, config.workers)?,
+            };
             let first = sockets.first().map(TcpListener::local_addr).transpose()?;
             Ok((sockets, first.unwrap_or(listener.address)))
         };

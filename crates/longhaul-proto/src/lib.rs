@@ -3,12 +3,13 @@
 //!
 //! [`websocket`] follows frames, [`session`] joins two legs, [`http1`] screens requests before a
 //! parser sees them, [`http2`] counts what floods one, [`detect`] names a protocol by its first bytes,
-//! [`durable`] keeps a session while its links come and go,
+//! [`durable`] keeps a session while its links come and go, [`html`] finds where a page's head begins,
 //! [`proxy_protocol`] says for whom a proxy made a connection.
 
 pub mod client_hello;
 pub mod detect;
 pub mod durable;
+pub mod html;
 pub mod http1;
 pub mod http2;
 pub mod proxy_protocol;

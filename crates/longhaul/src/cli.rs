@@ -64,8 +64,11 @@ pub(crate) enum Verb {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Have a running gateway read its configuration again, and say what changed.
-    Reload(Remote),
+    /// Have a running gateway read its configuration again; with an error in it nothing changes.
+    Reload {
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Show or change what a running gateway logs, until the next change or restart.
     LogLevel {
         /// A level, or levels by target: info,longhaul_gateway=debug

@@ -18,6 +18,7 @@ use crate::config::problem::Report;
 use crate::config::{self, Effect, Loaded, Said, Settings, Sources};
 use crate::error_chain;
 use crate::house::InForce;
+use crate::systemd;
 
 /// Reads the configuration of one gateway again.
 #[derive(Debug)]
@@ -102,9 +103,11 @@ impl Reloader {
     }
 
     async fn reload(&mut self, handle: &Handle, ask: Option<ReloadAsk>) {
+        systemd::reloading();
         let outcome = self.try_reload(handle).await;
         match &outcome {
             Ok(Reloaded { changes, after_restart }) => {
+                systemd::reloaded("serving");
                 tracing::info!(changes = changes.len(), "configuration reloaded");
                 for change in changes {
                     tracing::info!("reloaded {change}");
@@ -114,6 +117,8 @@ impl Reloader {
                 }
             }
             Err(ReloadRefused(reason)) => {
+                // Not an end: the old configuration is a good one.
+                systemd::reloaded(&format!("serving; configuration refused: {reason}"));
                 tracing::error!(reason, "configuration refused; the old one stays in effect");
             }
         }

@@ -15,6 +15,7 @@ use super::body::{Body, Forwarded, Learner};
 use super::exchange::{self, ExchangeError, Refused};
 use super::expect::{Gate, expects_continue};
 use super::failure::Failure;
+use super::inject;
 use super::recall::Recall;
 use super::upload::{Progress, Upload};
 use super::visit::Visit;
@@ -61,6 +62,8 @@ struct Forwarding<'a> {
     head: &'a Parts,
     /// Whether affinity wants to see the start of the answer's body.
     learns: bool,
+    /// Whether the answer may be a page to put the client into.
+    injects: bool,
     /// The body, until a replica has begun to take it.
     pending: Option<Upload>,
     /// Whether the request may be sent again although a replica may have seen it.
@@ -91,6 +94,7 @@ impl<'a> Forwarding<'a> {
             visit,
             head,
             learns: visit.upstream().learns_from(head),
+            injects: inject::is_wanted(visit.route(), head),
             pending: Some(upload),
             is_repeatable: !has_body && is_idempotent(&head.method),
             progress,
@@ -220,6 +224,9 @@ impl<'a> Forwarding<'a> {
             // The handshake answer is read on its way; it must come as it is.
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
+        if self.injects {
+            inject::ask_plainly(request.headers_mut());
+        }
         if by_http2 {
             self.visit.translate(self.head, &mut request)?;
         }
@@ -228,7 +235,7 @@ impl<'a> Forwarding<'a> {
 
     fn finish(
         &self,
-        answer: Response<Incoming>,
+        mut answer: Response<Incoming>,
         replica: &Arc<Replica>,
         way: Way,
         held: Held,
@@ -241,8 +248,13 @@ impl<'a> Forwarding<'a> {
         let learner = self
             .learns
             .then(|| Learner { upstream: self.visit.upstream().clone(), replica: replica.clone() });
+        let status = answer.status();
+        let injection = match self.injects {
+            true => inject::into(self.visit.route(), status, answer.headers_mut()),
+            false => None,
+        };
         let mut answer = answer.map(|body| {
-            let body = Forwarded::new(body, way, held, learner);
+            let body = Forwarded::new(body, way, held, learner).with_injection(injection);
             Body::from(if has_trailers { body.with_trailers() } else { body })
         });
         hop_by_hop::strip_response(answer.headers_mut());

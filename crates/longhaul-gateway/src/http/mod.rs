@@ -11,6 +11,7 @@ pub(crate) mod failure;
 mod forward;
 mod health;
 pub(crate) mod http2;
+mod inject;
 pub(crate) mod pool;
 mod recall;
 pub(crate) mod screened;

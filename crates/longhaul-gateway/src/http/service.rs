@@ -17,7 +17,7 @@ use super::body::Body;
 use super::failure::Failure;
 use super::screened::{self, ScreenHandle};
 use super::visit::{self, Visit};
-use super::{forward, health};
+use super::{forward, health, inject};
 use crate::admission::{self, Entry};
 use crate::connection::{Connection, Security};
 use crate::shared::{OpenWork, Shared};
@@ -146,10 +146,11 @@ async fn route(
         Ok(Entry::Admitted(pass)) if is_upgrade => {
             upgrade::offer(&visit, connection, head, pass).await
         }
-        // Boxed, so that a handshake does not carry the room for it.
-        Ok(Entry::Admitted(_)) => {
-            Box::pin(forward::forward(&visit, &head, body)).await.map(Offered::Answer)
-        }
+        Ok(Entry::Admitted(_)) => match inject::script(visit.route(), &head) {
+            Some(script) => Ok(Offered::Answer(script)),
+            // Boxed, so that a handshake does not carry the room for it.
+            None => Box::pin(forward::forward(&visit, &head, body)).await.map(Offered::Answer),
+        },
         Err(failure) => Err(failure),
     };
     sharing.apply(offered)

@@ -13,6 +13,7 @@ mod support;
 mod chainlit;
 mod demo;
 mod echo;
+mod inject;
 mod socketio;
 
 // The two protocols, to the byte.
@@ -53,3 +54,4 @@ mod limits;
 mod logs;
 mod parent;
 mod reload;
+mod systemd;

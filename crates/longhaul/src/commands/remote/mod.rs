@@ -52,17 +52,16 @@ pub(super) fn close(remote: &Remote, id: u64) -> u8 {
 
 /// `longhaul reload`
 pub(super) fn reload(remote: &Remote) -> u8 {
-    finish(remote, remote.change("POST", "/api/v1/reload", ""), |answer| {
-        let lines = |name: &str| list(&answer[name]).iter().map(word).collect::<Vec<_>>();
-        let mut text = match lines("changes") {
-            none if none.is_empty() => "nothing changed\n".to_owned(),
-            changes => format!("{}\n", changes.join("\n")),
-        };
-        for key in lines("after_restart") {
-            text.push_str(&format!("after a restart: {key}\n"));
-        }
-        text
-    })
+    finish(remote, remote.change("POST", "/api/v1/reload", ""), show_reload)
+}
+
+fn show_reload(reload: &Value) -> String {
+    let changes = list(&reload["changes"]).iter().map(|change| format!("{}\n", word(change)));
+    let waiting = list(&reload["after_restart"])
+        .iter()
+        .map(|change| format!("{} (not before a restart)\n", word(change)));
+    let lines: String = changes.chain(waiting).collect();
+    if lines.is_empty() { "no difference\n".to_owned() } else { lines }
 }
 
 /// `longhaul log-level`

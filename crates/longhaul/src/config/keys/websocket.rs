@@ -108,6 +108,17 @@ static KEYS: &[Key] = &[
         danger: "cuts clients on fast links in the middle of an upload",
         ..Key::NEW
     },
+    Key {
+        name: "inject_client",
+        shape: Shape::Boolean,
+        default: || number(WebSocketPolicy::default().injects_client),
+        what: "Whether pages get the client for browsers, by one tag behind <head>: the WebSockets they \
+               open to their own host then survive lost links, where durable sessions are served",
+        cost: "8 KiB for each visitor, and pages that are not compressed between replica and client",
+        danger: "a Content-Security-Policy without 'self' for scripts keeps it out; pages without a \
+                 <head> tag stay as they are",
+        ..Key::NEW
+    },
 ];
 
 pub(super) static ROUTE_WEBSOCKET: Section = Section {

@@ -36,6 +36,7 @@ pub(super) fn read(reader: &Reader<'_>, base: &WebSocketPolicy) -> WebSocketPoli
                 .map(|size| size as u64)
                 .or(base.bounds.bytes_per_second),
         },
+        injects_client: reader.boolean("inject_client").unwrap_or(base.injects_client),
     };
     warn(reader, &policy);
     policy
