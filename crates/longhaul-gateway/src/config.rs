@@ -3,10 +3,13 @@
 //! Durations and sizes carry their defaults in `Default`; the reference page and the JSON schema
 //! are generated from the text's mirror, which takes its defaults from here.
 
+mod admission;
+
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use admission::*;
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 pub use longhaul_policy::admission::limits::Allowance;
@@ -55,6 +58,12 @@ pub struct Config {
     /// DNS servers that look replicas up; empty takes those of the system. The hosts file counts
     /// before either.
     pub dns_servers: Vec<SocketAddr>,
+    /// Who judges tokens; routes name them by index.
+    pub authorities: Vec<Authority>,
+    /// Where clients get tickets for their tokens; `None`: nowhere.
+    pub tickets: Option<TicketOffice>,
+    /// Opens bypass tokens of end-to-end tests. Never set in production.
+    pub bypass_key: Option<[u8; 32]>,
 }
 
 /// One address that clients connect to.
@@ -98,24 +107,6 @@ pub struct Limits {
     pub affinity_entries_max: usize,
     /// How many upgrades may come, and how many WebSockets may be open.
     pub admission: AdmissionLimits,
-}
-
-/// How many upgrades may come, and how many WebSockets may be open. Default: no limit.
-#[derive(Debug, Clone)]
-pub struct AdmissionLimits {
-    /// All clients together.
-    pub everybody: Allowance,
-    /// Each client address; of IPv6, each /64.
-    pub client: Allowance,
-    /// Clients that are counted one by one. The rest share one count.
-    pub keys_max: usize,
-}
-
-impl Default for AdmissionLimits {
-    fn default() -> Self {
-        let none = Allowance::default();
-        Self { everybody: none, client: none, keys_max: 100_000 }
-    }
 }
 
 impl Default for Limits {
@@ -383,32 +374,6 @@ pub struct Route {
     pub websocket: WebSocketPolicy,
     /// Who may use it.
     pub admission: AdmissionPolicy,
-}
-
-/// Who may use one route.
-#[derive(Debug, Clone, Default)]
-pub struct AdmissionPolicy {
-    /// Which pages may open WebSockets. Default: those of the same origin.
-    pub origins: OriginRules,
-    /// Which pages of other origins may read answers over HTTP; `None` leaves that to replicas.
-    /// Default: none.
-    pub cors: Option<CorsRules>,
-    /// How many upgrades and WebSockets this route takes, beside what the whole gateway does.
-    /// Default: no limit.
-    pub limits: Allowance,
-    /// How a refused WebSocket is told. Default: by a status.
-    pub refusal: RefusalStyle,
-}
-
-/// How a WebSocket that may not be opened is told so.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RefusalStyle {
-    /// By the status of its handshake, as HTTP has it. Pages see 1006, whatever it is.
-    #[default]
-    Status,
-    /// It is opened and closed at once, with a code and a reason that pages can read. Foreign origins
-    /// are still refused by 403.
-    Close,
 }
 
 /// How WebSockets of one route are kept.

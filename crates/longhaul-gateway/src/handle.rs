@@ -3,8 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+pub use longhaul_policy::admission::revocation::Revocation;
+
+use crate::admission::counters::{BOUNDS_MS, OUTCOMES};
 use crate::config::Config;
 use crate::readiness::Readiness;
 use crate::relay::control::{Control, Order};
@@ -55,6 +58,22 @@ pub struct Snapshot {
     pub certificates: Vec<CertificateSnapshot>,
     /// Since the start.
     pub uptime: Duration,
+}
+
+/// Admission at one moment.
+#[derive(Debug, Clone)]
+pub struct AdmissionSnapshot {
+    /// How often each outcome was reached, by its name.
+    pub outcomes: Vec<(&'static str, u64)>,
+    /// Upper bounds of `took`, in milliseconds.
+    pub took_bounds_ms: &'static [u64],
+    /// Verdicts about tokens by how long they took: within each bound and above the one before, and
+    /// last those above all.
+    pub took: Vec<u64>,
+    /// Seconds that all of them took together.
+    pub took_s: f64,
+    /// Open WebSockets that came by a token and end with it.
+    pub granted_open: usize,
 }
 
 /// One route of the config.
@@ -137,6 +156,31 @@ pub struct ReplicaSnapshot {
 impl Handle {
     pub(crate) fn new(running: Arc<Running>, readiness: Readiness, desk: ReloadDesk) -> Self {
         Self { running, readiness, desk }
+    }
+
+    /// Takes back what a subject or a token was granted: ends its WebSockets (4401) and refuses tokens
+    /// from before for as long as `keep`. Returns how many WebSockets were told.
+    pub fn revoke(&self, revocation: Revocation, keep: Duration) -> usize {
+        self.running.current.load().admission.live.revoke(revocation, keep)
+    }
+
+    /// Lets the open WebSockets of a subject go on until `expires`. Returns how many were concerned.
+    pub fn refresh(&self, subject: &str, expires: SystemTime) -> usize {
+        self.running.current.load().admission.live.refresh(subject, expires)
+    }
+
+    /// What became of those who asked to come in, since the start.
+    pub fn admission(&self) -> AdmissionSnapshot {
+        let shared = self.running.current.load();
+        let admission = &shared.admission;
+        let counters = &admission.counters;
+        AdmissionSnapshot {
+            outcomes: OUTCOMES.map(|(it, name)| (name, counters.outcome(it))).into(),
+            took_bounds_ms: &BOUNDS_MS,
+            took: counters.took(),
+            took_s: counters.took_s(),
+            granted_open: admission.live.len(),
+        }
     }
 
     /// Whether work is welcome, and why not.

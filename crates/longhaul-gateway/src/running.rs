@@ -107,6 +107,7 @@ impl Running {
             let telemetry = telemetry.clone();
             async move { telemetry.loops.beat(telemetry.loops.watch()).await }
         }));
+        shared.admission.start(&self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())
             .map(|upstream| {
                 background::hold_start(upstream, readiness, &self.stop);

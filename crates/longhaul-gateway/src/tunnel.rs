@@ -32,7 +32,7 @@ pub(crate) struct Tunnel {
     policy: Arc<RelayPolicy>,
     _place: Arc<Place>,
     /// Boxed, since most have none.
-    _extras: Option<Box<Extras>>,
+    extras: Option<Box<Extras>>,
     held: Held,
     control: Arc<Control>,
     /// What its worker and route have moved.
@@ -45,7 +45,7 @@ struct Extras {
     /// Of HTTP/2, where one connection has many.
     _stream: Option<OpenStream>,
     /// Within limits, where there are any.
-    _pass: Option<Box<Pass>>,
+    pass: Option<Box<Pass>>,
 }
 
 impl Tunnel {
@@ -58,12 +58,12 @@ impl Tunnel {
         pass: Option<Box<Pass>>,
     ) -> Self {
         let has_extras = stream.is_some() || pass.is_some();
-        let extras = has_extras.then(|| Box::new(Extras { _stream: stream, _pass: pass }));
+        let extras = has_extras.then(|| Box::new(Extras { _stream: stream, pass }));
         Self {
             worker: visit.worker.clone(),
             policy: visit.shared.relay_policy(visit.route).clone(),
             _place: connection.place.clone(),
-            _extras: extras,
+            extras,
             tally: visit.shared.telemetry.tallies.of(visit.worker.index, &card.route),
             control: Arc::new(Control::new(held.replica().address(), card)),
             held,
@@ -71,13 +71,16 @@ impl Tunnel {
     }
 
     /// Joins the legs, in a task of its own that ends with the WebSocket.
-    pub(crate) fn start<C>(self, client: Leg<C>, backend: Leg<Transport>)
+    pub(crate) fn start<C>(mut self, client: Leg<C>, backend: Leg<Transport>)
     where
         C: LegIo + Send + 'static,
     {
         let (shared, control) = (self.worker.current.load(), self.control.clone());
         self.tally.open.add(1);
         let slot = shared.registry.add(control.clone());
+        if let Some(pass) = self.extras.as_mut().and_then(|extras| extras.pass.as_mut()) {
+            pass.list(&shared.admission.live, &control);
+        }
         if shared.readiness.is_draining() {
             // It came between the last look at readiness and the list of those to be told.
             control.order(Order::Drain);

@@ -134,6 +134,9 @@ async fn route(
     let shared = &connection.shared;
     welcome(shared, is_upgrade)?;
     let client = visit::prepare(&mut head, connection, is_upgrade);
+    if let Some(answer) = admission::answer_own(connection, &mut head).await {
+        return Ok(Offered::Answer(answer));
+    }
     let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let route = shared
         .route(connection.listener, host, head.uri.path(), &head.headers)
@@ -141,7 +144,7 @@ async fn route(
     *taken = Some(route);
     let visit = Visit::new(connection, route, client);
     let sharing = admission::Sharing::new(&visit, &head);
-    let offered = match admission::admit(&visit, connection, &mut head, is_upgrade) {
+    let offered = match admission::admit(&visit, connection, &mut head, is_upgrade).await {
         Ok(Entry::Answered(offered)) => return Ok(offered),
         Ok(Entry::Admitted(pass)) if is_upgrade => {
             upgrade::offer(&visit, connection, head, pass).await
@@ -200,7 +203,10 @@ fn log(connection: &Connection, failure: &Failure, uri: &Uri) {
             debug!(%peer, status, cause, path, "request refused");
         }
         // The client's doing as well, but often the sign of a setting that does not fit.
-        Refusal::OriginForbidden => {
+        Refusal::OriginForbidden
+        | Refusal::Unauthenticated { .. }
+        | Refusal::Forbidden
+        | Refusal::AuthUnavailable { .. } => {
             info!(%peer, status, cause, path, reason = detail, "request refused");
         }
         _ => {

@@ -14,6 +14,10 @@ pub(crate) enum Order {
     Drain,
     /// The replica was found dead.
     ReplicaLost,
+    /// The client's right has ended.
+    Expired,
+    /// The client's right was taken back.
+    Revoked,
     /// An operator wants it gone.
     Close,
 }
@@ -21,7 +25,9 @@ pub(crate) enum Order {
 const NONE: u8 = 0;
 const DRAIN: u8 = 1;
 const REPLICA_LOST: u8 = 2;
-const CLOSE: u8 = 3;
+const EXPIRED: u8 = 3;
+const REVOKED: u8 = 4;
+const CLOSE: u8 = 5;
 
 /// The outside's end of one relay.
 #[derive(Debug)]
@@ -45,6 +51,8 @@ impl Control {
         let word = match order {
             Order::Drain => DRAIN,
             Order::ReplicaLost => REPLICA_LOST,
+            Order::Expired => EXPIRED,
+            Order::Revoked => REVOKED,
             Order::Close => CLOSE,
         };
         self.order.store(word, Ordering::Release);
@@ -68,6 +76,8 @@ impl Control {
         match self.order.swap(NONE, Ordering::AcqRel) {
             DRAIN => Some(Order::Drain),
             REPLICA_LOST => Some(Order::ReplicaLost),
+            EXPIRED => Some(Order::Expired),
+            REVOKED => Some(Order::Revoked),
             CLOSE => Some(Order::Close),
             _ => None,
         }

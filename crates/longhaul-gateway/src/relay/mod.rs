@@ -141,6 +141,8 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         match self.control.take_order(cx) {
             Some(Order::Drain) => self.session.end(Cause::Drained, now),
             Some(Order::ReplicaLost) => self.session.end(Cause::ReplicaLost, now),
+            Some(Order::Expired) => self.session.end(Cause::Expired, now),
+            Some(Order::Revoked) => self.session.end(Cause::Revoked, now),
             Some(Order::Close) => self.session.end(Cause::Ordered, now),
             None => {}
         }

@@ -96,6 +96,12 @@ pub(crate) async fn offer(
         answer.headers.append(SET_COOKIE, cookie);
     }
     let card = card_of(visit, &head, &replica, answer.headers.get(SEC_WEBSOCKET_PROTOCOL));
+    if !answer.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
+        && let Some(chosen) = pass.as_ref().and_then(|pass| pass.subprotocol.clone())
+    {
+        // Offered to carry a token, which neither the replica nor the log was shown.
+        answer.headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen);
+    }
     let tunnel = Tunnel::new(visit, connection, stream, held, card, pass);
     Ok(Offered::Switch(Box::new(Switch { answer, next: Next::Relay(tunnel, backend) })))
 }

@@ -33,6 +33,10 @@ pub enum Cause {
     Idle,
     /// The session reached the age the route allows.
     Lifetime,
+    /// The client's right to be here ended.
+    Expired,
+    /// The client's right to be here was taken back.
+    Revoked,
     /// The gateway goes away.
     Drained,
     /// An operator ended it.
@@ -51,6 +55,7 @@ impl Cause {
             Self::Excess(Excess::Message) => CloseCode::TOO_BIG,
             Self::Excess(Excess::Messages | Excess::Bytes) => CloseCode::POLICY_VIOLATION,
             Self::Idle | Self::Lifetime | Self::Ordered => CloseCode::GOING_AWAY,
+            Self::Expired | Self::Revoked => CloseCode::UNAUTHORIZED,
         }
     }
 
@@ -73,6 +78,8 @@ impl Cause {
             Self::ReplicaLost => "replica_lost",
             Self::Idle => "idle_limit",
             Self::Lifetime => "lifetime_limit",
+            Self::Expired => "token_expired",
+            Self::Revoked => "revoked",
             Self::Drained => "drained",
             Self::Ordered => "ordered",
         }
@@ -87,9 +94,13 @@ impl Cause {
             | Self::Stalled(side)
             | Self::Fault(side, _) => side.name(),
             Self::ReplicaLost => Side::Backend.name(),
-            Self::Excess(_) | Self::Idle | Self::Lifetime | Self::Drained | Self::Ordered => {
-                "gateway"
-            }
+            Self::Excess(_)
+            | Self::Idle
+            | Self::Lifetime
+            | Self::Expired
+            | Self::Revoked
+            | Self::Drained
+            | Self::Ordered => "gateway",
         }
     }
 }
@@ -109,6 +120,8 @@ impl fmt::Display for Cause {
             Self::ReplicaLost => f.write_str("replica failed its probes"),
             Self::Idle => f.write_str("idle limit of the route"),
             Self::Lifetime => f.write_str("lifetime limit of the route"),
+            Self::Expired => f.write_str("the client's token expired"),
+            Self::Revoked => f.write_str("the client's right was revoked"),
             Self::Drained => f.write_str("gateway drains"),
             Self::Ordered => f.write_str("ended by an operator"),
         }

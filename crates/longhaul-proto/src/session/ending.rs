@@ -115,6 +115,8 @@ fn reason(cause: Cause) -> &'static str {
         Cause::Excess(Excess::Bytes) => "too many bytes",
         Cause::Idle => "idle for too long",
         Cause::Lifetime => "lifetime reached",
+        Cause::Expired => "token expired",
+        Cause::Revoked => "revoked",
         Cause::Drained => "gateway drains",
         Cause::Ordered => "ended by an operator",
         Cause::Closed { .. } => "",

@@ -20,3 +20,9 @@ pub(crate) const CERTIFICATE_WATCH: Duration = Duration::from_secs(5);
 
 /// Long enough to spare most preflights, short enough to take a changed policy back within minutes.
 pub(crate) const CORS_MAX_AGE: Duration = Duration::from_secs(600);
+
+/// Often enough for an issuer that changes keys with a day's notice.
+pub(crate) const KEY_SET_REFRESH: Duration = Duration::from_secs(600);
+
+/// As long as a page takes to open its WebSocket, on the worst of links.
+pub(crate) const TICKET_LIFE: Duration = Duration::from_secs(30);

@@ -9,7 +9,7 @@ use super::problem::Origin;
 use super::tree::{Kind, Table, Value};
 
 /// Keys whose values are shown to nobody.
-pub(super) const SECRETS: [&str; 2] = ["affinity_key", "admin_token"];
+pub(super) const SECRETS: [&str; 3] = ["affinity_key", "admin_token", "bypass_key"];
 
 /// What stands where a secret was said.
 const MASK: &str = "***";

@@ -3,6 +3,7 @@
 //! Each function returns the value or `problem; remedy` in words that follow `key = value`.
 
 mod network;
+mod tokens;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,6 +12,7 @@ use longhaul_gateway::config::{Affinity, HashOn, OriginPattern};
 use longhaul_policy::route::HostPattern;
 pub(in crate::config) use network::{Replica, Scheme};
 pub(in crate::config) use network::{address, dns_server, domain, listener, networks, replica};
+pub(in crate::config) use tokens::{algorithm, secret, service_url, token_source};
 
 /// What a hash is taken from.
 pub(in crate::config) fn hash_on(text: &str) -> Result<HashOn, String> {
@@ -165,7 +167,7 @@ pub(in crate::config) fn header_value(text: &str) -> Result<Option<HeaderValue>,
 }
 
 /// 32 bytes in hexadecimal.
-pub(in crate::config) fn key_of_32_bytes(text: &str) -> Result<[u8; 32], String> {
+pub(crate) fn key_of_32_bytes(text: &str) -> Result<[u8; 32], String> {
     let wrong = || "is not 64 hexadecimal digits; make one with `openssl rand -hex 32`".to_owned();
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(wrong());

@@ -11,6 +11,7 @@ mod listeners;
 mod process;
 mod routes;
 mod tls;
+mod tokens;
 mod upstreams;
 mod websocket;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 15] = [
+pub(super) static SECTIONS: [&Section; 17] = [
     &process::SERVER,
     &listeners::LISTENERS,
     &tls::CERTIFICATES,
@@ -29,6 +30,8 @@ pub(super) static SECTIONS: [&Section; 15] = [
     &routes::TCP,
     &admission::ADMISSION,
     &admission::CORS,
+    &tokens::JWT,
+    &tokens::TICKETS,
     &websocket::WEBSOCKET,
     &process::TIMEOUTS,
     &process::LIMITS,

@@ -10,6 +10,7 @@ mod listeners;
 mod process;
 mod routes;
 mod tls;
+mod tokens;
 mod upstreams;
 mod websocket;
 
@@ -40,9 +41,13 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
     let upstreams = upstreams::read(&sections, app.is_some());
     let websocket = websocket::read(&sections.one("websocket"), &Default::default());
     let listeners = &process.listeners;
-    let admission = admission::read(&sections.one("admission"), &Default::default());
+    let authorities = tokens::authorities(&sections);
+    let tickets = tokens::tickets(&sections);
+    let about = admission::About { environment: process.environment, authorities: &authorities };
+    let default = about.default_policy();
+    let admission = admission::read(&sections.one("admission"), &default, &about);
     let admission = admission::with_cors(admission, Some(&sections.one("cors")));
-    let base = routes::Base { websocket, admission };
+    let base = routes::Base { websocket, admission, about };
     let routes = routes::read(&sections, listeners, &upstreams, &base, app.is_some());
     warn_of_long_goodbyes(&process, app.as_ref());
 
@@ -70,6 +75,9 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         tcp_routes: routes.tcp,
         affinity_key: process.affinity_key,
         dns_servers: process.dns_servers,
+        authorities,
+        tickets,
+        bypass_key: process.bypass_key,
     };
     let in_force = in_force::all(root);
     let config_watch = process.config_watch;

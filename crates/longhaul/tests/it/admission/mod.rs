@@ -1,4 +1,6 @@
 //! Who may come in, and who may stay.
 
+mod authority;
 mod limits;
 mod origin;
+mod tokens;
