@@ -8,6 +8,7 @@
 //! [`Handle`]: longhaul_gateway::Handle
 
 mod access;
+mod admission;
 mod api;
 mod connections;
 mod dashboard;

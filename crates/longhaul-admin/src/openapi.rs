@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::{api, connections, dashboard, metrics, settings, status, upstreams};
+use crate::{admission, api, connections, dashboard, metrics, settings, status, upstreams};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -25,8 +25,13 @@ use crate::{api, connections, dashboard, metrics, settings, status, upstreams};
         connections::one,
         connections::close,
         connections::ends,
+        admission::show,
+        admission::revoke,
+        admission::refresh,
         upstreams::routes,
         upstreams::upstreams,
+        upstreams::drain,
+        upstreams::undrain,
         settings::config,
         settings::reload,
         settings::log_level,

@@ -19,7 +19,9 @@ pub use longhaul_policy::health::HealthPolicy;
 pub use longhaul_policy::origin::{OriginPattern, OriginRules};
 pub use longhaul_policy::route::{HostPattern, RoutePattern};
 pub use longhaul_proto::proxy_protocol;
+pub use longhaul_proto::redial::{Prelude, Uncertain};
 pub use longhaul_proto::session::Bounds;
+pub use longhaul_proto::websocket::CloseCode;
 
 use crate::tls::{Pair, TlsTerms, UpstreamTls};
 
@@ -398,6 +400,64 @@ pub struct WebSocketPolicy {
     /// Puts the client for browsers into pages, so that the WebSockets they open to their own host are
     /// durable. Default: no.
     pub injects_client: bool,
+    /// What becomes of one whose replica is lost. Default: it ends.
+    pub on_replica_loss: OnReplicaLoss,
+    /// How a replica is replaced, where it is.
+    pub redial: Redial,
+    /// When a replica that drains is left. Default: when it closes.
+    pub cutover: Cutover,
+    /// How long leaving a replica that drains may take. Default: 30 s.
+    pub leave_within: Duration,
+}
+
+/// What becomes of a WebSocket whose replica is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnReplicaLoss {
+    /// It ends with 1012.
+    Close,
+    /// It stays open, and another replica is dialled.
+    Redial,
+}
+
+/// When a WebSocket leaves a replica that drains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cutover {
+    /// When the replica closes it, or the time for it is over.
+    OnClose,
+    /// When no message has passed for so long.
+    Quiet(Duration),
+    /// Between two messages.
+    Now,
+}
+
+/// How a lost replica is replaced.
+#[derive(Debug, Clone)]
+pub struct Redial {
+    /// How long a next replica is looked for. Then: 1013. Default: 30 s.
+    pub give_up: Duration,
+    /// Bytes of one unfinished message that are held, per direction. Default: 256 KiB.
+    pub hold_bytes_max: usize,
+    /// Bytes of client messages that may wait for the next replica. Default: 256 KiB.
+    pub wait_bytes_max: usize,
+    /// What becomes of messages that a lost replica may or may not have read.
+    pub uncertain: Uncertain,
+    /// Close codes with which a replica says that it goes. 1006 stands for an end without one.
+    pub codes: Vec<CloseCode>,
+    /// What each new replica hears first.
+    pub prelude: Prelude,
+}
+
+impl Default for Redial {
+    fn default() -> Self {
+        Self {
+            give_up: Duration::from_secs(30),
+            hold_bytes_max: 256 * 1024,
+            wait_bytes_max: 256 * 1024,
+            uncertain: Uncertain::AtMostOnce,
+            codes: [1001, 1006, 1012, 1013].map(CloseCode).to_vec(),
+            prelude: Prelude { first: 0, bytes_max: 64 * 1024, suppress: 0 },
+        }
+    }
 }
 
 impl Default for WebSocketPolicy {
@@ -410,6 +470,10 @@ impl Default for WebSocketPolicy {
             linger: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),
             buffer_bytes_max: 64 * 1024,
+            on_replica_loss: OnReplicaLoss::Close,
+            redial: Redial::default(),
+            cutover: Cutover::OnClose,
+            leave_within: Duration::from_secs(30),
             bounds: Bounds::default(),
             injects_client: false,
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue};
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -75,6 +75,7 @@ pub(crate) enum FetchError {
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -143,7 +144,7 @@ impl Fetch {
         if idle.len() < self.idle_max && !sender.is_closed() {
             idle.push((sender, Instant::now()));
         }
-        Ok(Fetched { status: head.status, body })
+        Ok(Fetched { status: head.status, headers: head.headers, body })
     }
 
     fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {

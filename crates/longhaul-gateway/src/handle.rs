@@ -7,17 +7,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use longhaul_policy::admission::revocation::Revocation;
 
-use crate::admission::counters::{BOUNDS_MS, OUTCOMES};
+use crate::admission::counters::OUTCOMES;
 use crate::config::Config;
 use crate::readiness::Readiness;
 use crate::relay::control::{Control, Order};
 use crate::reload::{ReloadDesk, ReloadError, ReloadRefused, Reloaded};
+use crate::retire;
 use crate::running::Running;
 use crate::shared::Shared;
 use crate::supervise::TaskSnapshot;
 use crate::telemetry::tally::Number;
 use crate::telemetry::{gather, process, totals};
 use crate::tls::CertificateSnapshot;
+use crate::upstream::{Draining, Replica, Upstream};
 
 pub use crate::telemetry::ends::End;
 pub use crate::telemetry::families::{FAMILIES, Family, Kind};
@@ -25,6 +27,7 @@ pub use crate::telemetry::lag::LoopSnapshot;
 pub use crate::telemetry::page::Format;
 pub use crate::telemetry::process::Memory;
 pub use crate::telemetry::totals::Totals;
+pub use crate::validate::ServiceSnapshot;
 pub use longhaul_policy::diagnosis::Finding;
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
@@ -65,15 +68,10 @@ pub struct Snapshot {
 pub struct AdmissionSnapshot {
     /// How often each outcome was reached, by its name.
     pub outcomes: Vec<(&'static str, u64)>,
-    /// Upper bounds of `took`, in milliseconds.
-    pub took_bounds_ms: &'static [u64],
-    /// Verdicts about tokens by how long they took: within each bound and above the one before, and
-    /// last those above all.
-    pub took: Vec<u64>,
-    /// Seconds that all of them took together.
-    pub took_s: f64,
     /// Open WebSockets that came by a token and end with it.
     pub granted_open: usize,
+    /// How the services fare that tokens are judged by.
+    pub services: Vec<ServiceSnapshot>,
 }
 
 /// One route of the config.
@@ -151,6 +149,25 @@ pub struct ReplicaSnapshot {
     pub tcp_open: usize,
     /// What its last probe failed with; `None` when it passed, or none is sent.
     pub probe_failure: Option<String>,
+    /// Why it drains (`asked`, `left` or `said`), if it does. What it still holds is listed above.
+    pub draining: Option<&'static str>,
+}
+
+/// Why a command was not obeyed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// No upstream has this name.
+    #[error("no upstream is called {0:?}")]
+    UnknownUpstream(String),
+    /// The upstream has no replica there.
+    #[error("upstream {upstream:?} has no replica at {replica}")]
+    UnknownReplica {
+        /// Its name.
+        upstream: String,
+        /// The address asked for.
+        replica: SocketAddr,
+    },
 }
 
 impl Handle {
@@ -176,10 +193,8 @@ impl Handle {
         let counters = &admission.counters;
         AdmissionSnapshot {
             outcomes: OUTCOMES.map(|(it, name)| (name, counters.outcome(it))).into(),
-            took_bounds_ms: &BOUNDS_MS,
-            took: counters.took(),
-            took_s: counters.took_s(),
             granted_open: admission.live.len(),
+            services: admission.services(),
         }
     }
 
@@ -214,6 +229,43 @@ impl Handle {
     /// How the tasks that watch (discovery, probes) fare. One that was restarted means trouble.
     pub fn tasks(&self) -> Vec<TaskSnapshot> {
         self.running.tasks.snapshot()
+    }
+
+    /// Drains a replica: it gets nothing new, and its WebSockets leave by the `cutover` of their
+    /// routes, spread over `leave_within`. Who is left is in the [`Snapshot`]. To be called inside a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// [`CommandError`] when there is no such replica.
+    pub fn drain_replica(&self, upstream: &str, replica: SocketAddr) -> Result<(), CommandError> {
+        let (upstream, replica) = self.find(upstream, replica)?;
+        retire::begin(&self.shared(), &upstream, &replica, Draining::Asked);
+        Ok(())
+    }
+
+    /// Lets a replica have new work again, whatever it was drained for.
+    ///
+    /// # Errors
+    /// [`CommandError`] when there is no such replica.
+    pub fn undrain_replica(&self, upstream: &str, replica: SocketAddr) -> Result<(), CommandError> {
+        let (upstream, replica) = self.find(upstream, replica)?;
+        retire::end(&upstream, &replica);
+        Ok(())
+    }
+
+    fn find(
+        &self,
+        name: &str,
+        address: SocketAddr,
+    ) -> Result<(Arc<Upstream>, Arc<Replica>), CommandError> {
+        let shared = self.shared();
+        let upstream = shared.upstreams.iter().find(|upstream| upstream.name() == name);
+        let upstream = upstream.ok_or_else(|| CommandError::UnknownUpstream(name.to_owned()))?;
+        let replica = upstream.find(address).ok_or_else(|| CommandError::UnknownReplica {
+            upstream: name.to_owned(),
+            replica: address,
+        })?;
+        Ok((Arc::clone(upstream), replica))
     }
 
     /// Everything that is counted, for scrapers. [`FAMILIES`] says what there is.
@@ -348,7 +400,7 @@ impl Wanted {
         let card = &control.card;
         card.id > self.after
             && self.route.as_deref().is_none_or(|route| route == &*card.route)
-            && self.replica.is_none_or(|replica| replica == control.replica)
+            && self.replica.is_none_or(|replica| replica == control.replica())
             && self.client.is_none_or(|client| client == card.client)
     }
 }
@@ -361,7 +413,7 @@ impl ConnectionSnapshot {
             is_tcp,
             route: card.route.clone(),
             client: card.client,
-            replica: control.replica,
+            replica: control.replica(),
             open_for: card.opened_at.elapsed(),
             messages: card.messages.each_ref().map(Number::get),
             bytes: card.bytes.each_ref().map(Number::get),

@@ -28,14 +28,17 @@ mod passthrough;
 mod places;
 mod probe;
 mod proxy_protocol;
+mod redial;
 mod registry;
 mod relay;
+mod retire;
 mod running;
 mod shared;
 mod telemetry;
 mod transport;
 mod tunnel;
 mod upgrade;
+mod validate;
 mod worker;
 
 pub use config::Config;

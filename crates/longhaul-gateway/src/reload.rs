@@ -26,6 +26,10 @@ use crate::upstream::Upstream;
 /// connection limit, where they would wait for somebody else to leave.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
 
+/// A request that found its route a moment before may still be on its way to this upstream: it picks
+/// a replica within the connect deadline, and is admitted before that.
+const RETIRE_MARGIN: Duration = Duration::from_secs(15);
+
 /// Wishes that wait while another one is fulfilled; the next one is refused.
 const ASKS_MAX: usize = 8;
 
@@ -155,7 +159,12 @@ impl Running {
         let names: HashSet<&str> = after.upstreams.iter().map(|it| it.name()).collect();
         parts.watches.retain(|name, _| names.contains(name.as_str()));
         for gone in before.upstreams.iter().filter(|it| !names.contains(it.name())) {
-            gone.retire(Instant::now());
+            let (gone, stop) = (gone.clone(), self.stop.clone());
+            tokio::spawn(async move {
+                let last_pick = gone.config().connect_deadline + RETIRE_MARGIN;
+                stop.run_until_cancelled(tokio::time::sleep(last_pick)).await;
+                gone.retire(Instant::now());
+            });
         }
         Ok(())
     }

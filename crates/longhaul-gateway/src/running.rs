@@ -16,9 +16,9 @@ use crate::gateway::StartError;
 use crate::readiness::Readiness;
 use crate::shared::{Door, ListenerId, Shared};
 use crate::supervise::Tasks;
-use crate::upstream::Upstream;
+use crate::upstream::{Draining, Upstream};
 use crate::worker::{self, Seat};
-use crate::{background, listen, tls};
+use crate::{background, listen, retire, tls};
 
 /// A running gateway.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Running {
     pub(crate) current: Arc<ArcSwap<Shared>>,
     pub(crate) tasks: Tasks,
     seats: Vec<Seat>,
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     /// Locked for as long as one configuration takes the place of another.
     pub(crate) parts: tokio::sync::Mutex<Parts>,
 }
@@ -126,6 +126,12 @@ impl Running {
         upstream.on_lost(move |replica| {
             registry.lose_replica(replica);
             streams.lose_replica(replica);
+        });
+        let (current, upstream_left) = (self.current.clone(), Arc::downgrade(upstream));
+        upstream.on_left(move |replica| {
+            if let Some(upstream) = upstream_left.upgrade() {
+                retire::begin(&current.load(), &upstream, replica, Draining::Left);
+            }
         });
         let stop = self.stop.child_token();
         background::start(upstream, &shared.config.dns_servers, &self.tasks, &stop);

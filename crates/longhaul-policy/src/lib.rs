@@ -18,5 +18,6 @@ pub mod hop_by_hop;
 pub mod origin;
 pub mod query;
 pub mod redact;
+pub mod redial;
 pub mod route;
 pub mod token;

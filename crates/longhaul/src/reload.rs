@@ -151,9 +151,7 @@ impl Reloader {
             .partition(|change| change.effect == Effect::Restart);
         let show = |changes: Vec<config::Change>| changes.iter().map(ToString::to_string).collect();
         // What waits for a restart is told again at the next reload: it still waits.
-        if after_restart.is_empty() {
-            self.said = said;
-        }
+        self.said = self.said.reloaded_by(&said);
         self.watch = settings.config_watch;
         self.in_force.set(settings.in_force);
         Ok(Reloaded { changes: show(changes), after_restart: show(after_restart) })

@@ -17,7 +17,7 @@ use tracing::warn;
 use super::authorities::{Judge, Verdict};
 use super::tickets;
 use super::{Admission, counters::Outcome};
-use crate::config::{AdmissionPolicy, AuthorityKind};
+use crate::config::AdmissionPolicy;
 use crate::http::answer::Refusal;
 use crate::http::failure::Failure;
 
@@ -76,7 +76,7 @@ pub(super) async fn identify(
         return Ok(known);
     }
     let (counters, head) = (&admission.counters, &*head);
-    let asked = ask(admission, authorities, head);
+    let asked = ask(admission, authorities, head, deadline);
     match timeout_at(deadline.into(), asked).await {
         Ok(Ok(known)) => Ok(known),
         Ok(Err(failure)) => {
@@ -96,21 +96,27 @@ pub(super) async fn identify(
     }
 }
 
-async fn ask(admission: &Admission, authorities: &[usize], head: &Parts) -> Result<Known, Failure> {
+async fn ask(
+    admission: &Admission,
+    authorities: &[usize],
+    head: &Parts,
+    deadline: Instant,
+) -> Result<Known, Failure> {
     let (mut forbidden, mut worthless, mut unavailable) = (None, None, None);
     for &index in authorities {
-        let judge = &admission.judges[index];
-        let Some(token) = find(judge, head) else { continue };
-        match judge.judge(&token).await {
+        let Some(verdict) = admission.judges[index].judge(head, deadline).await else { continue };
+        match verdict {
             Verdict::Granted(grant) => return Ok(Known { grant, authority: Some(index) }),
             Verdict::Forbidden(reason) => forbidden = Some(reason),
             Verdict::Worthless(reason) => worthless = Some(reason),
-            Verdict::Unavailable(reason) => unavailable = Some(reason),
+            Verdict::Unavailable { reason, retry_after } => {
+                unavailable = Some((reason, retry_after));
+            }
         }
     }
     // One that could not be asked might have said yes.
-    Err(if let Some(reason) = unavailable {
-        Refusal::AuthUnavailable { retry_after: jittered(RETRY_AFTER) }.because(reason)
+    Err(if let Some((reason, retry_after)) = unavailable {
+        Refusal::AuthUnavailable { retry_after: jittered(retry_after) }.because(reason)
     } else if let Some(reason) = forbidden {
         Refusal::Forbidden.because(reason)
     } else if let Some(reason) = worthless {
@@ -119,10 +125,6 @@ async fn ask(admission: &Admission, authorities: &[usize], head: &Parts) -> Resu
         Refusal::Unauthenticated { has_token: false }
             .because("no token where the route's authorities look for one (`sources`)")
     })
-}
-
-fn find(judge: &Judge, head: &Parts) -> Option<String> {
-    judge.config.sources.iter().find_map(|source| source.find(&head.headers, &head.uri))
 }
 
 /// A ticket counts where the authority that vouched for it does.
@@ -158,10 +160,8 @@ fn bypassed(
 
 /// What replicas are told of a subject that no token speaks of.
 fn subject_headers(judge: &Judge, subject: &str) -> Vec<(HeaderName, HeaderValue)> {
-    let AuthorityKind::Jwt(jwt) = &judge.config.kind;
     let Ok(value) = HeaderValue::from_str(subject) else { return Vec::new() };
-    let names = jwt.rules.headers.iter().filter(|(_, claim)| *claim == jwt.rules.subject);
-    names.map(|(name, _)| (name.clone(), value.clone())).collect()
+    judge.subject_headers().into_iter().map(|name| (name.clone(), value.clone())).collect()
 }
 
 /// Takes out what only authorities may say, in every spelling that servers take for the same. To be

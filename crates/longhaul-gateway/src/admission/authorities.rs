@@ -1,15 +1,19 @@
 //! Those who judge tokens, running: with their keys, and what keeps these fresh.
 
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
+use http::HeaderName;
+use http::request::Parts;
+use longhaul_policy::admission::verdicts::Answer;
 use longhaul_policy::token::{Grant, TokenFault, TokenRules, Unverified};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::{Authority, AuthorityKind, JwtAuthority};
+use crate::config::{Asks, Authority, AuthorityKind, JwtAuthority};
 use crate::keys::KeySet;
 use crate::keys::remote::{RemoteKeys, keep_fresh};
 use crate::supervise::Tasks;
+use crate::validate::{Outcome, ServiceSnapshot, Validator};
 
 /// One of them.
 #[derive(Debug)]
@@ -23,6 +27,7 @@ pub(super) struct Judge {
 #[derive(Debug)]
 enum Kind {
     Jwt(JwtJudge),
+    Service(Arc<Validator>),
 }
 
 #[derive(Debug)]
@@ -41,13 +46,19 @@ pub(super) enum Verdict {
     /// The token is good, and not for this. In words for the log.
     Forbidden(String),
     /// Nobody can say. In words for the log.
-    Unavailable(String),
+    Unavailable {
+        reason: String,
+        retry_after: Duration,
+    },
 }
 
 impl Judge {
     pub(super) fn new(config: &Authority) -> Self {
         let kind = match &config.kind {
             AuthorityKind::Jwt(jwt) => Kind::Jwt(JwtJudge::new(jwt)),
+            AuthorityKind::Service(service) => {
+                Kind::Service(Arc::new(Validator::new(&config.name, service)))
+            }
         };
         Self { config: config.clone(), kind, background: OnceLock::new() }
     }
@@ -62,13 +73,45 @@ impl Judge {
                     keep_fresh(remote, &self.config.name, tasks, stop);
                 }
             }
+            Kind::Service(validator) => validator.start(tasks, stop),
         }
     }
 
-    /// Judges a token. The caller has the deadline.
-    pub(super) async fn judge(&self, token: &str) -> Verdict {
+    /// Judges a request by the token in it, or by all of it. `None`: there is nothing to judge. The
+    /// caller has the deadline, and tells it to those who would work on in vain.
+    pub(super) async fn judge(&self, head: &Parts, deadline: Instant) -> Option<Verdict> {
+        let sources = self.config.sources.iter();
+        let token = sources.filter_map(|source| source.find(&head.headers, &head.uri)).next();
         match &self.kind {
-            Kind::Jwt(jwt) => jwt.judge(token).await,
+            Kind::Jwt(jwt) => Some(jwt.judge(&token?).await),
+            Kind::Service(validator) => {
+                if token.is_none() && !matches!(validator.asks(), Asks::Forward) {
+                    return None;
+                }
+                Some(validator.judge(token.as_deref(), head, deadline).await.into())
+            }
+        }
+    }
+
+    /// The headers by which replicas are told of the subject alone.
+    pub(super) fn subject_headers(&self) -> Vec<&HeaderName> {
+        let (headers, subject) = match &self.config.kind {
+            AuthorityKind::Jwt(jwt) => (&jwt.rules.headers, jwt.rules.subject.as_str()),
+            AuthorityKind::Service(service) => match &service.asks {
+                Asks::Validate { subject, .. } | Asks::Introspect { subject } => {
+                    (&service.pass, subject.as_str())
+                }
+                Asks::Forward => return service.pass.first().iter().map(|it| &it.0).collect(),
+            },
+        };
+        headers.iter().filter(|(_, from)| from == subject).map(|(name, _)| name).collect()
+    }
+
+    /// How the service behind it fares, if there is one.
+    pub(super) fn service(&self) -> Option<ServiceSnapshot> {
+        match &self.kind {
+            Kind::Jwt(_) => None,
+            Kind::Service(validator) => Some(validator.snapshot()),
         }
     }
 }
@@ -91,7 +134,10 @@ impl JwtJudge {
             Ok(()) => {}
             Err(Unverifiable::Fault(fault)) => return refuse(fault),
             Err(Unverifiable::NoKeys) => {
-                return Verdict::Unavailable("its keys were never fetched".into());
+                return Verdict::Unavailable {
+                    reason: "its keys were never fetched".into(),
+                    retry_after: Duration::from_secs(2),
+                };
             }
         }
         let judged = token.claims().and_then(|it| self.rules.judge(&it, SystemTime::now()));
@@ -125,6 +171,24 @@ impl JwtJudge {
 enum Unverifiable {
     Fault(TokenFault),
     NoKeys,
+}
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Answered(Answer::Granted(grant)) => Self::Granted(grant),
+            Outcome::Answered(Answer::Worthless) => {
+                Self::Worthless("the authentication service refuses the token".into())
+            }
+            Outcome::Answered(Answer::Forbidden) => {
+                Self::Forbidden("the authentication service forbids it".into())
+            }
+            Outcome::Unavailable { reason, retry_after } => {
+                let reason = format!("the authentication service gives no verdict: {reason}");
+                Self::Unavailable { reason, retry_after }
+            }
+        }
+    }
 }
 
 fn refuse(fault: TokenFault) -> Verdict {

@@ -40,16 +40,16 @@ pub(crate) const OUTCOMES: [(Outcome, &str); 9] = [
     (Outcome::Limited, "limited"),
 ];
 
-/// Upper bounds of the histogram, in milliseconds. Verdicts over the last but one are what should
-/// never happen.
-pub(crate) const BOUNDS_MS: [u64; 11] = [1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000];
+/// Upper bounds of the histogram, in seconds. What is over the last should never happen.
+pub(crate) const BOUNDS_S: &[f64] =
+    &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Counts since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     outcomes: [AtomicU64; OUTCOMES.len()],
     /// One more than bounds: what took longer than all of them.
-    took: [AtomicU64; BOUNDS_MS.len() + 1],
+    took: [AtomicU64; BOUNDS_S.len() + 1],
     took_us: AtomicU64,
 }
 
@@ -60,8 +60,8 @@ impl Counters {
 
     /// Notes how long a verdict took.
     pub(crate) fn note_took(&self, took: Duration) {
-        let at = BOUNDS_MS.iter().position(|&bound| took <= Duration::from_millis(bound));
-        self.took[at.unwrap_or(BOUNDS_MS.len())].fetch_add(1, Ordering::Relaxed);
+        let at = BOUNDS_S.partition_point(|&bound| bound < took.as_secs_f64());
+        self.took[at].fetch_add(1, Ordering::Relaxed);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.took_us.fetch_add(micros, Ordering::Relaxed);
     }
@@ -96,6 +96,6 @@ mod tests {
         counters.note_took(Duration::from_secs(6));
         assert_eq!(counters.outcome(Outcome::Limited), 1);
         let took = counters.took();
-        assert_eq!((took[0], took[BOUNDS_MS.len()], took.iter().sum::<u64>()), (1, 1, 2));
+        assert_eq!((took[0], took[BOUNDS_S.len()], took.iter().sum::<u64>()), (1, 1, 2));
     }
 }

@@ -38,6 +38,7 @@ use crate::http::visit::Visit;
 use crate::relay::control::Control;
 use crate::supervise::Tasks;
 use crate::upgrade::Offered;
+use crate::validate::ServiceSnapshot;
 
 /// What admission keeps from one request to the next.
 #[derive(Debug)]
@@ -66,6 +67,11 @@ impl Admission {
             counters: Arc::default(),
             background: OnceLock::new(),
         }
+    }
+
+    /// How the services fare that tokens are judged by.
+    pub(crate) fn services(&self) -> Vec<ServiceSnapshot> {
+        self.judges.iter().filter_map(|judge| judge.service()).collect()
     }
 
     /// Starts what watches: fresh keys, and WebSockets whose right ends. Ends with `stop`.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
+pub use longhaul_policy::admission::breaker::BreakerPolicy;
+pub use longhaul_policy::admission::verdicts::CachePolicy;
 pub use longhaul_policy::token::source::TokenSource;
 pub use longhaul_policy::token::{Algorithm, TokenRules};
 
@@ -104,14 +107,18 @@ pub struct Authority {
 pub enum AuthorityKind {
     /// By their signature and what they claim.
     Jwt(JwtAuthority),
+    /// By the word of a service.
+    Service(ServiceAuthority),
 }
 
 impl Authority {
     /// Headers that it tells replicas, which no client may send.
-    pub(crate) fn headers(&self) -> impl Iterator<Item = &http::HeaderName> {
-        match &self.kind {
-            AuthorityKind::Jwt(jwt) => jwt.rules.headers.iter().map(|(name, _)| name),
-        }
+    pub(crate) fn headers(&self) -> impl Iterator<Item = &HeaderName> {
+        let headers = match &self.kind {
+            AuthorityKind::Jwt(jwt) => &jwt.rules.headers,
+            AuthorityKind::Service(service) => &service.pass,
+        };
+        headers.iter().map(|(name, _)| name)
     }
 }
 
@@ -124,6 +131,63 @@ pub struct JwtAuthority {
     pub keys: KeySet,
     /// Where more keys are.
     pub key_set: Option<RemoteKeySet>,
+}
+
+/// Has tokens judged by a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAuthority {
+    /// Where it is.
+    pub service: Service,
+    /// How it is asked.
+    pub asks: Asks,
+    /// Sent with each question: what proves who asks.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Headers that replicas get, and what of the answer they hold.
+    pub pass: Vec<(HeaderName, String)>,
+    /// Questions under way at once, and connections that are kept for the next.
+    pub connections_max: usize,
+    /// Questions that may wait in line beside them; more are refused at once.
+    pub waiting_max: usize,
+    /// Times that a question is asked again when it fails, within its deadline.
+    pub retries: u32,
+    /// How long answers count.
+    pub cache: CachePolicy,
+    /// When it is left alone.
+    pub breaker: BreakerPolicy,
+    /// How it is looked after in the background; `None`: not at all.
+    pub health: Option<HealthCheck>,
+}
+
+/// How a service is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asks {
+    /// POST with JSON; the answer has a boolean.
+    Validate {
+        /// JSON with `{token}` where the token goes, inside of quotes.
+        body: String,
+        /// The boolean, by its name or path.
+        verdict: String,
+        /// What of the answer says who it is.
+        subject: String,
+    },
+    /// As RFC 7662 has it.
+    Introspect {
+        /// What of the answer says who it is.
+        subject: String,
+    },
+    /// GET with the headers of the request; any 2xx allows.
+    Forward,
+}
+
+/// How a service is looked after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Path of a GET; any answer below 500 is a good one.
+    pub path: String,
+    /// Between two looks.
+    pub interval: Duration,
+    /// What one look may take.
+    pub timeout: Duration,
 }
 
 /// A key set that is fetched.

@@ -1,7 +1,7 @@
 //! Ordinary HTTP: passes a request to a replica and streams the answer back.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT_ENCODING, SET_COOKIE};
 use http::request::Parts;
@@ -9,6 +9,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use longhaul_policy::hop_by_hop;
+use tokio::time::sleep;
 
 use super::answer::Refusal;
 use super::body::{Body, Forwarded, Learner};
@@ -22,12 +23,16 @@ use super::visit::Visit;
 use super::way::Way;
 use crate::config::Http2Policy;
 use crate::dial::Dial;
+use crate::retire;
 use crate::upstream::{Held, Replica, Work};
 use crate::worker::Worker;
 
 /// How often one request is sent again because of how a connection ended. A replica that ends its
-/// connections after so many requests does it to half of those that share one.
-const ENDINGS_MAX: u32 = 20;
+/// connections after so many requests does it to half of those that share one, and may do it to the
+/// same ones again and again; so behind the first few there are pauses, of random length, that let
+/// them change places. All of them together take a few seconds.
+const ENDINGS_MAX: u32 = 100;
+const ENDINGS_WITHOUT_PAUSE: u32 = 4;
 /// How often because a replica refused it alone: more of them would only add to what it cannot take.
 const REFUSALS_MAX: u32 = 4;
 
@@ -200,8 +205,13 @@ impl<'a> Forwarding<'a> {
             Refused::Stream => (&mut self.refusals, REFUSALS_MAX),
         };
         *count += 1;
+        if *count >= most {
+            return None;
+        }
+        if self.endings > ENDINGS_WITHOUT_PAUSE {
+            sleep(Duration::from_millis(fastrand::u64(..=u64::from(self.endings)))).await;
+        }
         match &self.recall {
-            _ if *count >= most => None,
             Some(recall) => recall.body().await,
             None => Some(Upload::empty()),
         }
@@ -240,6 +250,8 @@ impl<'a> Forwarding<'a> {
         way: Way,
         held: Held,
     ) -> Response<Body> {
+        let visit = self.visit;
+        retire::heed(visit.shared, visit.upstream(), replica, answer.headers_mut());
         let has_trailers = way.is_shared() && self.head.version == Version::HTTP_2;
         if way.is_shared() {
             self.progress.note_answer();

@@ -16,6 +16,7 @@ pub(crate) mod pool;
 mod recall;
 pub(crate) mod screened;
 mod service;
+mod stall;
 pub(crate) mod trunks;
 pub(crate) mod upload;
 pub(crate) mod visit;

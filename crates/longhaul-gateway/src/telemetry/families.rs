@@ -246,6 +246,46 @@ pub(crate) static CPU_LIMIT: Family = gauge(
 pub(crate) static BUILD: Family =
     gauge("longhaul_build_info", &["version"], "Always 1; the label says which build runs");
 
+pub(crate) static ADMISSIONS: Family = counter(
+    "longhaul_admissions_total",
+    &["outcome"],
+    "Verdicts on those who asked to come in: granted; refused for a token (missing, refused, \
+     forbidden, revoked), for its authority (unavailable, timed out), an origin or a limit; and bypasses",
+);
+pub(crate) static ADMISSION_SECONDS: Family = histogram(
+    "longhaul_admission_duration_seconds",
+    crate::admission::counters::BOUNDS_S,
+    &[],
+    "From a request on a route that asks for tokens to the verdict; over 5 s should never happen",
+);
+pub(crate) static GRANTED_OPEN: Family = gauge(
+    "longhaul_granted_websockets_open",
+    &[],
+    "WebSockets that came by a token and end with it",
+);
+pub(crate) static AUTH_BREAKER: Family = gauge(
+    "longhaul_auth_breaker_state",
+    &["authority", "state"],
+    "1 for the state of the breaker before an authentication service: closed (asked), open (left \
+     alone), half_open (tried by one) or sick (its health check fails)",
+);
+pub(crate) static AUTH_BREAKER_OPENED: Family = counter(
+    "longhaul_auth_breaker_opened_total",
+    &["authority"],
+    "Times the breaker before an authentication service opened",
+);
+pub(crate) static AUTH_QUESTIONS: Family = counter(
+    "longhaul_auth_questions_total",
+    &["authority", "outcome"],
+    "Questions to an authentication service: asked (each try), failed, hit (answered from memory), \
+     stale (from memory past its time) and prevented (refused at once where a timeout was certain)",
+);
+pub(crate) static AUTH_WAITING: Family = gauge(
+    "longhaul_auth_waiting",
+    &["authority"],
+    "Questions to an authentication service in line or under way",
+);
+
 /// All of them, in the order of the reference page.
 pub static FAMILIES: &[&Family] = &[
     &UPGRADES,
@@ -264,6 +304,13 @@ pub static FAMILIES: &[&Family] = &[
     &REQUESTS,
     &REQUEST_SECONDS,
     &REFUSALS,
+    &ADMISSIONS,
+    &ADMISSION_SECONDS,
+    &GRANTED_OPEN,
+    &AUTH_BREAKER,
+    &AUTH_BREAKER_OPENED,
+    &AUTH_QUESTIONS,
+    &AUTH_WAITING,
     &CONNECTIONS_OPEN,
     &CONNECTIONS_MAX,
     &TCP_OPEN,

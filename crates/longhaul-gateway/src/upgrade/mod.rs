@@ -6,6 +6,7 @@
 //! Start at [`offer`]. Most handshakes pass without the HTTP library, on either side: [`ask`] and
 //! [`crate::http::direct`] leave to it whatever is not as plain as it could be.
 
+mod again;
 mod ask;
 mod rehearsed;
 pub(crate) mod spelling;
@@ -34,11 +35,14 @@ use crate::http::http2::OpenStream;
 use crate::http::pool::Lease;
 use crate::http::screened::Screened;
 use crate::http::visit::Visit;
+use crate::redial::{self, Origin};
 use crate::relay::Leg;
+use crate::retire;
 use crate::telemetry::Card;
 use crate::transport::Transport;
-use crate::tunnel::Tunnel;
+use crate::tunnel::{Extras, Tunnel};
 use crate::upstream::{Held, Replica};
+pub(crate) use again::{NoLeg, another_leg};
 use ask::Answered;
 use rehearsed::Rehearsed;
 
@@ -72,6 +76,10 @@ pub(crate) async fn offer(
     pass: Option<Box<Pass>>,
 ) -> Result<Offered, Failure> {
     let stream = head.extensions.remove::<OpenStream>();
+    let redial = visit.shared.relay_policy(visit.route).redial.as_ref();
+    if redial.is_some() {
+        redial::prepare(&mut head.headers);
+    }
     let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
     let (replica, held, answered) = ask::ask(visit, &head, &mut dial).await?;
     let (mut answer, backend) = match answered {
@@ -89,20 +97,27 @@ pub(crate) async fn offer(
         return Err(Refusal::HandshakeInvalid.of(replica.address(), fault));
     }
     replica.note_success(Instant::now());
+    retire::heed(visit.shared, visit.upstream(), &replica, &mut answer.headers);
+    let card = card_of(visit, &head, &replica, answer.headers.get(SEC_WEBSOCKET_PROTOCOL));
+    let origin = redial.map(|terms| {
+        let origin = Origin::new(visit, &head, &answer.headers, terms, card.id);
+        redial::impose_forgetting(&mut answer.headers);
+        Arc::new(origin)
+    });
     hop_by_hop::strip_response(&mut answer.headers);
     answer.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     answer.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     if let Some(cookie) = visit.cookie_for(&head, &replica) {
         answer.headers.append(SET_COOKIE, cookie);
     }
-    let card = card_of(visit, &head, &replica, answer.headers.get(SEC_WEBSOCKET_PROTOCOL));
     if !answer.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
         && let Some(chosen) = pass.as_ref().and_then(|pass| pass.subprotocol.clone())
     {
         // Offered to carry a token, which neither the replica nor the log was shown.
         answer.headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen);
     }
-    let tunnel = Tunnel::new(visit, connection, stream, held, card, pass);
+    let extras = Extras { stream, pass, origin };
+    let tunnel = Tunnel::new(visit, connection, extras, held, card);
     Ok(Offered::Switch(Box::new(Switch { answer, next: Next::Relay(tunnel, backend) })))
 }
 
@@ -119,7 +134,9 @@ fn pass_on(
         .upstream()
         .learns_from(head)
         .then(|| Learner { upstream: visit.upstream().clone(), replica: replica.clone() });
-    let mut answer = answer.map(|body| Forwarded::new(body, lease, held, learner).into());
+    let mut answer: Response<Body> =
+        answer.map(|body| Forwarded::new(body, lease, held, learner).into());
+    retire::heed(visit.shared, visit.upstream(), replica, answer.headers_mut());
     hop_by_hop::strip_response(answer.headers_mut());
     *answer.version_mut() = http::Version::HTTP_11;
     answer

@@ -37,6 +37,12 @@ impl Session {
         }
     }
 
+    /// Takes the end of the backend leg, whatever brought it. A cause that is known stays.
+    pub fn lose_backend(&mut self, cause: Cause, now: Instant) {
+        self.now = now;
+        self.lose(Side::Backend, cause);
+    }
+
     /// A leg is found dead: it gets nothing more, and the other is told.
     pub(super) fn lose(&mut self, side: Side, cause: Cause) {
         self.begin_closing(cause, false);
@@ -106,6 +112,8 @@ pub(super) fn begin_closing(state: &mut State, cause: Cause, until: Instant, is_
 fn reason(cause: Cause) -> &'static str {
     match cause {
         Cause::Gone(_) | Cause::ReplicaLost => "replica went away",
+        Cause::RedialGaveUp(_) => "no replica could be reached",
+        Cause::RedialRefused(_) => "refused by the next replica",
         Cause::Silent(_) => "replica stopped answering",
         Cause::Stalled(_) => "replica stopped reading",
         Cause::Fault(Side::Client, _) => "frames cannot be followed",
@@ -118,6 +126,7 @@ fn reason(cause: Cause) -> &'static str {
         Cause::Expired => "token expired",
         Cause::Revoked => "revoked",
         Cause::Drained => "gateway drains",
+        Cause::ReplicaDrained => "replica drains",
         Cause::Ordered => "ended by an operator",
         Cause::Closed { .. } => "",
     }

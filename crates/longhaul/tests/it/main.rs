@@ -39,6 +39,7 @@ mod tls;
 // Replicas and discovery.
 mod balancing;
 mod discovery;
+mod redial;
 mod replicas;
 
 // What operators see and tell.

@@ -63,7 +63,7 @@ static ADMISSION_KEYS: &[Key] = &[
     },
     Key {
         name: "auth",
-        shape: Shape::Texts("names of [[jwt]]"),
+        shape: Shape::Texts("names of [[jwt]] and [[auth_services]]"),
         default: || Some("[]".to_owned()),
         what: "Who judges the tokens of clients, in the order in which they are asked: one yes is \
                enough. An empty list asks for none",

@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 17] = [
+pub(super) static SECTIONS: [&Section; 18] = [
     &process::SERVER,
     &listeners::LISTENERS,
     &tls::CERTIFICATES,
@@ -31,6 +31,7 @@ pub(super) static SECTIONS: [&Section; 17] = [
     &admission::ADMISSION,
     &admission::CORS,
     &tokens::JWT,
+    &tokens::AUTH_SERVICES,
     &tokens::TICKETS,
     &websocket::WEBSOCKET,
     &process::TIMEOUTS,

@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use longhaul_gateway::config::{
-    AdmissionLimits, AdmissionPolicy, Allowance, AuthScope, Authority, CorsRules, OriginPattern,
-    OriginRules, RefusalStyle,
+    AdmissionLimits, AdmissionPolicy, Allowance, AuthScope, Authority, BreakerPolicy, CorsRules,
+    OriginPattern, OriginRules, RefusalStyle,
 };
 
 use super::tokens;
@@ -28,6 +28,17 @@ impl Environment {
             Some("staging") => Self::Staging,
             Some("development") => Self::Development,
             _ => Self::Production,
+        }
+    }
+
+    /// When an authentication service is left alone that does not answer.
+    pub(super) fn breaker(self) -> BreakerPolicy {
+        let seconds = Duration::from_secs;
+        match self {
+            Self::Staging => BreakerPolicy { failures: 2, recovery: seconds(30) },
+            Self::Production | Self::Development => {
+                BreakerPolicy { failures: 5, recovery: seconds(60) }
+            }
         }
     }
 

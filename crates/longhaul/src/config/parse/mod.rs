@@ -5,6 +5,7 @@
 mod admin;
 mod admission;
 mod app;
+mod auth_services;
 mod health;
 mod listeners;
 mod process;
@@ -41,7 +42,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
     let upstreams = upstreams::read(&sections, app.is_some());
     let websocket = websocket::read(&sections.one("websocket"), &Default::default());
     let listeners = &process.listeners;
-    let authorities = tokens::authorities(&sections);
+    let authorities = tokens::authorities(&sections, process.environment);
     let tickets = tokens::tickets(&sections);
     let about = admission::About { environment: process.environment, authorities: &authorities };
     let default = about.default_policy();

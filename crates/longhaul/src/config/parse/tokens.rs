@@ -1,4 +1,4 @@
-//! Reads `[[jwt]]` and `[tickets]`.
+//! Reads `[[jwt]]` and `[tickets]`; [`auth_services`] reads the others that judge tokens.
 
 use std::path::PathBuf;
 
@@ -9,20 +9,24 @@ use longhaul_gateway::config::{
 };
 use longhaul_gateway::tls::{Authorities, Trust, UpstreamTls};
 
-use super::Sections;
+use super::admission::Environment;
 use super::tls::file;
+use super::{Sections, auth_services};
 use crate::config::problem::Problem;
 use crate::config::read::{Reader, nearest};
 use crate::config::tree::Kind;
 use crate::config::{defaults, forms};
 
 /// All that judge tokens.
-pub(super) fn authorities(sections: &Sections<'_>) -> Vec<Authority> {
-    let readers = sections.each("jwt");
+pub(super) fn authorities(sections: &Sections<'_>, environment: Environment) -> Vec<Authority> {
+    let (tokens, services) = (sections.each("jwt"), sections.each("auth_services"));
+    let tokens = tokens.iter().map(|reader| (reader, jwt(sections, reader)));
+    let services =
+        services.iter().map(|reader| (reader, auth_services::read(sections, reader, environment)));
     let mut authorities: Vec<Authority> = Vec::new();
-    for reader in &readers {
+    for (reader, authority) in tokens.chain(services) {
         reader.require();
-        let Some(authority) = jwt(sections, reader) else { continue };
+        let Some(authority) = authority else { continue };
         if authorities.iter().any(|other| other.name == authority.name) {
             let title = format!("{}: the name {:?} is taken", reader.path(), authority.name);
             let problem = Problem::error(reader.at_key("name"), title);
@@ -43,7 +47,7 @@ pub(super) fn named(
     let index = |name: &str| {
         known().position(|known| known == name).ok_or_else(|| match nearest(name, known()) {
             Some(near) => format!("is not known; did you mean {near:?}?"),
-            None => "is not known; add it under [[jwt]]".to_owned(),
+            None => "is not known; add it under [[jwt]] or [[auth_services]]".to_owned(),
         })
     };
     let said = reader.parsed_list(key, index)?;

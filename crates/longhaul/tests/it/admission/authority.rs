@@ -28,6 +28,12 @@ impl Authority {
         self.control("keys", keys);
     }
 
+    /// Says how it answers from now on.
+    #[track_caller]
+    pub(super) fn set(&self, mode: &str) {
+        self.control(mode, "");
+    }
+
     /// How often a path was asked for.
     #[track_caller]
     pub(super) fn asked(&self, path: &str) -> u64 {

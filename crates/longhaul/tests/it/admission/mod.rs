@@ -3,4 +3,5 @@
 mod authority;
 mod limits;
 mod origin;
+mod remote;
 mod tokens;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::authority::{Authority, ask, bearer};
+use crate::support::admin::{Admin, TOKEN};
 use crate::support::apps::App;
 use crate::support::frames::{self, try_open};
 use crate::support::gateway::{Gateway, longhaul};
@@ -247,6 +248,31 @@ fn a_websocket_ends_with_its_token_unless_a_newer_one_is_brought() {
         frames::echo(&mut kept, "still here");
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+#[test]
+fn what_an_operator_takes_back_ends_at_once_and_is_refused_from_then_on() {
+    let app = App::start("echo_ws.mjs", "one");
+    let made = made_by("tokens.py", &[]);
+    let file = key_file(&made.keys);
+    let jwt = format!("keys = \"{}\"", file.path().display());
+    let text = config(&app.address.to_string(), &jwt, "");
+    let admin = format!("[server]\nadmin = \"localhost:0\"\nadmin_token = \"{TOKEN}\"\n");
+    let mut gateway = Gateway::with_config(&text.replace("[server]\n", &admin));
+    let admin = Admin::of(&mut gateway);
+    let token = &made.good[6].1;
+    let (mut open, _) = try_open(gateway.address(), "/echo", &bearer(token)).unwrap();
+    frames::echo(&mut open, "let in");
+    assert_eq!(admin.metric("longhaul_granted_websockets_open"), 1.0);
+    let path = "/api/v1/admission/revoke";
+    let told = admin.change("POST", path, r#"{"token_id":"token-1"}"#);
+    assert_eq!((told.status, told.text().as_str()), (200, "{\"websockets\":1}"));
+    assert_eq!(frames::close_code(&mut open).unwrap(), 4401);
+    assert_eq!(ask(gateway.address(), token).status, 401);
+    assert_eq!(admin.change("POST", path, "{}").status, 400);
+    let granted = "longhaul_admissions_total{outcome=\"granted\"}";
+    assert_eq!(admin.metric(granted), 1.0);
+    assert_eq!(admin.metric("longhaul_admission_duration_seconds_count"), 2.0);
 }
 
 /// Brings a token to the office.
