@@ -19,8 +19,8 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::desk::Desk;
 use crate::{
-    access, admission, connections, dashboard, guard, health, metrics, openapi, settings, status,
-    upstreams,
+    access, admission, connections, dashboard, guard, health, metrics, openapi, sessions, settings,
+    status, upstreams,
 };
 
 /// Everything the API answers, behind the guards that refuse foreign names and foreign hands.
@@ -46,6 +46,8 @@ pub(crate) fn router(desk: Desk) -> Router {
         .route("/api/v1/connections", get(connections::list))
         .route("/api/v1/connections/{id}", get(connections::one).delete(connections::close))
         .route("/api/v1/ends", get(connections::ends))
+        .route("/api/v1/sessions", get(sessions::show))
+        .route("/api/v1/sessions/migrate", post(sessions::migrate))
         .route("/api/v1/admission", get(admission::show))
         .route("/api/v1/admission/revoke", post(admission::revoke))
         .route("/api/v1/admission/refresh", post(admission::refresh))

@@ -18,6 +18,7 @@ mod health;
 mod metrics;
 pub mod openapi;
 mod server;
+mod sessions;
 mod settings;
 mod status;
 #[cfg(test)]

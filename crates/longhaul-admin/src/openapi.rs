@@ -5,7 +5,9 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::{admission, api, connections, dashboard, metrics, settings, status, upstreams};
+use crate::{
+    admission, api, connections, dashboard, metrics, sessions, settings, status, upstreams,
+};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -25,6 +27,8 @@ use crate::{admission, api, connections, dashboard, metrics, settings, status, u
         connections::one,
         connections::close,
         connections::ends,
+        sessions::show,
+        sessions::migrate,
         admission::show,
         admission::revoke,
         admission::refresh,

@@ -107,6 +107,7 @@ fn config() -> Config {
         affinity_key: [0; 32],
         inherited: Vec::new(),
         dns_servers: Vec::new(),
+        durable: Default::default(),
     }
 }
 

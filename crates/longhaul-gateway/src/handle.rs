@@ -9,6 +9,7 @@ pub use longhaul_policy::admission::revocation::Revocation;
 
 use crate::admission::counters::OUTCOMES;
 use crate::config::Config;
+pub use crate::durable::Counts as SessionCounts;
 use crate::readiness::Readiness;
 use crate::relay::control::{Control, Order};
 use crate::reload::{ReloadDesk, ReloadError, ReloadRefused, Reloaded};
@@ -59,6 +60,8 @@ pub struct Snapshot {
     pub handshakes_failed: u64,
     /// One for each certificate, in the order of the config.
     pub certificates: Vec<CertificateSnapshot>,
+    /// Durable sessions.
+    pub sessions: SessionCounts,
     /// Since the start.
     pub uptime: Duration,
 }
@@ -173,6 +176,13 @@ pub enum CommandError {
 impl Handle {
     pub(crate) fn new(running: Arc<Running>, readiness: Readiness, desk: ReloadDesk) -> Self {
         Self { running, readiness, desk }
+    }
+
+    /// Asks the client of every durable session for another link, spread over `spread`, before the old
+    /// one goes: whoever is connected through something that will be restarted is moved off it. Says how
+    /// many were asked.
+    pub fn migrate_sessions(&self, spread: Duration) -> usize {
+        self.shared().sessions.migrate(spread)
     }
 
     /// Takes back what a subject or a token was granted: ends its WebSockets (4401) and refuses tokens
@@ -386,6 +396,7 @@ impl Handle {
             handshakes: shared.telemetry.handshakes.load(Ordering::Relaxed),
             handshakes_failed: shared.telemetry.handshakes_failed.load(Ordering::Relaxed),
             certificates: shared.certificates.snapshot(),
+            sessions: shared.sessions.counts(),
             uptime: now - shared.started_at,
         }
     }

@@ -17,6 +17,7 @@ mod connection;
 mod dial;
 mod discover;
 mod drain;
+mod durable;
 mod faults;
 mod fetch;
 mod front;

@@ -99,7 +99,7 @@ impl ReloadDesk {
 
 impl Running {
     /// Puts `config` into effect. What only a start can change stays as it is: the workers, the
-    /// admin API and the key of affinity cookies.
+    /// admin API, the key of affinity cookies and the terms of durable sessions.
     ///
     /// # Errors
     /// [`ReloadError`]; then everything is as it was before.
@@ -112,6 +112,8 @@ impl Running {
         config.workers = before.config.workers;
         config.inherited = before.config.inherited.clone();
         config.affinity_key = before.config.affinity_key;
+        // Its clients were told by the terms that held when they came.
+        config.durable = before.config.durable.clone();
 
         let mut doors = Vec::with_capacity(config.listeners.len());
         let mut bound: Vec<Bound> = Vec::new();

@@ -16,6 +16,7 @@ use longhaul_proto::session::SessionPolicy;
 
 use crate::admission::Admission;
 use crate::config::{Config, OnReplicaLoss, Route, TcpRoute, WebSocketPolicy};
+use crate::durable::Sessions;
 use crate::front::Front;
 use crate::places::Places;
 use crate::readiness::Readiness;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     /// Every open raw TCP connection.
     pub(crate) streams: Arc<Registry>,
     pub(crate) telemetry: Arc<Telemetry>,
+    /// Every durable session.
+    pub(crate) sessions: Arc<Sessions>,
     /// Who may come in.
     pub(crate) admission: Admission,
     /// One for each client connection that may be open.
@@ -104,6 +107,7 @@ impl Shared {
         let nothing = Self {
             places: Arc::new(Places::new(config.limits.connections_max)),
             admission: Admission::new(&config),
+            sessions: Arc::new(Sessions::new(&config.durable)?),
             certificates: Arc::new(Certificates::new(&config.certificates)),
             work_open: Arc::default(),
             started_at: Instant::now(),
@@ -164,6 +168,7 @@ impl Shared {
             streams: self.streams.clone(),
             telemetry: self.telemetry.clone(),
             places: self.places.clone(),
+            sessions: self.sessions.clone(),
             work_open: self.work_open.clone(),
             certificates: self.certificates.clone(),
             started_at: self.started_at,

@@ -26,7 +26,8 @@ use self::authorities::Judge;
 use self::counters::{Counters, Outcome};
 pub(crate) use self::farewell::Farewell;
 use self::limits::{Limiter, Permit};
-use self::live::{Listed, Live};
+use self::live::Listed;
+pub(crate) use self::live::Live;
 pub(crate) use self::sharing::Sharing;
 use self::tickets::Tickets;
 use crate::config::{AuthScope, Authority, Config, RefusalStyle};
@@ -129,6 +130,11 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
+    /// Whose right it is, where one was asked for.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.grant.as_ref()?.subject.as_deref()
+    }
+
     /// Has the WebSocket told when its right ends.
     pub(crate) fn list(&mut self, live: &Arc<Live>, control: &Arc<Control>) {
         self.listed = self.grant.take().map(|grant| live.watch(control, &grant));

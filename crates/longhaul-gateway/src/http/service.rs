@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use longhaul_policy::redact;
+use longhaul_proto::durable::code;
 use tracing::{debug, info, warn};
 
 use super::answer::Refusal;
@@ -20,6 +21,7 @@ use super::visit::{self, Visit};
 use super::{forward, health, inject};
 use crate::admission::{self, Entry};
 use crate::connection::{Connection, Security};
+use crate::durable;
 use crate::shared::{OpenWork, Shared};
 use crate::telemetry::Answered;
 use crate::upgrade::{self, Offered};
@@ -147,16 +149,43 @@ async fn route(
     let offered = match admission::admit(&visit, connection, &mut head, is_upgrade).await {
         Ok(Entry::Answered(offered)) => return Ok(offered),
         Ok(Entry::Admitted(pass)) if is_upgrade => {
-            upgrade::offer(&visit, connection, head, pass).await
+            if durable::is_asked(connection, &head.headers) {
+                durable::offer(&visit, connection, head, pass)
+                    .ok_or(Refusal::HandshakeInvalid.into())
+            } else {
+                upgrade::offer(&visit, connection, head, pass).await
+            }
         }
         Ok(Entry::Admitted(_)) => match inject::script(visit.route(), &head) {
             Some(script) => Ok(Offered::Answer(script)),
             // Boxed, so that a handshake does not carry the room for it.
             None => Box::pin(forward::forward(&visit, &head, body)).await.map(Offered::Answer),
         },
-        Err(failure) => Err(failure),
+        Err(failure) => match refuse_session(connection, &mut head, &failure, is_upgrade) {
+            Some(offered) => Ok(offered),
+            None => Err(failure),
+        },
     };
     sharing.apply(offered)
+}
+
+/// Refuses a durable session in words that its client understands. Pages of foreign origins get no
+/// such courtesy.
+fn refuse_session(
+    connection: &Connection,
+    head: &mut Parts,
+    failure: &Failure,
+    is_upgrade: bool,
+) -> Option<Offered> {
+    let is_foreign = matches!(failure.refusal, Refusal::OriginForbidden);
+    if !is_upgrade || is_foreign || !durable::is_asked(connection, &head.headers) {
+        return None;
+    }
+    let code = match failure.refusal.status().as_u16() {
+        401 | 403 => code::LOGIN_REFUSED,
+        _ => code::BUSY,
+    };
+    durable::refuse(connection, head, code)
 }
 
 /// Whether new work is welcome at all.

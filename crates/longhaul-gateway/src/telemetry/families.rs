@@ -246,6 +246,27 @@ pub(crate) static CPU_LIMIT: Family = gauge(
 pub(crate) static BUILD: Family =
     gauge("longhaul_build_info", &["version"], "Always 1; the label says which build runs");
 
+pub(crate) static SESSIONS_OPEN: Family = gauge(
+    "longhaul_sessions_open",
+    &["state"],
+    "Durable sessions: attached, or detached, which wait for their client",
+);
+pub(crate) static SESSION_BYTES: Family = gauge(
+    "longhaul_session_held_bytes",
+    &[],
+    "Bytes of messages that durable sessions hold until they are acknowledged",
+);
+pub(crate) static SESSION_LINKS: Family = counter(
+    "longhaul_session_links_total",
+    &["outcome"],
+    "Links of durable sessions: opened one, resumed one, were told that theirs is over (reset), or \
+     were asked to come back (deferred)",
+);
+pub(crate) static SESSIONS_EXPIRED: Family = counter(
+    "longhaul_sessions_expired_total",
+    &[],
+    "Durable sessions that ended since their client did not come back, or for want of room",
+);
 pub(crate) static ADMISSIONS: Family = counter(
     "longhaul_admissions_total",
     &["outcome"],
@@ -301,6 +322,10 @@ pub static FAMILIES: &[&Family] = &[
     &BYTES,
     &STALLS,
     &BUFFERED,
+    &SESSIONS_OPEN,
+    &SESSION_BYTES,
+    &SESSION_LINKS,
+    &SESSIONS_EXPIRED,
     &REQUESTS,
     &REQUEST_SECONDS,
     &REFUSALS,

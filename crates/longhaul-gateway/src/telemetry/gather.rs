@@ -20,6 +20,7 @@ pub(crate) fn page(shared: &Shared, tasks: &Tasks, format: Format) -> String {
     let telemetry = &shared.telemetry;
     counted(&mut page, telemetry);
     relayed(&mut page, telemetry);
+    sessions(&mut page, shared);
     admissions(&mut page, shared);
     connections(&mut page, shared);
     replicas(&mut page, shared);
@@ -71,6 +72,20 @@ fn relayed(page: &mut Page, telemetry: &Telemetry) {
     both_ways(&f::BYTES, ["up", "down"], |sum| sum.bytes);
     // What goes up is refused by the replica.
     both_ways(&f::STALLS, ["replica", "client"], |sum| sum.stalls);
+}
+
+fn sessions(page: &mut Page, shared: &Shared) {
+    let counts = shared.sessions.counts();
+    page.family(&f::SESSIONS_OPEN);
+    page.sample(&["attached"], counts.open.saturating_sub(counts.detached) as f64);
+    page.sample(&["detached"], counts.detached as f64);
+    page.single(&f::SESSION_BYTES, counts.bytes as f64);
+    page.family(&f::SESSION_LINKS);
+    page.sample(&["opened"], counts.opened_total as f64);
+    page.sample(&["resumed"], counts.resumed_total as f64);
+    page.sample(&["reset"], counts.resets_total as f64);
+    page.sample(&["deferred"], counts.deferred_total as f64);
+    page.single(&f::SESSIONS_EXPIRED, counts.expired_total as f64);
 }
 
 fn admissions(page: &mut Page, shared: &Shared) {

@@ -28,6 +28,7 @@ use longhaul_proto::websocket::handshake::{self, HandshakeFault};
 use crate::admission::{Farewell, Pass};
 use crate::connection::Connection;
 use crate::dial::Dial;
+use crate::durable::Reception;
 use crate::http::answer::Refusal;
 use crate::http::body::{Body, Forwarded, Learner};
 use crate::http::failure::Failure;
@@ -121,6 +122,45 @@ pub(crate) async fn offer(
     Ok(Offered::Switch(Box::new(Switch { answer, next: Next::Relay(tunnel, backend) })))
 }
 
+/// What came of asking for a leg alone.
+pub(crate) enum Opened {
+    /// A replica agreed.
+    Leg(Box<(response::Parts, Leg<Transport>, Held)>),
+    /// It did not; its answer had this status.
+    Refused(StatusCode),
+}
+
+/// Opens a leg for a session, whose client has its own handshake behind it.
+///
+/// # Errors
+/// What a client would be told, when no replica gave a valid answer.
+pub(crate) async fn open_leg(
+    visit: &Visit<'_>,
+    head: &Parts,
+    dial: &mut Dial<'_>,
+) -> Result<Opened, Failure> {
+    let (replica, held, answered) = ask::ask(visit, head, dial).await?;
+    let (answer, backend) = match answered {
+        Answered::Directly(answer, leg) => (answer, Backend::Leg(leg)),
+        Answered::ByLibrary(_, answer) if answer.status() != SWITCHING_PROTOCOLS => {
+            return Ok(Opened::Refused(answer.status()));
+        }
+        Answered::ByLibrary(_, mut answer) => {
+            let upgrade = hyper::upgrade::on(&mut answer);
+            (answer.into_parts().0, Backend::Library(upgrade))
+        }
+    };
+    if let Err(fault) = validate(head, &answer) {
+        replica.note_failure(Instant::now());
+        return Err(Refusal::HandshakeInvalid.of(replica.address(), fault));
+    }
+    replica.note_success(Instant::now());
+    match backend.leg().await {
+        Ok(leg) => Ok(Opened::Leg(Box::new((answer, leg, held)))),
+        Err(error) => Err(Refusal::HandshakeInvalid.of(replica.address(), error)),
+    }
+}
+
 /// Passes on an answer that is not a 101: a refusal of the application's, with its body.
 fn pass_on(
     visit: &Visit<'_>,
@@ -182,6 +222,8 @@ enum Next {
     Relay(Tunnel, Backend),
     /// It is opened to be closed.
     Farewell(Farewell),
+    /// Its first message says what it is for.
+    Session(Box<Reception>),
 }
 
 /// The replica, once it has answered 101.
@@ -197,6 +239,11 @@ impl Switch {
         Self { answer, next: Next::Farewell(farewell) }
     }
 
+    /// A link of a durable session.
+    pub(crate) fn session(answer: response::Parts, reception: Reception) -> Self {
+        Self { answer, next: Next::Session(Box::new(reception)) }
+    }
+
     /// The answer, for the library that has the client. What comes behind it begins by itself.
     pub(crate) fn by_library(self, client: OnUpgrade) -> Response<Body> {
         let Self { answer, next } = self;
@@ -204,6 +251,7 @@ impl Switch {
             match next {
                 Next::Relay(tunnel, backend) => join(tunnel, client, backend).await,
                 Next::Farewell(farewell) => farewell.say_behind(client).await,
+                Next::Session(reception) => reception.receive_behind(client).await,
             }
         });
         Response::from_parts(answer, Body::empty())
@@ -223,6 +271,10 @@ impl Switch {
                 }
             })),
             Next::Farewell(farewell) => drop(tokio::spawn(farewell.say(io, greeting))),
+            Next::Session(reception) => {
+                let leg = ClientLeg::Socket(Leg { io, greeting, read_ahead });
+                drop(tokio::spawn(reception.receive(leg)));
+            }
         }
     }
 }

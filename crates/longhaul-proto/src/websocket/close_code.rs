@@ -13,6 +13,8 @@ impl CloseCode {
     pub const GOING_AWAY: Self = Self(1001);
     /// The peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// A text that is not UTF-8.
+    pub const INVALID_PAYLOAD: Self = Self(1007);
     /// The peer did what it may not.
     pub const POLICY_VIOLATION: Self = Self(1008);
     /// A message is too large.

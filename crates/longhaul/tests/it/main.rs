@@ -25,6 +25,9 @@ mod http2;
 mod http2_upstream;
 mod relay;
 
+// Sessions that outlive their links.
+mod durable;
+
 // Who may come in.
 mod admission;
 

@@ -2,7 +2,9 @@
 //! message.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::admin::{Admin, TOKEN};
@@ -12,7 +14,7 @@ use crate::support::gateway::Gateway;
 use crate::support::process::Signal;
 use crate::support::raw::Raw;
 use crate::support::recorder::{Answer, Recorder};
-use crate::support::{frames, s, wait_until};
+use crate::support::{Random, frames, s, wait_until};
 
 /// A gateway that re-dials before these replicas, with more lines for its WebSockets.
 fn gateway(replicas: &[SocketAddr], websocket: &str) -> Gateway {
@@ -499,4 +501,66 @@ fn an_app_that_crashes_under_its_parent_keeps_its_browsers() {
         assert_eq!(text(client), "child", "the next one says its name");
         frames::echo(client, "and answers");
     }
+}
+
+/// Replicas die, come back and drain at random while everybody talks.
+#[test]
+fn in_a_storm_nobody_is_closed_and_nothing_is_twice_or_out_of_order() {
+    const CLIENTS: usize = 60;
+    let mut random = Random::new();
+    let names = ["one", "two", "three", "four"];
+    let mut replicas: Vec<App> = names.iter().map(|name| App::start("echo_ws.mjs", name)).collect();
+    let addresses: Vec<SocketAddr> = replicas.iter().map(|app| app.address).collect();
+    let terms = "on_replica_loss = \"redial\"\ncutover = \"now\"\nleave_within = \"2s\"\n";
+    let (gateway, admin) = gateway_to_ask(&addresses, terms);
+    let is_over = AtomicBool::new(false);
+    let (sent, heard) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let clients: Vec<Raw> =
+        (0..CLIENTS).map(|_| frames::open(gateway.address(), "/echo")).collect();
+    thread::scope(|scope| {
+        let (is_over, sent, heard) = (&is_over, &sent, &heard);
+        for mut client in clients {
+            scope.spawn(move || {
+                let mut last = 0;
+                for number in 1.. {
+                    say(&mut client, &number.to_string());
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    client.patience(Duration::from_millis(40));
+                    while let Ok(frame) = frames::read(&mut client) {
+                        if frame.opcode == PING {
+                            continue;
+                        }
+                        assert_eq!(frame.opcode, TEXT, "{frame:?}");
+                        let echo: u64 = String::from_utf8(frame.payload).unwrap().parse().unwrap();
+                        assert!(echo > last && echo <= number, "{echo} after {last}");
+                        last = echo;
+                        heard.fetch_add(1, Ordering::Relaxed);
+                    }
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+                client.patience(s(60));
+                say(&mut client, "the end");
+                while text(&mut client) != "the end" {}
+            });
+        }
+        for _ in 0..6 {
+            let at = random.below(replicas.len());
+            if random.below(2) == 0 {
+                replicas[at].process.kill();
+                thread::sleep(Duration::from_millis(300));
+                replicas[at] = App::start_on("echo_ws.mjs", names[at], addresses[at].port());
+            } else {
+                let path = format!("/api/v1/upstreams/app/replicas/{}/drain", addresses[at]);
+                assert_eq!(admin.change("POST", &path, "").status, 202);
+                thread::sleep(Duration::from_millis(600));
+                assert_eq!(admin.change("DELETE", &path, "").status, 204);
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let (sent, heard) = (sent.into_inner(), heard.into_inner());
+    println!("{sent} sent, {heard} echoed");
+    assert!(heard * 10 > sent * 8, "{heard} of {sent} were echoed");
 }

@@ -7,6 +7,7 @@
 
 mod admission;
 mod app;
+mod durable;
 mod listeners;
 mod process;
 mod routes;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 18] = [
+pub(super) static SECTIONS: [&Section; 19] = [
     &process::SERVER,
     &listeners::LISTENERS,
     &tls::CERTIFICATES,
@@ -34,6 +35,7 @@ pub(super) static SECTIONS: [&Section; 18] = [
     &tokens::AUTH_SERVICES,
     &tokens::TICKETS,
     &websocket::WEBSOCKET,
+    &durable::DURABLE,
     &process::TIMEOUTS,
     &process::LIMITS,
     &process::HEALTH,

@@ -6,6 +6,7 @@ mod admin;
 mod admission;
 mod app;
 mod auth_services;
+mod durable;
 mod health;
 mod listeners;
 mod process;
@@ -40,6 +41,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
     let log = app::log(&sections);
     let process = process::read(&sections);
     let upstreams = upstreams::read(&sections, app.is_some());
+    let durable = durable::read(&sections.one("durable"));
     let websocket = websocket::read(&sections.one("websocket"), &Default::default());
     let listeners = &process.listeners;
     let authorities = tokens::authorities(&sections, process.environment);
@@ -76,6 +78,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         tcp_routes: routes.tcp,
         affinity_key: process.affinity_key,
         dns_servers: process.dns_servers,
+        durable,
         authorities,
         tickets,
         bypass_key: process.bypass_key,
