@@ -22,7 +22,8 @@ use crate::http::answer::Refusal;
 use crate::http::failure::Failure;
 
 /// Carries a bypass token. It never goes on to a replica.
-const BYPASS: HeaderName = HeaderName::from_static("longhaul-bypass");
+/// Where a client shows a bypass token.
+pub(crate) const BYPASS: HeaderName = HeaderName::from_static("longhaul-bypass");
 /// When somebody who could not be judged may ask again, if nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 

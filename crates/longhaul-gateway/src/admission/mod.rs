@@ -22,6 +22,7 @@ use longhaul_policy::origin::{OriginFault, Target};
 use longhaul_policy::token::Grant;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::authenticate::BYPASS;
 use self::authorities::Judge;
 use self::counters::{Counters, Outcome};
 pub(crate) use self::farewell::Farewell;
@@ -164,8 +165,13 @@ pub(crate) async fn admit(
     if let Some(answer) = sharing::preflight(visit, head)? {
         return Ok(Entry::Answered(Offered::Answer(answer)));
     }
+    let is_known_by_token =
+        !policy.authorities.is_empty() && (is_upgrade || policy.scope != AuthScope::WebSockets);
     if !policy.authorities.is_empty() {
         authenticate::strip(admission, policy, &mut head.headers);
+    }
+    if !is_known_by_token {
+        head.headers.remove(BYPASS);
     }
     if is_upgrade {
         let judged = policy.origins.judge(&head.headers, target(visit, head));
@@ -173,7 +179,7 @@ pub(crate) async fn admit(
             admission.counters.note(Outcome::Origin);
             return Err(refuse(fault, head));
         }
-    } else if policy.authorities.is_empty() || policy.scope == AuthScope::WebSockets {
+    } else if !is_known_by_token {
         return Ok(Entry::Admitted(None));
     }
     let entered = enter(visit, head, is_upgrade, arrived_at).await;

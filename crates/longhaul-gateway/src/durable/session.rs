@@ -311,6 +311,10 @@ impl Session {
     }
 
     fn keep_books(&mut self) {
+        if self.ended.is_some() {
+            // It is off the books, with all that it held.
+            return;
+        }
         let bytes = self.owner.bytes();
         if bytes != self.bytes_noted {
             self.bytes_noted = bytes;

@@ -14,6 +14,7 @@ use longhaul_proto::proxy_protocol::Ends;
 
 use super::answer::Refusal;
 use super::upload::Upload;
+use crate::admission;
 use crate::config::Route;
 use crate::connection::{Connection, Security};
 use crate::shared::Shared;
@@ -140,10 +141,11 @@ pub(crate) fn prepare(head: &mut Parts, connection: &Connection, is_upgrade: boo
     client
 }
 
-/// Removes what only the gateway says to replicas: they believe it.
+/// Removes what only the gateway says to replicas: they believe it. What a client may say to the
+/// gateway itself is taken out by admission.
 fn strip_own(headers: &mut HeaderMap) {
     const OWN: &str = "longhaul-";
-    let is_own = |name: &&HeaderName| name.as_str().starts_with(OWN);
+    let is_own = |name: &&HeaderName| name.as_str().starts_with(OWN) && *name != admission::BYPASS;
     let own: Vec<HeaderName> = headers.keys().filter(is_own).cloned().collect();
     for name in own {
         headers.remove(name);

@@ -73,7 +73,7 @@ impl Session {
     }
 
     /// Ends what the other leg is sent, since nothing more comes from `from`.
-    fn end_across(&mut self, from: Side) {
+    pub(super) fn end_across(&mut self, from: Side) {
         let State::Closing { cause, .. } = self.state else { return };
         let is_at_boundary = self.leg(from).scanner.is_at_boundary();
         let is_closed_by_peer = matches!(cause, Cause::Closed { .. });

@@ -372,7 +372,8 @@ fn a_backend_that_somebody_else_looks_after_is_neither_pinged_nor_given_up() {
     pair.settle();
     let told = (8, b"\x03\xf5no replica could be reached".to_vec());
     assert_eq!(frames(&pair.to_client).last(), Some(&told));
-    pair.ends(Side::Client);
+    // The client answers and keeps its connection open: that is its end all the same.
+    pair.sends(Side::Client, &frame(Side::Client, 0x88, b"\x03\xf5"));
     assert_eq!(pair.done, Some(Cause::RedialGaveUp(30 * SECOND)));
 }
 

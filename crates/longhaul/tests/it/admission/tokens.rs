@@ -359,6 +359,8 @@ fn a_bypass_lets_tests_in_outside_of_production_alone() {
         let field = format!("Longhaul-Bypass: {token}\r\n");
         try_open(gateway.address(), "/echo", &field).unwrap().1.status
     };
+    let said = gateway.process.lines().join("\n");
+    assert!(said.contains("server.bypass_key = …: tokens") && !said.contains(&key[..8]), "{said}");
     assert_eq!(open(&token(&key, "e2e.test")), 101);
     assert_eq!(open(&token(&"a6".repeat(32), "e2e.test")), 401);
     assert_eq!(open("lhb1.YQ.1.YQ"), 401);
