@@ -38,6 +38,7 @@ fn every_background_task_fails_and_panics_while_websockets_go_on() {
         );
         let mut gateway =
             Gateway::with_config_and(&config, &[("LONGHAUL_FAULTS", &faults.join(","))]);
+        gateway.process.expect_panics_in("src/faults.rs");
         let admin = Admin::of(&mut gateway);
         let mut open = [(); 5].map(|()| frames::open(gateway.address(), "/echo"));
         let mut seen = Vec::new();
