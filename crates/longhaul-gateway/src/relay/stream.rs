@@ -82,6 +82,11 @@ impl<S: LegIo> Stream<S> {
         &self.io
     }
 
+    /// Whether there is nothing to flush.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.waiting.is_none() && self.end != End::Due && !self.io.may_hold_back()
+    }
+
     /// Whether bytes wait for the peer.
     pub(crate) fn is_blocked(&self) -> bool {
         self.waiting.is_some()

@@ -44,6 +44,7 @@ mod admin;
 
 // The life of the process.
 mod cli;
+mod cost;
 mod drain;
 mod leak;
 mod limits;
