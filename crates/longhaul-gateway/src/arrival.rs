@@ -23,7 +23,7 @@ pub(crate) async fn name(
     front: &Front,
     connection: &Connection,
 ) -> Kind {
-    let shared = &connection.worker.shared;
+    let shared = &connection.shared;
     if let Some(kind) = front.only_kind() {
         return kind;
     }
@@ -57,7 +57,7 @@ pub(crate) async fn refuse_name(
     connection: &Connection,
     name: Option<String>,
 ) {
-    let shared = &connection.worker.shared;
+    let shared = &connection.shared;
     let listener = &shared.config.listeners[connection.listener].name;
     if shared.telemetry.may_log_refused_peer() {
         let peer = connection.peer;
@@ -71,6 +71,6 @@ pub(crate) async fn refuse_name(
 
 /// Closes what nothing here serves.
 pub(crate) fn refuse(connection: &Connection) {
-    let listener = &connection.worker.shared.config.listeners[connection.listener].name;
+    let listener = &connection.shared.config.listeners[connection.listener].name;
     debug!(listener, peer = %connection.peer, "connection refused: nothing here speaks its protocol");
 }

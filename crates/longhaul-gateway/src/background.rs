@@ -11,33 +11,43 @@ use crate::supervise::Tasks;
 use crate::upstream::Upstream;
 use crate::{discover, probe};
 
-/// Starts discovery and probes of every upstream. They end with `stop`. Must be called inside the
+/// Starts discovery and probes of one upstream. They end with `stop`. Must be called inside the
 /// runtime that keeps them.
-///
-/// The first answer of each name and the first verdict on each replica are a start-up step of each
-/// upstream. It closes after some seconds whatever happens: a replica that is missing at start must
-/// not keep the others from serving.
 pub(crate) fn start(
-    upstreams: &[Arc<Upstream>],
+    upstream: &Arc<Upstream>,
     dns_servers: &[SocketAddr],
-    readiness: &Readiness,
+    tasks: &Tasks,
     stop: &CancellationToken,
-) -> Tasks {
-    let tasks = Tasks::default();
-    for upstream in upstreams {
-        discover::start(upstream, dns_servers, &tasks, stop);
-        probe::start(upstream, &tasks, stop);
-        if !upstream.is_settled(Instant::now()) {
-            let step = readiness.startup_step(format!("replicas of upstream {}", upstream.name()));
-            tokio::spawn(settle(Arc::clone(upstream), step, stop.clone()));
-        }
-    }
-    tasks
+) {
+    discover::start(upstream, dns_servers, tasks, stop);
+    probe::start(upstream, tasks, stop);
 }
 
-/// Holds a start-up step until the upstream is settled, or as long as one lookup and one probe may
-/// take. A panic in here would drop the step as well, so it cannot hold up the start.
-async fn settle(upstream: Arc<Upstream>, step: GateGuard, stop: CancellationToken) {
+/// Makes the first answer of each name and the first verdict on each replica a start-up step. It
+/// closes after some seconds whatever happens: a replica that is missing at start must not keep the
+/// others from serving.
+pub(crate) fn hold_start(
+    upstream: &Arc<Upstream>,
+    readiness: &Readiness,
+    stop: &CancellationToken,
+) {
+    if upstream.is_settled(Instant::now()) {
+        return;
+    }
+    let step = readiness.startup_step(format!("replicas of upstream {}", upstream.name()));
+    let (upstream, stop) = (Arc::clone(upstream), stop.clone());
+    // A panic in here would drop the step as well, so it cannot hold up the start.
+    tokio::spawn(async move {
+        if stop.run_until_cancelled(settled(&upstream)).await == Some(false) {
+            tracing::warn!(upstream = upstream.name(), "started before every replica was heard of");
+        }
+        drop::<GateGuard>(step);
+    });
+}
+
+/// Waits until an upstream is settled, or as long as one lookup and one probe may take. Says whether
+/// it is.
+pub(crate) async fn settled(upstream: &Upstream) -> bool {
     let probe = upstream.config().probe.as_ref().map_or(Duration::ZERO, |probe| probe.timeout);
     let settled = async {
         let mut changes = upstream.changes();
@@ -47,9 +57,5 @@ async fn settle(upstream: Arc<Upstream>, step: GateGuard, stop: CancellationToke
             }
         }
     };
-    let limited = tokio::time::timeout(discover::LOOKUP_MAX + probe, settled);
-    if let Some(Err(_)) = stop.run_until_cancelled(limited).await {
-        tracing::warn!(upstream = upstream.name(), "started before every replica was heard of");
-    }
-    drop(step);
+    tokio::time::timeout(discover::LOOKUP_MAX + probe, settled).await.is_ok()
 }

@@ -176,7 +176,7 @@ impl Default for HealthPaths {
 }
 
 /// A group of replicas that serve the same thing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamConfig {
     /// Unique name, for logs, metrics and routes.
     pub name: String,
@@ -218,7 +218,7 @@ pub struct UpstreamConfig {
 }
 
 /// How many requests share a connection to a replica.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http2Policy {
     /// Requests at once on one connection; the replica's own limit wins where it is lower. Each may
     /// keep 64 KiB of an answer that its client does not take. Default: 100.
@@ -261,7 +261,7 @@ impl UpstreamConfig {
 }
 
 /// Where replicas come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplicaSource {
     /// A fixed address.
     Static {
@@ -322,7 +322,7 @@ pub enum Affinity {
 }
 
 /// How a replica is asked whether it is well.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     /// What is asked.
     pub kind: ProbeKind,
@@ -340,7 +340,7 @@ impl Probe {
 }
 
 /// What a probe asks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeKind {
     /// A TCP connect.
     Tcp,

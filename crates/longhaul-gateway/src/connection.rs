@@ -1,15 +1,15 @@
 //! One client connection: names what arrives and gives it to who speaks it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::front::Kind;
+use crate::places::Place;
 use crate::shared::Shared;
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -19,6 +19,8 @@ use crate::{arrival, http, passthrough, proxy_protocol, tls};
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     pub(crate) worker: Arc<Worker>,
+    /// What held when it came, or when its last request did.
+    pub(crate) shared: Arc<Shared>,
     /// Index into the config's listeners.
     pub(crate) listener: usize,
     /// Who connected, and where to: the connection's own ends, or what a PROXY protocol header
@@ -27,7 +29,27 @@ pub(crate) struct Connection {
     pub(crate) local: SocketAddr,
     pub(crate) security: Security,
     /// Counts the connection until its last holder is gone; a WebSocket holds it past the upgrade.
-    pub(crate) presence: Arc<Presence>,
+    pub(crate) place: Arc<Place>,
+}
+
+impl Connection {
+    /// The connection under what holds now: for the next request of one that stays. Where its
+    /// listener has left the config, everything holds as before.
+    pub(crate) fn refreshed(&self) -> Cow<'_, Self> {
+        let current = self.worker.current.load();
+        if Arc::ptr_eq(&current, &self.shared) {
+            return Cow::Borrowed(self);
+        }
+        let id = self.shared.doors()[self.listener].id;
+        let Some(listener) = current.listener_of(id) else { return Cow::Borrowed(self) };
+        Cow::Owned(Self { shared: Arc::clone(&current), listener, ..self.clone() })
+    }
+
+    /// Whether its listener has left the config.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        let id = self.shared.doors()[self.listener].id;
+        self.worker.current.load().listener_of(id).is_none()
+    }
 }
 
 /// Whether strangers can read along.
@@ -41,26 +63,6 @@ pub(crate) enum Security {
     Tls,
 }
 
-/// One client connection in the gateway's books.
-#[derive(Debug)]
-pub(crate) struct Presence {
-    shared: Arc<Shared>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Presence {
-    pub(crate) fn new(shared: Arc<Shared>, permit: OwnedSemaphorePermit) -> Self {
-        shared.connections_open.fetch_add(1, Ordering::Relaxed);
-        Self { shared, _permit: permit }
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.shared.connections_open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Serves one client until it or its WebSocket ends.
 pub(crate) async fn serve(mut stream: TcpStream, mut connection: Connection) {
     let arrived_at = Instant::now();
@@ -68,10 +70,11 @@ pub(crate) async fn serve(mut stream: TcpStream, mut connection: Connection) {
     if let Err(refused) = proxy_protocol::receive(&mut stream, &mut prefix, &mut connection).await {
         return refused.log(&connection);
     }
-    let worker = connection.worker.clone();
-    let (shared, listener) = (&worker.shared, connection.listener);
+    let (shared, listener) = (connection.shared.clone(), connection.listener);
     let front = shared.front(listener);
     let kind = arrival::name(&mut stream, &mut prefix, front, &connection).await;
+    // What is served may last; an old configuration shall not because of it.
+    drop(shared);
     match kind {
         // Boxed: plain WebSockets, the many, do not carry the room for it.
         Kind::Tls => Box::pin(serve_tls(stream, prefix, connection, arrived_at)).await,
@@ -87,8 +90,7 @@ async fn serve_tls(
     mut connection: Connection,
     arrived_at: Instant,
 ) {
-    let worker = connection.worker.clone();
-    let (shared, listener) = (&worker.shared, connection.listener);
+    let (shared, listener) = (connection.shared.clone(), connection.listener);
     let Some(termination) = shared.termination(listener) else {
         return arrival::refuse(&connection);
     };
@@ -98,6 +100,7 @@ async fn serve_tls(
     connection.security = Security::Tls;
     let front = shared.front_behind_tls(listener);
     let kind = arrival::name(&mut stream, &mut prefix, front, &connection).await;
+    drop(shared);
     speak(kind, stream, prefix, connection).await;
 }
 
@@ -111,8 +114,7 @@ async fn speak(kind: Kind, stream: Transport, prefix: BytesMut, mut connection: 
             http::serve(stream, prefix, connection).await;
         }
         Kind::Tcp(route) => {
-            let route = &connection.worker.shared.config.tcp_routes[route];
-            Box::pin(passthrough::serve(stream, prefix.freeze(), &connection, route)).await;
+            Box::pin(passthrough::serve(stream, prefix.freeze(), connection, route)).await;
         }
         Kind::Tls | Kind::UnknownName(_) | Kind::Unknown => arrival::refuse(&connection),
     }

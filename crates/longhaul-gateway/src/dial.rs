@@ -41,13 +41,14 @@ impl<'a> Dial<'a> {
         client: IpAddr,
         ends: Ends,
     ) -> Self {
-        let version = upstream.config().proxy_protocol;
+        let config = upstream.config();
+        let version = config.proxy_protocol;
         Self {
             header: version.map_or_else(Vec::new, |version| encode(version, Some(ends))),
             upstream,
             head,
             client,
-            deadline: Instant::now() + upstream.config().connect_deadline,
+            deadline: Instant::now() + config.connect_deadline,
             tried: Vec::new(),
             failure: None,
         }
@@ -97,7 +98,8 @@ impl<'a> Dial<'a> {
     ) -> Option<Transport> {
         let attempt = self.attempt();
         let address = replica.address();
-        let tls = self.upstream.config().tls.as_ref();
+        let config = self.upstream.config();
+        let tls = config.tls.as_ref();
         let failure = match timeout(attempt, reach(address, &self.header, tls, alpn, words)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(Unreached::Connect(error))) => Refusal::Unreachable.of(address, error),

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::config::Config;
 use crate::readiness::Readiness;
 use crate::relay::control::{Control, Order};
+use crate::reload::{ReloadDesk, ReloadError, ReloadRefused, Reloaded};
+use crate::running::Running;
 use crate::shared::Shared;
-use crate::supervise::{TaskSnapshot, Tasks};
+use crate::supervise::TaskSnapshot;
 use crate::telemetry::tally::Number;
 use crate::telemetry::{gather, process, totals};
 use crate::tls::CertificateSnapshot;
@@ -24,9 +27,9 @@ pub use longhaul_policy::diagnosis::Finding;
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    shared: Arc<Shared>,
-    listeners: Arc<[SocketAddr]>,
-    tasks: Tasks,
+    running: Arc<Running>,
+    readiness: Readiness,
+    desk: ReloadDesk,
 }
 
 /// The gateway at one moment.
@@ -132,33 +135,52 @@ pub struct ReplicaSnapshot {
 }
 
 impl Handle {
-    pub(crate) fn new(shared: Arc<Shared>, listeners: Vec<SocketAddr>, tasks: Tasks) -> Self {
-        Self { shared, listeners: listeners.into(), tasks }
+    pub(crate) fn new(running: Arc<Running>, readiness: Readiness, desk: ReloadDesk) -> Self {
+        Self { running, readiness, desk }
     }
 
     /// Whether work is welcome, and why not.
     pub fn readiness(&self) -> &Readiness {
-        &self.shared.readiness
+        &self.readiness
     }
 
     /// Addresses that are bound, in the order of the config.
-    pub fn listeners(&self) -> &[SocketAddr] {
-        &self.listeners
+    pub fn listeners(&self) -> Vec<SocketAddr> {
+        self.running.current.load().doors().iter().map(|door| door.address).collect()
+    }
+
+    /// Asks for the configuration to be read again and put into effect. For commands from outside;
+    /// dropping the future takes nothing back.
+    ///
+    /// # Errors
+    /// [`ReloadRefused`], with every problem of the configuration; nothing has changed then.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadRefused> {
+        self.desk.ask().await
+    }
+
+    /// Puts a configuration into effect while connections go on: for who reads configurations. Must
+    /// be called inside the runtime that keeps the background tasks. Calls wait for each other.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; nothing has changed then.
+    pub async fn apply(&self, config: Config) -> Result<(), ReloadError> {
+        self.running.reload(config).await
     }
 
     /// How the tasks that watch (discovery, probes) fare. One that was restarted means trouble.
     pub fn tasks(&self) -> Vec<TaskSnapshot> {
-        self.tasks.snapshot()
+        self.running.tasks.snapshot()
     }
 
     /// Everything that is counted, for scrapers. [`FAMILIES`] says what there is.
     pub fn metrics(&self, format: Format) -> String {
-        gather::page(&self.shared, &self.tasks, format)
+        gather::page(&self.shared(), &self.running.tasks, format)
     }
 
     /// Open connections, oldest first, and how many there are beyond this page and with it.
     pub fn connections(&self, wanted: &Wanted) -> (Vec<ConnectionSnapshot>, usize) {
-        let registries = [(&self.shared.registry, false), (&self.shared.streams, true)];
+        let shared = self.shared();
+        let registries = [(&shared.registry, false), (&shared.streams, true)];
         let all = registries.into_iter().flat_map(|(registry, is_tcp)| {
             registry.all().into_iter().map(move |control| (control, is_tcp))
         });
@@ -172,15 +194,16 @@ impl Handle {
 
     /// One open connection.
     pub fn connection(&self, id: u64) -> Option<ConnectionSnapshot> {
-        let websocket = self.shared.registry.find(id).map(|control| (control, false));
-        let found = websocket.or_else(|| Some((self.shared.streams.find(id)?, true)));
+        let shared = self.shared();
+        let websocket = shared.registry.find(id).map(|control| (control, false));
+        let found = websocket.or_else(|| Some((shared.streams.find(id)?, true)));
         found.map(|(control, is_tcp)| ConnectionSnapshot::of(&control, is_tcp))
     }
 
     /// Ends one connection: a WebSocket with 1001. Says whether it was there.
     pub fn close(&self, id: u64) -> bool {
-        let (websockets, streams) = (&self.shared.registry, &self.shared.streams);
-        let found = websockets.find(id).or_else(|| streams.find(id));
+        let shared = self.shared();
+        let found = shared.registry.find(id).or_else(|| shared.streams.find(id));
         found.is_some_and(|control| {
             control.order(Order::Close);
             true
@@ -189,7 +212,8 @@ impl Handle {
 
     /// Every route, HTTP first, each kind in the order of the config.
     pub fn routes(&self) -> Vec<RouteSnapshot> {
-        let config = &self.shared.config;
+        let shared = self.shared();
+        let config = &shared.config;
         let upstream = |index: usize| config.upstreams[index].name.clone();
         let http = config.routes.iter().map(|route| RouteSnapshot {
             name: route.name.clone(),
@@ -214,17 +238,17 @@ impl Handle {
 
     /// How the last WebSockets ended, oldest first.
     pub fn ends(&self) -> Vec<End> {
-        self.shared.telemetry.ends.all()
+        self.shared().telemetry.ends.all()
     }
 
     /// Counters of all routes together.
     pub fn totals(&self) -> Totals {
-        Totals::of(&self.shared.telemetry)
+        Totals::of(&self.shared().telemetry)
     }
 
     /// Which hop ends connections lately, and why; the most frequent first.
     pub fn findings(&self) -> Vec<Finding> {
-        totals::findings(&self.shared.telemetry)
+        totals::findings(&self.shared().telemetry)
     }
 
     /// Memory used and there, as far as the system says.
@@ -234,7 +258,7 @@ impl Handle {
 
     /// Client connections that may be open at once.
     pub fn connections_max(&self) -> usize {
-        self.shared.config.limits.connections_max
+        self.shared().config.limits.connections_max
     }
 
     /// What is wrong although work is welcome: replicas that cannot be used, watchers that fail.
@@ -244,25 +268,29 @@ impl Handle {
 
     /// How the event loops fare.
     pub fn loops(&self) -> Vec<LoopSnapshot> {
-        self.shared.telemetry.loops.snapshot(Instant::now())
+        self.shared().telemetry.loops.snapshot(Instant::now())
     }
 
     /// The gateway as it is now. Walks over every replica: for people and scrapers, not per request.
     pub fn snapshot(&self) -> Snapshot {
-        let shared = &self.shared;
+        let shared = self.shared();
         let now = Instant::now();
         Snapshot {
-            listeners: self.listeners.to_vec(),
+            listeners: self.listeners(),
             upstreams: shared.upstreams.iter().map(|upstream| upstream.snapshot(now)).collect(),
             websockets_open: shared.registry.len(),
             websockets_total: shared.telemetry.websockets_total.load(Ordering::Relaxed),
             tcp_open: shared.streams.len(),
-            connections_open: shared.connections_open.load(Ordering::Relaxed),
+            connections_open: shared.places.taken(),
             handshakes: shared.telemetry.handshakes.load(Ordering::Relaxed),
             handshakes_failed: shared.telemetry.handshakes_failed.load(Ordering::Relaxed),
             certificates: shared.certificates.snapshot(),
             uptime: now - shared.started_at,
         }
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        self.running.current.load_full()
     }
 }
 

@@ -2,13 +2,18 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::connection::{self, Connection, Presence, Security};
+use crate::connection::{self, Connection, Security};
+use crate::shared::ListenerId;
 use crate::worker::Worker;
 
 /// Connections the kernel holds for a worker that has no time to accept, as far as its own bound
@@ -59,37 +64,77 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Accepts clients until the worker ends. At the connection limit it stops accepting, so that
-/// clients wait in the kernel's queue instead of being turned away.
-pub(crate) async fn accept(worker: Arc<Worker>, listener: usize, socket: tokio::net::TcpListener) {
-    let name = &worker.shared.config.listeners[listener].name;
+/// Accepts clients until `closing`, and then those who were in the queue by that time: they have
+/// been told that they are connected. At the connection limit it stops accepting, so that clients
+/// wait in the kernel's queue instead of being turned away.
+pub(crate) async fn accept(
+    worker: Arc<Worker>,
+    listener: ListenerId,
+    socket: tokio::net::TcpListener,
+    closing: CancellationToken,
+) {
+    let mut closing = pin!(closing.cancelled());
     let bound = socket.local_addr().ok();
     loop {
-        let (stream, peer) = match socket.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut closing => match accept_waiting(&socket).await {
+                Some(accepted) => accepted,
+                None => return,
+            },
+            accepted = socket.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 if !is_about_one_client(&error) {
-                    warn!(listener = name, %error, "cannot accept");
+                    warn!(listener = name(&worker, listener), %error, "cannot accept");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
                 continue;
             }
         };
-        // One client waits here, the rest behind it in the kernel's queue. Taken before `accept`, a
-        // permit would lie idle in every worker to which no client comes.
-        let Ok(permit) = worker.shared.connections.clone().acquire_owned().await else { return };
         let Ok(local) = local_address(bound, &stream) else { continue };
-        let presence = Arc::new(Presence::new(worker.shared.clone(), permit));
-        let connection = Connection {
-            worker: worker.clone(),
-            listener,
-            peer,
-            local,
-            security: Security::Plain,
-            presence,
-        };
-        tokio::spawn(connection::serve(stream, connection));
+        admit(&worker, listener, stream, Ends { peer, local }).await;
     }
+}
+
+/// The next one in the queue, if there is one.
+async fn accept_waiting(
+    socket: &tokio::net::TcpListener,
+) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    std::future::poll_fn(|cx| match socket.poll_accept(cx) {
+        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Who connected, and where to.
+struct Ends {
+    peer: SocketAddr,
+    local: SocketAddr,
+}
+
+/// Gives a client a place, and a task that serves it.
+async fn admit(worker: &Arc<Worker>, id: ListenerId, stream: TcpStream, ends: Ends) {
+    // One client waits here, the rest behind it in the kernel's queue. Taken before `accept`, a
+    // place would lie idle in every worker to which no client comes.
+    let places = worker.current.load().places.clone();
+    let place = places.take().await;
+    let shared = worker.current.load_full();
+    // A listener that left the config while this client waited for a place serves nobody.
+    let Some(listener) = shared.listener_of(id) else { return };
+    let place = Arc::new(place);
+    let (worker, security) = (worker.clone(), Security::Plain);
+    let Ends { peer, local } = ends;
+    let connection = Connection { worker, shared, listener, peer, local, security, place };
+    tokio::spawn(connection::serve(stream, connection));
+}
+
+fn name(worker: &Worker, id: ListenerId) -> String {
+    let shared = worker.current.load();
+    shared.listener_of(id).map_or_else(String::new, |at| shared.config.listeners[at].name.clone())
 }
 
 /// Where a client connected to. The system is asked only if the listener has many addresses.

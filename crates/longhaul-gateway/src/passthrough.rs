@@ -31,20 +31,17 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const TURNS_MAX: usize = 32;
 
 /// Connects a client to a replica and moves bytes until both sides ended.
-pub(crate) async fn serve(
-    client: Transport,
-    prefix: Bytes,
-    connection: &Connection,
-    route: &TcpRoute,
-) {
-    let upstream = &connection.worker.shared.upstreams[route.upstream];
-    let ends = Ends { client: connection.peer, local: connection.local };
-    let mut dial = Dial::new(upstream, None, connection.peer.ip(), ends);
+pub(crate) async fn serve(client: Transport, prefix: Bytes, connection: Connection, route: usize) {
+    let Connection { shared, peer, local, place: _place, .. } = connection;
+    let route = shared.tcp_route(route);
+    let upstream = &shared.upstreams[route.upstream];
+    let ends = Ends { client: peer, local };
+    let mut dial = Dial::new(upstream, None, peer.ip(), ends);
     let (replica, backend) = loop {
         let replica = match dial.pick() {
             Ok(replica) => replica,
             Err(failure) => {
-                let (peer, cause) = (connection.peer, failure.refusal.cause());
+                let cause = failure.refusal.cause();
                 let replica = failure.replica.map(tracing::field::display);
                 let error = failure.detail;
                 return warn!(route = route.name, %peer, cause, replica, error, "tcp connection not taken");
@@ -56,16 +53,18 @@ pub(crate) async fn serve(
     };
     replica.note_success(Instant::now());
     let held = replica.hold(Work::Tcp);
-    let shared = &connection.worker.shared;
-    let card = Card::new(&shared.telemetry, route.name.as_str().into(), connection.peer.ip());
+    let card = Card::new(&shared.telemetry, route.name.as_str().into(), peer.ip());
     let control = Arc::new(Control::new(replica.address(), card));
-    let streams = &shared.streams;
+    let (streams, telemetry) = (shared.streams.clone(), shared.telemetry.clone());
     let slot = streams.add(control.clone());
     if held.is_lost() {
         // The replica went down before the registry knew of this one.
         control.order(Order::ReplicaLost);
     }
-    let _work = OpenWork::new(&connection.worker.shared);
+    let _work = OpenWork::new(&shared);
+    drop(dial);
+    // It may last; the configuration under which it came shall not because of it.
+    drop(shared);
     let opened_at = Instant::now();
     let mut pipe = Pipe {
         client: Stream::new(client),
@@ -77,8 +76,8 @@ pub(crate) async fn serve(
     let cause = pipe.run(prefix, &control, route.idle, route.linger).await;
     streams.remove(slot);
     let bytes = [pipe.client.bytes_read, pipe.backend.bytes_read];
-    shared.telemetry.note_tcp_end(&route.name, cause, opened_at.elapsed(), bytes);
-    log(route, connection.peer, replica.address(), opened_at, &pipe, cause);
+    telemetry.note_tcp_end(&route.name, cause, opened_at.elapsed(), bytes);
+    log(&route, peer, replica.address(), opened_at, &pipe, cause);
 }
 
 fn log(

@@ -50,7 +50,7 @@ pub(crate) async fn receive(
     prefix: &mut BytesMut,
     connection: &mut Connection,
 ) -> Result<(), NoHeader> {
-    let config = &connection.worker.shared.config;
+    let config = &connection.shared.config;
     let Some(senders) = &config.listeners[connection.listener].proxy_senders else { return Ok(()) };
     if !is_among(senders, connection.peer.ip()) {
         return Err(NoHeader::Untrusted);
@@ -67,7 +67,7 @@ pub(crate) async fn receive(
 impl NoHeader {
     /// Logs it once. Strangers can cause a few of these, so theirs are thinned out.
     pub(crate) fn log(&self, connection: &Connection) {
-        let shared = &connection.worker.shared;
+        let shared = &connection.shared;
         let listener = &shared.config.listeners[connection.listener].name;
         let peer = connection.peer;
         match self {

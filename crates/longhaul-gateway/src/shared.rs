@@ -1,95 +1,142 @@
-//! What every worker of one gateway shares. Read-only, or touched once per connection.
+//! What every worker of one gateway shares under one configuration. Read-only, or touched once per
+//! connection.
+//!
+//! A reload makes a new [`Shared`] after the old one, which stays for as long as a connection that
+//! began with it has something to ask of it. What counts beyond that, and what is counted, both have
+//! in common.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use longhaul_policy::route::RouteTable;
 use longhaul_proto::session::SessionPolicy;
-use tokio::sync::Semaphore;
 
 use crate::admission::Admission;
-use crate::config::{Config, Route};
+use crate::config::{Config, Route, TcpRoute};
 use crate::front::Front;
+use crate::places::Places;
 use crate::readiness::Readiness;
 use crate::registry::Registry;
 use crate::relay::RelayPolicy;
 use crate::telemetry::Telemetry;
-use crate::tls::{Certificates, Termination};
+use crate::tls::{Certificates, Termination, TlsTerms};
 use crate::upstream::Upstream;
 
-/// What every worker of one gateway shares.
+/// What every worker of one gateway shares under one configuration.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) upstreams: Arc<Vec<Arc<Upstream>>>,
+    /// In the order of the config.
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) readiness: Readiness,
     /// Every open WebSocket.
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     /// Every open raw TCP connection.
-    pub(crate) streams: Registry,
-    pub(crate) telemetry: Telemetry,
+    pub(crate) streams: Arc<Registry>,
+    pub(crate) telemetry: Arc<Telemetry>,
     /// Who may come in.
     pub(crate) admission: Admission,
-    /// One permit for each client connection that may be open.
-    pub(crate) connections: Arc<Semaphore>,
-    /// Client connections open now.
-    pub(crate) connections_open: AtomicUsize,
+    /// One for each client connection that may be open.
+    pub(crate) places: Arc<Places>,
     /// Requests being answered and raw TCP connections; draining waits for them.
-    pub(crate) work_open: AtomicUsize,
+    pub(crate) work_open: Arc<AtomicUsize>,
     pub(crate) started_at: Instant,
     /// What listeners that terminate TLS prove themselves with.
     pub(crate) certificates: Arc<Certificates>,
     /// One of each for each listener.
+    doors: Vec<Door>,
     fronts: Vec<Front>,
     fronts_behind_tls: Vec<Front>,
-    terminations: Vec<Option<Termination>>,
+    terminations: Vec<Option<Arc<Termination>>>,
     /// One table for each listener; its indices point into `listener_routes`.
     tables: Vec<RouteTable>,
     listener_routes: Vec<Vec<usize>>,
     /// One for each route.
-    relays: Vec<RelayPolicy>,
+    relays: Vec<Arc<RelayPolicy>>,
+    tcp_routes: Vec<Arc<TcpRoute>>,
+}
+
+/// A listener for as long as its sockets are open, whatever the configuration calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListenerId(pub(crate) u64);
+
+/// Where a listener of the config is open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Door {
+    pub(crate) id: ListenerId,
+    /// With the port that was taken where the config says 0.
+    pub(crate) address: SocketAddr,
 }
 
 /// One piece of work that is not a WebSocket, open until this is dropped.
 #[derive(Debug)]
-pub(crate) struct OpenWork(Arc<Shared>);
+pub(crate) struct OpenWork(Arc<AtomicUsize>);
 
 impl OpenWork {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: &Shared) -> Self {
         shared.work_open.fetch_add(1, Ordering::Relaxed);
-        Self(shared.clone())
+        Self(shared.work_open.clone())
     }
 }
 
 impl Drop for OpenWork {
     fn drop(&mut self) {
-        self.0.work_open.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Shared {
+    /// What a gateway starts with. `doors` are those of the config's listeners, in their order, and
+    /// `upstreams` likewise.
+    ///
     /// # Errors
     /// When the system has no random numbers to seal TLS sessions with.
-    pub(crate) fn new(
+    pub(crate) fn first(
         config: Config,
-        upstreams: Arc<Vec<Arc<Upstream>>>,
+        doors: Vec<Door>,
+        upstreams: Vec<Arc<Upstream>>,
         readiness: Readiness,
     ) -> Result<Self, rustls::Error> {
-        let listener_routes: Vec<Vec<usize>> = (0..config.listeners.len())
-            .map(|listener| {
-                let serves = |route: &Route| {
-                    route.listeners.is_empty() || route.listeners.contains(&listener)
-                };
-                (0..config.routes.len()).filter(|&route| serves(&config.routes[route])).collect()
-            })
-            .collect();
-        let tables = listener_routes
-            .iter()
-            .map(|routes| {
-                RouteTable::new(routes.iter().map(|&route| config.routes[route].pattern.clone()))
-            })
-            .collect();
+        let nothing = Self {
+            places: Arc::new(Places::new(config.limits.connections_max)),
+            admission: Admission::new(&config),
+            certificates: Arc::new(Certificates::new(&config.certificates)),
+            work_open: Arc::default(),
+            started_at: Instant::now(),
+            registry: Arc::default(),
+            streams: Arc::default(),
+            telemetry: Arc::new(Telemetry::new(config.workers)),
+            config: config.clone(),
+            readiness,
+            upstreams: Vec::new(),
+            doors: Vec::new(),
+            fronts: Vec::new(),
+            fronts_behind_tls: Vec::new(),
+            terminations: Vec::new(),
+            tables: Vec::new(),
+            listener_routes: Vec::new(),
+            relays: Vec::new(),
+            tcp_routes: Vec::new(),
+        };
+        nothing.followed_by(config, doors, upstreams)
+    }
+
+    /// The same gateway under another configuration. Nothing is in effect yet.
+    ///
+    /// # Errors
+    /// As for [`Shared::first`].
+    pub(crate) fn followed_by(
+        &self,
+        config: Config,
+        doors: Vec<Door>,
+        upstreams: Vec<Arc<Upstream>>,
+    ) -> Result<Self, rustls::Error> {
+        let listener_routes = listener_routes(&config);
+        let tables = listener_routes.iter().map(|routes| {
+            RouteTable::new(routes.iter().map(|&route| config.routes[route].pattern.clone()))
+        });
         let fronts: Vec<Front> = (config.listeners.iter().enumerate())
             .map(|(index, listener)| {
                 let front = Front::new(&config.routes, &config.tcp_routes, index);
@@ -97,35 +144,58 @@ impl Shared {
                 front.with_tls(listener.tls.as_ref())
             })
             .collect();
-        let certificates = Arc::new(Certificates::new(&config.certificates));
-        let terminations = config.listeners.iter().zip(&fronts).map(|(listener, front)| {
-            let terminate =
-                |terms| Termination::new(terms, certificates.clone(), front.protocols());
-            listener.tls.as_ref().map(terminate).transpose()
-        });
-        let terminations = terminations.collect::<Result<_, _>>()?;
+        let terminations = (config.listeners.iter().zip(&doors).zip(&fronts))
+            .map(|((listener, door), front)| {
+                let terms = listener.tls.as_ref()?;
+                Some(self.termination_like(door.id, terms, front.protocols()))
+            })
+            .map(Option::transpose);
         Ok(Self {
+            terminations: terminations.collect::<Result<_, _>>()?,
+            tables: tables.collect(),
             fronts_behind_tls: fronts.iter().map(Front::behind_tls).collect(),
             fronts,
-            certificates,
-            terminations,
-            relays: config.routes.iter().map(relay_policy).collect(),
-            connections: Arc::new(Semaphore::new(
-                config.limits.connections_max.min(Semaphore::MAX_PERMITS),
-            )),
-            connections_open: AtomicUsize::new(0),
-            work_open: AtomicUsize::new(0),
-            started_at: Instant::now(),
-            registry: Registry::default(),
-            streams: Registry::default(),
-            telemetry: Telemetry::new(config.workers),
-            admission: Admission::new(&config),
+            relays: config.routes.iter().map(relay_policy).map(Arc::new).collect(),
+            tcp_routes: config.tcp_routes.iter().cloned().map(Arc::new).collect(),
+            readiness: self.readiness.clone(),
+            registry: self.registry.clone(),
+            streams: self.streams.clone(),
+            telemetry: self.telemetry.clone(),
+            places: self.places.clone(),
+            work_open: self.work_open.clone(),
+            certificates: self.certificates.clone(),
+            started_at: self.started_at,
+            admission: self.admission.followed_by(&config),
             config,
             upstreams,
-            readiness,
-            tables,
+            doors,
             listener_routes,
         })
+    }
+
+    /// What terminates TLS on a listener of these terms: the same as before where they are the same,
+    /// since only that can resume the sessions of its clients.
+    fn termination_like(
+        &self,
+        listener: ListenerId,
+        terms: &TlsTerms,
+        protocols: &[&[u8]],
+    ) -> Result<Arc<Termination>, rustls::Error> {
+        let before = self.listener_of(listener).and_then(|at| self.terminations[at].as_ref());
+        match before.filter(|before| before.is_of(terms, protocols)) {
+            Some(before) => Ok(before.clone()),
+            None => Ok(Arc::new(Termination::new(terms, self.certificates.clone(), protocols)?)),
+        }
+    }
+
+    /// Where in the config a listener is, if it is still there.
+    pub(crate) fn listener_of(&self, id: ListenerId) -> Option<usize> {
+        self.doors.iter().position(|door| door.id == id)
+    }
+
+    /// Where the listeners of the config are open, in their order.
+    pub(crate) fn doors(&self) -> &[Door] {
+        &self.doors
     }
 
     /// The most specific route of this listener, as an index into the config's routes.
@@ -150,12 +220,27 @@ impl Shared {
 
     /// What terminates TLS on this listener, if anything does.
     pub(crate) fn termination(&self, listener: usize) -> Option<&Termination> {
-        self.terminations[listener].as_ref()
+        self.terminations[listener].as_deref()
     }
 
-    pub(crate) fn relay_policy(&self, route: usize) -> &RelayPolicy {
+    pub(crate) fn tcp_route(&self, route: usize) -> Arc<TcpRoute> {
+        self.tcp_routes[route].clone()
+    }
+
+    pub(crate) fn relay_policy(&self, route: usize) -> &Arc<RelayPolicy> {
         &self.relays[route]
     }
+}
+
+/// The routes of each listener, as indices into the config.
+fn listener_routes(config: &Config) -> Vec<Vec<usize>> {
+    let serves = |route: &Route, listener: usize| {
+        route.listeners.is_empty() || route.listeners.contains(&listener)
+    };
+    let routes_of = |listener| {
+        (0..config.routes.len()).filter(|&route| serves(&config.routes[route], listener)).collect()
+    };
+    (0..config.listeners.len()).map(routes_of).collect()
 }
 
 fn relay_policy(route: &Route) -> RelayPolicy {

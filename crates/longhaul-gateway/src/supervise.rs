@@ -25,7 +25,13 @@ pub type TaskError = Box<dyn Error + Send + Sync>;
 
 /// The tasks that watch, and how they fare. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Tasks(Arc<Mutex<Vec<TaskSnapshot>>>);
+pub struct Tasks(Arc<Mutex<Entries>>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    tasks: Vec<(u64, TaskSnapshot)>,
+    next: u64,
+}
 
 /// One task at one moment.
 #[derive(Debug, Clone)]
@@ -45,7 +51,7 @@ pub struct TaskSnapshot {
 impl Tasks {
     /// Every task, in the order in which they were started.
     pub fn snapshot(&self) -> Vec<TaskSnapshot> {
-        self.lock().clone()
+        self.lock().tasks.iter().map(|(_, task)| task.clone()).collect()
     }
 
     /// Keeps one task alive until `stop`, which ends it wherever it waits. An error, a panic or an
@@ -62,9 +68,10 @@ impl Tasks {
         F: Future<Output = Result<(), TaskError>> + Send + 'static,
     {
         let name = name.into();
-        let entry = self.enter(name.clone());
-        let tasks = self.clone();
+        let kept = self.enter(name.clone());
         async move {
+            let Kept { entry, tasks } = &kept;
+            let entry = *entry;
             let mut backoff = Backoff::new(RESTART_MIN, RESTART_MAX);
             while !stop.is_cancelled() {
                 let started = Instant::now();
@@ -91,36 +98,53 @@ impl Tasks {
         }
     }
 
-    fn enter(&self, name: String) -> usize {
+    fn enter(&self, name: String) -> Kept {
+        let since = Instant::now();
+        let task = TaskSnapshot { name, is_running: false, since, restarts: 0, last_error: None };
         let mut entries = self.lock();
-        entries.push(TaskSnapshot {
-            name,
-            is_running: false,
-            since: Instant::now(),
-            restarts: 0,
-            last_error: None,
-        });
-        entries.len() - 1
+        let entry = entries.next;
+        entries.next += 1;
+        entries.tasks.push((entry, task));
+        Kept { entry, tasks: self.clone() }
     }
 
-    fn note_start(&self, entry: usize, now: Instant) {
-        if let Some(task) = self.lock().get_mut(entry) {
+    fn note_start(&self, entry: u64, now: Instant) {
+        if let Some(task) = self.lock().find(entry) {
             task.restarts += u64::from(task.last_error.is_some());
             task.is_running = true;
             task.since = now;
         }
     }
 
-    fn note_end(&self, entry: usize, reason: String) {
-        if let Some(task) = self.lock().get_mut(entry) {
+    fn note_end(&self, entry: u64, reason: String) {
+        if let Some(task) = self.lock().find(entry) {
             task.is_running = false;
             task.since = Instant::now();
             task.last_error = Some(reason);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<TaskSnapshot>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn find(&mut self, entry: u64) -> Option<&mut TaskSnapshot> {
+        self.tasks.iter_mut().find(|(known, _)| *known == entry).map(|(_, task)| task)
+    }
+}
+
+/// The entry of one task, which leaves the list with it.
+#[derive(Debug)]
+struct Kept {
+    entry: u64,
+    tasks: Tasks,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.tasks.lock().tasks.retain(|(entry, _)| *entry != self.entry);
     }
 }
 

@@ -11,13 +11,14 @@ use std::time::Instant;
 use longhaul_proto::session::Session;
 
 use crate::admission::Pass;
-use crate::connection::{Connection, Presence};
+use crate::connection::Connection;
 use crate::http::http2::OpenStream;
 use crate::http::visit::Visit;
+use crate::places::Place;
 use crate::registry::Slot;
 use crate::relay::control::{Control, Order};
 use crate::relay::stream::LegIo;
-use crate::relay::{Ended, Leg, Relay};
+use crate::relay::{Ended, Leg, Relay, RelayPolicy};
 use crate::telemetry::Card;
 use crate::telemetry::tally::Tally;
 use crate::transport::Transport;
@@ -28,11 +29,10 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     worker: Arc<Worker>,
-    /// Index into the config's routes.
-    route: usize,
-    _presence: Arc<Presence>,
+    policy: Arc<RelayPolicy>,
+    _place: Arc<Place>,
     /// Boxed, since most have none.
-    _places: Option<Box<Places>>,
+    _extras: Option<Box<Extras>>,
     held: Held,
     control: Arc<Control>,
     /// What its worker and route have moved.
@@ -41,7 +41,7 @@ pub(crate) struct Tunnel {
 
 /// What is given back when the WebSocket ends.
 #[derive(Debug)]
-struct Places {
+struct Extras {
     /// Of HTTP/2, where one connection has many.
     _stream: Option<OpenStream>,
     /// Within limits, where there are any.
@@ -57,14 +57,14 @@ impl Tunnel {
         card: Card,
         pass: Option<Box<Pass>>,
     ) -> Self {
-        let has_places = stream.is_some() || pass.is_some();
-        let places = has_places.then(|| Box::new(Places { _stream: stream, _pass: pass }));
+        let has_extras = stream.is_some() || pass.is_some();
+        let extras = has_extras.then(|| Box::new(Extras { _stream: stream, _pass: pass }));
         Self {
             worker: visit.worker.clone(),
-            route: visit.route,
-            _presence: connection.presence.clone(),
-            _places: places,
-            tally: visit.worker.shared.telemetry.tallies.of(visit.worker.index, &card.route),
+            policy: visit.shared.relay_policy(visit.route).clone(),
+            _place: connection.place.clone(),
+            _extras: extras,
+            tally: visit.shared.telemetry.tallies.of(visit.worker.index, &card.route),
             control: Arc::new(Control::new(held.replica().address(), card)),
             held,
         }
@@ -75,7 +75,7 @@ impl Tunnel {
     where
         C: LegIo + Send + 'static,
     {
-        let (shared, control) = (&self.worker.shared, self.control.clone());
+        let (shared, control) = (self.worker.current.load(), self.control.clone());
         self.tally.open.add(1);
         let slot = shared.registry.add(control.clone());
         if shared.readiness.is_draining() {
@@ -86,7 +86,7 @@ impl Tunnel {
             // The replica went down before the registry knew of this one.
             control.order(Order::ReplicaLost);
         }
-        let policy = shared.relay_policy(self.route);
+        let policy = &self.policy;
         let now = Instant::now();
         // ±10 %, so that those that came together do not leave together.
         let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
@@ -109,7 +109,7 @@ impl Tunnel {
     }
 
     fn end(self, slot: Slot, ended: &Ended) {
-        let shared = &self.worker.shared;
+        let shared = self.worker.current.load();
         shared.registry.remove(slot);
         drop(self.held);
         self.tally.open.sub(1);

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 
 use crate::http::pool::Pool;
 use crate::http::trunks::Trunks;
 use crate::listen;
-use crate::shared::Shared;
+use crate::shared::{ListenerId, Shared};
 
 /// How often idle connections to replicas are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -22,49 +22,69 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub(crate) struct Worker {
     /// Its place among the workers.
     pub(crate) index: usize,
-    pub(crate) shared: Arc<Shared>,
+    /// What holds for connections and requests that come now.
+    pub(crate) current: Arc<ArcSwap<Shared>>,
     pub(crate) pool: Pool,
     pub(crate) trunks: Trunks,
 }
 
-/// Starts a worker on these sockets, one for each listener of the config. The thread ends when
-/// `stop` is cancelled; everything it still holds ends with it.
+/// A worker as the gateway holds it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    worker: Arc<Worker>,
+    runtime: tokio::runtime::Handle,
+}
+
+/// Starts a worker that has nothing to accept yet. The thread ends when `stop` is cancelled;
+/// everything it still holds ends with it.
 ///
 /// # Errors
 /// What the system says when it has no thread or no event queue to give.
 pub(crate) fn start(
     index: usize,
-    shared: Arc<Shared>,
-    sockets: Vec<TcpListener>,
+    current: Arc<ArcSwap<Shared>>,
     stop: CancellationToken,
-) -> io::Result<JoinHandle<()>> {
+) -> io::Result<(Seat, JoinHandle<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let worker =
-        Arc::new(Worker { index, shared, pool: Pool::default(), trunks: Trunks::default() });
-    std::thread::Builder::new().name(format!("relay-{index}")).spawn(move || {
+    let (pool, trunks) = (Pool::default(), Trunks::default());
+    let worker = Arc::new(Worker { index, current, pool, trunks });
+    let seat = Seat { worker: worker.clone(), runtime: runtime.handle().clone() };
+    let thread = std::thread::Builder::new().name(format!("relay-{index}")).spawn(move || {
         runtime.block_on(async {
-            for (listener, socket) in sockets.into_iter().enumerate() {
-                match tokio::net::TcpListener::from_std(socket) {
-                    Ok(socket) => {
-                        drop(tokio::spawn(listen::accept(worker.clone(), listener, socket)))
-                    }
-                    // The socket was bound a moment ago; only a full event queue gets here.
-                    Err(error) => error!(listener, %error, "cannot watch the listener"),
-                }
-            }
-            let beating = worker.clone();
-            tokio::spawn(async move { beating.shared.telemetry.loops.beat(index).await });
+            let telemetry = worker.current.load().telemetry.clone();
+            tokio::spawn(async move { telemetry.loops.beat(index).await });
             tokio::spawn(sweep(worker));
             stop.cancelled().await;
         });
-    })
+    })?;
+    Ok((seat, thread))
+}
+
+impl Seat {
+    /// Has the worker accept from this socket too, until `closing`. The task ends once it has
+    /// accepted whoever was in the queue by then.
+    ///
+    /// # Errors
+    /// What the system says when the worker's event queue is full.
+    pub(crate) fn open(
+        &self,
+        listener: ListenerId,
+        socket: TcpListener,
+        closing: CancellationToken,
+    ) -> io::Result<tokio::task::JoinHandle<()>> {
+        let _inside = self.runtime.enter();
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let accept = listen::accept(self.worker.clone(), listener, socket, closing);
+        Ok(self.runtime.spawn(accept))
+    }
 }
 
 async fn sweep(worker: Arc<Worker>) {
-    let idle_time = worker.shared.upstreams.iter().map(|one| one.config().idle_connection).max();
     loop {
         tokio::time::sleep(SWEEP).await;
         let now = Instant::now();
+        let shared = worker.current.load_full();
+        let idle_time = shared.upstreams.iter().map(|one| one.config().idle_connection).max();
         worker.pool.sweep(idle_time.unwrap_or_default(), now);
         worker.trunks.sweep(now);
     }

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// When a replica counts as up, down or ejected.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthPolicy {
     /// Probes in a row that must pass before a replica that was down is up. Default: 2.
     pub rise: u32,
@@ -155,6 +155,19 @@ impl Health {
     /// Knows no replica yet. `is_probed` says whether [`Health::note_probe`] will ever be called.
     pub fn new(policy: HealthPolicy, is_probed: bool) -> Self {
         Self { policy, is_probed, replicas: HashMap::new() }
+    }
+
+    /// Judges by another policy from now on; what is known of replicas stays. Where probes end, nobody
+    /// could take back what they said last, so that every replica counts as up.
+    pub fn retune(&mut self, policy: HealthPolicy, is_probed: bool) {
+        self.policy = policy;
+        self.is_probed = is_probed;
+        if !is_probed {
+            for record in self.replicas.values_mut() {
+                record.standing.verdict = Verdict::Up;
+                record.contrary_probes = 0;
+            }
+        }
     }
 
     /// Adds a replica, unless it is known. It starts slowly, and unproven where probes are sent.

@@ -38,6 +38,10 @@ pub(crate) enum Verb {
     Run(RunArgs),
     /// List all problems of a configuration file at once.
     Check {
+        /// Also say what is different from this file, and when each difference takes effect in a
+        /// gateway that runs by it.
+        #[arg(long, value_name = "OLD")]
+        diff: Option<PathBuf>,
         /// The file.
         file: PathBuf,
     },

@@ -1,5 +1,7 @@
 //! What the admin API asks of the process around the gateway.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use longhaul_admin::House;
 use serde_json::Value;
 
@@ -8,13 +10,30 @@ use crate::logs;
 /// This process, as the admin API sees it.
 #[derive(Debug)]
 pub(crate) struct ThisProcess {
-    /// The configuration in force, masked.
-    pub(crate) config: Value,
+    pub(crate) config: InForce,
+}
+
+/// The configuration in force, masked; a reload puts another one there.
+#[derive(Debug, Clone)]
+pub(crate) struct InForce(Arc<Mutex<Value>>);
+
+impl InForce {
+    pub(crate) fn new(config: Value) -> Self {
+        Self(Arc::new(Mutex::new(config)))
+    }
+
+    pub(crate) fn set(&self, config: Value) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn get(&self) -> Value {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl House for ThisProcess {
     fn config(&self) -> Value {
-        self.config.clone()
+        self.config.get()
     }
 
     fn log_level(&self) -> String {

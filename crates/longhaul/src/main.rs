@@ -12,6 +12,7 @@ mod descriptors;
 mod house;
 mod logs;
 mod parent;
+mod reload;
 mod serve;
 mod signals;
 

@@ -17,8 +17,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{AdminSettings, Settings};
-use crate::house::ThisProcess;
+use crate::house::{InForce, ThisProcess};
 use crate::parent::{App, Ask, Ended};
+use crate::reload::Reloader;
 use crate::signals::{self, Event, Signals};
 use crate::{descriptors, parent};
 
@@ -55,13 +56,14 @@ pub(crate) struct Started<'a> {
 
 /// Serves until asked to end, or until the application is given up. Returns the exit code.
 ///
-/// `announce` is called once, when clients can connect. The future must be polled by the thread
+/// Without a `reloader` the configuration is never read again. `announce` is called once, when clients can connect. The future must be polled by the thread
 /// that the process ends with (`block_on` of the main thread): see [`App::run`].
 ///
 /// # Errors
 /// When something could not be started. Then nothing is left running.
 pub(crate) async fn serve(
     settings: Settings,
+    mut reloader: Option<Reloader>,
     announce: impl FnOnce(&Started<'_>),
 ) -> Result<u8, ServeError> {
     let mut signals = Signals::install().map_err(ServeError::Signals)?;
@@ -75,6 +77,9 @@ pub(crate) async fn serve(
             let app = App::prepare(app.settings, readiness.clone())?;
             let source = ReplicaSource::Static { address: app.address(), weight: 1 };
             config.upstreams[upstream].sources = vec![source];
+            if let Some(reloader) = &mut reloader {
+                reloader.set_app(app.address());
+            }
             Some(app)
         }
         None => None,
@@ -85,9 +90,13 @@ pub(crate) async fn serve(
         .collect();
     let drain_deadline = config.timeouts.drain + DRAIN_MARGIN;
 
-    let gateway = Gateway::start(config, readiness)?;
+    let mut gateway = Gateway::start(config, readiness)?;
     let handle = gateway.handle();
-    let this_process = ThisProcess { config: settings.in_force };
+    let config = match &reloader {
+        Some(reloader) => reloader.in_force(),
+        None => InForce::new(settings.in_force),
+    };
+    let this_process = ThisProcess { config };
     let admin = Admin::start(settings.admin, &handle, this_process).await?;
     for (name, address) in names.iter().zip(handle.listeners()) {
         tracing::info!(listener = name, "listening on {address}");
@@ -98,6 +107,12 @@ pub(crate) async fn serve(
         secure: &secure,
     });
 
+    let (reloads, hups) = mpsc::channel(1);
+    // Dropped without a reloader: then wishes are refused.
+    if let (Some(reloader), Some(asks)) = (reloader, gateway.take_reload_asks()) {
+        tokio::spawn(reloader.run(handle.clone(), asks, hups));
+    }
+
     let has_app = app.is_some();
     // Bounded: a flood of signals is passed on as far as it fits, as the system itself does.
     let (asks, asked) = mpsc::channel(64);
@@ -107,7 +122,8 @@ pub(crate) async fn serve(
             None => std::future::pending().await,
         }
     };
-    let mut house = House { signals: &mut signals, life: std::pin::pin!(life), ended: None };
+    let mut house =
+        House { signals: &mut signals, reloads, life: std::pin::pin!(life), ended: None };
 
     let signal = house.until_asked(has_app.then_some(&asks)).await;
     // Without one, the application was given up, which has been logged.
@@ -138,6 +154,8 @@ pub(crate) async fn serve(
 /// here and nowhere else.
 struct House<'a, L> {
     signals: &'a mut Signals,
+    /// Who reads the configuration again.
+    reloads: mpsc::Sender<()>,
     life: Pin<&'a mut L>,
     ended: Option<Ended>,
 }
@@ -158,7 +176,8 @@ impl<L: Future<Output = Ended>> House<'_, L> {
                         let _ = asks.try_send(Ask::Forward(signal));
                     }
                     (Event::Other(Signal::HUP), None) => {
-                        tracing::warn!("HUP: the configuration is only read at the start; restart");
+                        // One that waits already will read what is there by then.
+                        let _ = self.reloads.try_send(());
                     }
                     (Event::Other(_), None) => {}
                 },
@@ -248,7 +267,7 @@ impl Admin {
 }
 
 /// A limit that the descriptors cannot carry would end in failed accepts instead of a queue.
-fn fit_to_descriptors(config: &mut Config) {
+pub(crate) fn fit_to_descriptors(config: &mut Config) {
     let possible = descriptors::raise();
     let wanted = config.limits.connections_max;
     if wanted <= possible {
@@ -256,7 +275,7 @@ fn fit_to_descriptors(config: &mut Config) {
     }
     config.limits.connections_max = possible;
     if wanted == Limits::default().connections_max {
-        tracing::info!(possible, "the descriptor limit bounds limits.connections_max");
+        tracing::debug!(possible, "the descriptor limit bounds limits.connections_max");
     } else {
         tracing::warn!(
             wanted,

@@ -14,20 +14,26 @@ use crate::http::answer::{Limit, Refusal};
 #[derive(Debug)]
 pub(crate) struct Limiter {
     everybody: Limited<Gate>,
-    /// One for each route of the config.
-    routes: Vec<Limited<Gate>>,
+    /// One for each route of the config, with its name.
+    routes: Vec<(String, Limited<Gate>)>,
     clients: Limited<Gates<IpAddr>>,
 }
 
 #[derive(Debug)]
 struct Limited<G> {
     allowed: Allowance,
-    gate: Mutex<G>,
+    /// Outlives what is allowed: a reload changes that alone.
+    gate: Arc<Mutex<G>>,
 }
 
 impl<G> Limited<G> {
     fn new(allowed: Allowance, gate: G) -> Self {
-        Self { allowed, gate: Mutex::new(gate) }
+        Self { allowed, gate: Arc::new(Mutex::new(gate)) }
+    }
+
+    /// The same gate with another allowance.
+    fn allowing(&self, allowed: Allowance) -> Self {
+        Self { allowed, gate: self.gate.clone() }
     }
 
     /// The gate, when there is something to ask it.
@@ -54,8 +60,29 @@ impl Limiter {
         let gate = |allowed| Limited::new(allowed, Gate::default());
         Self {
             everybody: gate(limits.everybody),
-            routes: routes.iter().map(|route| gate(route.admission.limits)).collect(),
+            routes: routes
+                .iter()
+                .map(|route| (route.name.clone(), gate(route.admission.limits)))
+                .collect(),
             clients: Limited::new(limits.client, Gates::new(limits.keys_max)),
+        }
+    }
+
+    /// The same counts under other limits. Routes are known by their names; `keys_max` stays.
+    pub(crate) fn followed_by(&self, limits: &AdmissionLimits, routes: &[Route]) -> Self {
+        let of_route = |route: &Route| {
+            let allowed = route.admission.limits;
+            let known = self.routes.iter().find(|(name, _)| *name == route.name);
+            let limited = match known {
+                Some((_, known)) => known.allowing(allowed),
+                None => Limited::new(allowed, Gate::default()),
+            };
+            (route.name.clone(), limited)
+        };
+        Self {
+            everybody: self.everybody.allowing(limits.everybody),
+            routes: routes.iter().map(of_route).collect(),
+            clients: self.clients.allowing(limits.client),
         }
     }
 
@@ -77,7 +104,7 @@ impl Limiter {
             let place = gates.enter(&client_key(client), allowed, fastrand::f64(), now);
             permit.client = Some(place.map_err(|excess| refuse(Limit::Client, excess))?);
         }
-        let limited = &self.routes[route];
+        let (_, limited) = &self.routes[route];
         if let Some(mut gate) = limited.lock_limited() {
             let entered = gate.enter(&limited.allowed, fastrand::f64(), now);
             entered.map_err(|excess| refuse(Limit::Route, excess))?;
@@ -100,7 +127,7 @@ impl Drop for Permit {
             self.limiter.everybody.lock().leave();
         }
         if let Some(route) = self.route {
-            self.limiter.routes[route].lock().leave();
+            self.limiter.routes[route].1.lock().leave();
         }
         if let Some(place) = &self.client {
             self.limiter.clients.lock().leave(place, now);

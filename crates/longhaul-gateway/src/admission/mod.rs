@@ -32,6 +32,13 @@ impl Admission {
     pub(crate) fn new(config: &Config) -> Self {
         Self { limiter: Arc::new(Limiter::new(&config.limits.admission, &config.routes)) }
     }
+
+    /// The same under another configuration: who is inside still counts, and who came too often
+    /// still did.
+    pub(crate) fn followed_by(&self, config: &Config) -> Self {
+        let limiter = self.limiter.followed_by(&config.limits.admission, &config.routes);
+        Self { limiter: Arc::new(limiter) }
+    }
 }
 
 /// What somebody who was let in holds until the WebSocket ends. Boxed where it is kept: most hold
@@ -84,7 +91,7 @@ pub(crate) fn admit(
 
 /// Lets a WebSocket in by a page that may.
 fn enter(visit: &Visit<'_>) -> Result<Option<Pass>, Failure> {
-    let limiter = &visit.worker.shared.admission.limiter;
+    let limiter = &visit.shared.admission.limiter;
     let permit = limiter.enter(visit.client.address, visit.route)?;
     Ok(permit.map(|permit| Pass { _permit: permit }))
 }

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use self::dns::{Answer, Dns, Question, Trouble};
 use crate::config::ReplicaSource;
 use crate::supervise::{TaskError, Tasks};
-use crate::upstream::Upstream;
+use crate::upstream::{SourceId, Upstream};
 
 /// Total deadline of one lookup, all servers, tries and records included.
 pub(crate) const LOOKUP_MAX: Duration = Duration::from_secs(5);
@@ -42,13 +42,11 @@ pub(crate) fn start(
     tasks: &Tasks,
     stop: &CancellationToken,
 ) {
-    for (source, spec) in upstream.config().sources.iter().enumerate() {
+    for (source, spec) in upstream.sources() {
         let question = match spec {
             ReplicaSource::Static { .. } => continue,
-            ReplicaSource::Dns { name, port, weight } => {
-                Question::Addresses { name: name.clone(), port: *port, weight: *weight }
-            }
-            ReplicaSource::Srv { name } => Question::Services { name: name.clone() },
+            ReplicaSource::Dns { name, port, weight } => Question::Addresses { name, port, weight },
+            ReplicaSource::Srv { name } => Question::Services { name },
         };
         let name = format!("discover {} for {}", question.name(), upstream.name());
         let upstream = Arc::clone(upstream);
@@ -64,7 +62,7 @@ pub(crate) fn start(
 /// Looks one name up for ever, and tells the upstream what it stands for.
 async fn watch(
     upstream: Arc<Upstream>,
-    source: usize,
+    source: SourceId,
     question: Question,
     mut dns: Dns,
     mut retry: Backoff,

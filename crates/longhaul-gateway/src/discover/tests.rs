@@ -251,7 +251,13 @@ async fn replicas_follow_the_name_and_outlive_its_failures() {
     server.set_a("app.test.", &[1, 2]);
     let upstream = dns_upstream("app.test");
     let retry = Backoff::new(Duration::from_millis(5), Duration::from_millis(5));
-    let watched = watch(Arc::clone(&upstream), 0, addresses("app.test"), server.dns(), retry);
+    let watched = watch(
+        Arc::clone(&upstream),
+        upstream.sources()[0].0,
+        addresses("app.test"),
+        server.dns(),
+        retry,
+    );
     let watched = tokio::spawn(watched);
     until(&upstream, &[1, 2]).await;
     let stays = Arc::clone(&upstream.replicas()[1]);
@@ -277,8 +283,9 @@ async fn start_up_waits_for_the_first_answer_and_not_for_a_good_one() {
     for (name, replicas) in [("app.test", 1), ("gone.test", 0)] {
         let upstream = dns_upstream(name);
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
-        let upstreams = [Arc::clone(&upstream)];
-        crate::background::start(&upstreams, &[server.address], &readiness, &stop);
+        let tasks = crate::supervise::Tasks::default();
+        crate::background::hold_start(&upstream, &readiness, &stop);
+        crate::background::start(&upstream, &[server.address], &tasks, &stop);
         assert_eq!(readiness.gates()[0].name, "replicas of upstream chat");
         let mut changes = upstream.changes();
         let opened = async {

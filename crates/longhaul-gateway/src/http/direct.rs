@@ -44,7 +44,7 @@ pub(super) async fn serve(
     mut prefix: BytesMut,
     connection: &Connection,
 ) -> Option<Rest> {
-    let shared = &connection.worker.shared;
+    let shared = &connection.shared;
     if prefix.is_empty() {
         let first = poll_fn(|cx| poll_read(&mut stream, cx, &mut prefix));
         match timeout(shared.config.timeouts.head, first).await {
@@ -60,7 +60,9 @@ pub(super) async fn serve(
     let Some((head, head_len)) = read_handshake(&prefix, limits) else {
         return Some(Rest { stream, prefix, answer: None });
     };
-    let _work = OpenWork::new(shared);
+    // It may have waited with its request for longer than a configuration lasts.
+    let connection = &*connection.refreshed();
+    let _work = OpenWork::new(&connection.shared);
     // Read on meanwhile, to notice a client that leaves.
     let offered = {
         let mut deciding = pin!(service::decide(connection, head, None));

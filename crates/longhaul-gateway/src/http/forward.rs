@@ -44,8 +44,9 @@ pub(crate) async fn forward(
     let mut dial = Dial::new(visit.upstream(), Some(head), visit.client.address, visit.ends);
     loop {
         let replica = dial.pick()?;
-        let answer = match &visit.upstream().config().http2 {
-            Some(policy) => forwarding.by_http2(&replica, policy, &mut dial).await?,
+        let http2 = visit.upstream().config().http2.clone();
+        let answer = match http2 {
+            Some(policy) => forwarding.by_http2(&replica, &policy, &mut dial).await?,
             None => forwarding.by_http1(&replica, &mut dial).await?,
         };
         if let Some(answer) = answer {
@@ -83,7 +84,7 @@ impl<'a> Forwarding<'a> {
         if let Some(body) = body {
             upload = Upload::new(body, progress.clone(), gate.clone());
             if head.version == Version::HTTP_2 {
-                upload = upload.with_patience(visit.worker.shared.config.timeouts.body_stall);
+                upload = upload.with_patience(visit.shared.config.timeouts.body_stall);
             }
         }
         Self {
@@ -111,16 +112,17 @@ impl<'a> Forwarding<'a> {
         // A connection that was announced for one client must not serve the next.
         let is_shared = config.proxy_protocol.is_none();
         let idle_max = if is_shared { config.idle_connections_max } else { 0 };
+        let place = self.visit.upstream().pool_place(replica);
         let now = Instant::now();
         if is_shared
-            && let Some(lease) = pool.take(replica.address(), idle_max, config.idle_connection, now)
+            && let Some(lease) = pool.take(place, idle_max, config.idle_connection, now)
             && let Some(answer) = self.attempt(replica, lease.into()).await?
         {
             return Ok(Some(answer));
         }
         let Some(stream) = dial.connect(replica).await else { return Ok(None) };
         let Ok(sender) = exchange::open(stream).await else { return Ok(None) };
-        self.attempt(replica, pool.lease(replica.address(), sender, idle_max).into()).await
+        self.attempt(replica, pool.lease(place, sender, idle_max).into()).await
     }
 
     /// Over a connection to `replica` that many share.

@@ -44,7 +44,7 @@ pub(crate) async fn serve(stream: Transport, prefix: BytesMut, connection: Conne
 
 async fn serve_by_library(rest: Rest, connection: &Connection) {
     let Rest { stream, prefix, answer } = rest;
-    let config = &connection.worker.shared.config;
+    let config = &connection.shared.config;
     let (screened, screen) = Screened::new(stream, prefix, &config.limits, &config.timeouts);
     // Asked for once, by the first request.
     let answered = Mutex::new(answer);

@@ -13,9 +13,17 @@ use hyper::client::conn::http1::SendRequest;
 
 use super::upload::Upload;
 
+/// To whom a connection goes, and on which terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub(crate) replica: SocketAddr,
+    /// Of an upstream, as long as it speaks to its replicas in the same way.
+    pub(crate) terms: u64,
+}
+
 /// The idle connections of one worker. Its lock is never contended: one thread uses it.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Pool(Arc<Mutex<HashMap<SocketAddr, Vec<Idle>>>>);
+pub(crate) struct Pool(Arc<Mutex<HashMap<Place, Vec<Idle>>>>);
 
 #[derive(Debug)]
 struct Idle {
@@ -27,7 +35,7 @@ struct Idle {
 #[derive(Debug)]
 pub(crate) struct Lease {
     pool: Pool,
-    replica: SocketAddr,
+    place: Place,
     pub(crate) sender: SendRequest<Upload>,
     idle_max: usize,
     /// Whether it served a request before: then the replica may be closing it at this moment.
@@ -38,31 +46,31 @@ impl Pool {
     /// Takes the connection that was used last, so that the others may grow old and go.
     pub(crate) fn take(
         &self,
-        replica: SocketAddr,
+        place: Place,
         idle_max: usize,
         idle_time: Duration,
         now: Instant,
     ) -> Option<Lease> {
         let mut pool = self.lock();
-        let idle = pool.get_mut(&replica)?;
+        let idle = pool.get_mut(&place)?;
         idle.retain(|idle| !idle.sender.is_closed() && now - idle.since < idle_time);
         let found = idle.iter().rposition(|idle| idle.sender.is_ready());
         let sender = found.map(|at| idle.swap_remove(at).sender);
         if idle.is_empty() {
-            pool.remove(&replica);
+            pool.remove(&place);
         }
         drop(pool);
-        sender.map(|sender| Lease { is_reused: true, ..self.lease(replica, sender, idle_max) })
+        sender.map(|sender| Lease { is_reused: true, ..self.lease(place, sender, idle_max) })
     }
 
     /// Wraps a connection that was just made.
     pub(crate) fn lease(
         &self,
-        replica: SocketAddr,
+        place: Place,
         sender: SendRequest<Upload>,
         idle_max: usize,
     ) -> Lease {
-        Lease { pool: self.clone(), replica, sender, idle_max, is_reused: false }
+        Lease { pool: self.clone(), place, sender, idle_max, is_reused: false }
     }
 
     /// Closes what has been idle for too long; called now and then by the worker.
@@ -73,7 +81,7 @@ impl Pool {
         });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Vec<Idle>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Place, Vec<Idle>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,7 +93,7 @@ impl Lease {
             return;
         }
         let mut pool = self.pool.lock();
-        let idle = pool.entry(self.replica).or_default();
+        let idle = pool.entry(self.place).or_default();
         if idle.len() < self.idle_max {
             idle.push(Idle { sender: self.sender, since: Instant::now() });
         }

@@ -32,14 +32,14 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
     known: Option<Response<Body>>,
 ) -> Result<Response<Body>, Infallible> {
-    let shared = &connection.worker.shared;
-    let work = OpenWork::new(shared);
+    let connection = connection.refreshed();
+    let work = OpenWork::new(&connection.shared);
     let exchange = screen.begin_exchange();
     let mut answer = match screen.take_refusal(&request) {
-        Some(refused) => refuse(connection, refused),
+        Some(refused) => refuse(&connection, refused),
         None => match known {
             Some(answer) => answer,
-            None => dispatch(connection, request).await,
+            None => dispatch(&connection, request).await,
         },
     };
     answer.body_mut().hold(exchange, work);
@@ -50,7 +50,7 @@ pub(crate) async fn answer(
 fn refuse(connection: &Connection, refused: screened::Refusal) -> Response<Body> {
     let violation = refused.violation;
     debug!(peer = %connection.peer, reason = %violation, "request refused");
-    connection.worker.shared.telemetry.refusals.count(&[Refusal::Violation(violation).cause()]);
+    connection.shared.telemetry.refusals.count(&[Refusal::Violation(violation).cause()]);
     let mut answer = Refusal::Violation(violation).answer(&HeaderMap::new());
     if !refused.wants_body {
         *answer.body_mut() = Body::empty();
@@ -81,7 +81,7 @@ pub(super) async fn decide(
     head: Parts,
     body: Option<Incoming>,
 ) -> Offered {
-    let shared = &connection.worker.shared;
+    let shared = &connection.shared;
     let config = &shared.config;
     if connection.security == Security::Missing {
         debug!(peer = %connection.peer, "request refused: it came without TLS");
@@ -113,9 +113,10 @@ pub(super) async fn decide(
         took: began.elapsed(),
     });
     // Bytes behind a refused upgrade were meant for a WebSocket, and must not be read as a request.
-    // While draining, no connection is kept for another request.
+    // While draining, and where the listener is gone, no connection is kept for another request.
+    let leaves = shared.readiness.is_draining() || connection.is_left_behind();
     if let Offered::Answer(answer) = &mut offered
-        && (is_upgrade || shared.readiness.is_draining())
+        && (is_upgrade || leaves)
     {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -130,7 +131,7 @@ async fn route(
     is_upgrade: bool,
     taken: &mut Option<usize>,
 ) -> Result<Offered, Failure> {
-    let shared = &connection.worker.shared;
+    let shared = &connection.shared;
     welcome(shared, is_upgrade)?;
     let client = visit::prepare(&mut head, connection, is_upgrade);
     let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());

@@ -16,6 +16,7 @@ use super::answer::Refusal;
 use super::upload::Upload;
 use crate::config::Route;
 use crate::connection::{Connection, Security};
+use crate::shared::Shared;
 use crate::tls::UpstreamTls;
 use crate::upstream::{Replica, Upstream};
 use crate::worker::Worker;
@@ -23,6 +24,7 @@ use crate::worker::Worker;
 /// One request that found its route.
 pub(crate) struct Visit<'a> {
     pub(crate) worker: &'a Arc<Worker>,
+    pub(crate) shared: &'a Arc<Shared>,
     /// Index into the config's routes.
     pub(crate) route: usize,
     pub(crate) client: Client,
@@ -37,15 +39,15 @@ impl<'a> Visit<'a> {
         // Of a client behind a trusted proxy the port is not known.
         let address = if is_peer { peer } else { SocketAddr::new(client.address, 0) };
         let ends = Ends { client: address, local: connection.local };
-        Self { worker: &connection.worker, route, client, ends }
+        Self { worker: &connection.worker, shared: &connection.shared, route, client, ends }
     }
 
     pub(crate) fn route(&self) -> &Route {
-        &self.worker.shared.config.routes[self.route]
+        &self.shared.config.routes[self.route]
     }
 
     pub(crate) fn upstream(&self) -> &Arc<Upstream> {
-        &self.worker.shared.upstreams[self.route().upstream]
+        &self.shared.upstreams[self.route().upstream]
     }
 
     /// The request as it goes to `replica`: origin form, HTTP/1.1 whatever the client spoke.
@@ -62,8 +64,8 @@ impl<'a> Visit<'a> {
             *request.uri_mut() = origin.map_or_else(|| Uri::from_static("/"), Uri::from);
         }
         if !self.route().preserve_host || !request.headers().contains_key(HOST) {
-            let tls = self.upstream().config().tls.as_ref();
-            let host = match tls.and_then(UpstreamTls::server_name) {
+            let config = self.upstream().config();
+            let host = match config.tls.as_ref().and_then(UpstreamTls::server_name) {
                 Some(name) => format!("{name}:{}", replica.address().port()),
                 None => replica.address().to_string(),
             };
@@ -127,7 +129,7 @@ pub(crate) fn prepare(head: &mut Parts, connection: &Connection, is_upgrade: boo
         },
         host: host.as_ref().and_then(|host| host.to_str().ok()),
         port: connection.local.port(),
-        trusted: &connection.worker.shared.config.trusted_proxies,
+        trusted: &connection.shared.config.trusted_proxies,
     };
     let client = forwarded::apply(&mut head.headers, &arrival);
     if is_upgrade {

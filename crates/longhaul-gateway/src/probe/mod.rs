@@ -81,7 +81,7 @@ async fn probe_for_ever(
     upstream: Arc<Upstream>,
 ) -> Infallible {
     loop {
-        let outcome = ask(&probe, replica.address(), upstream.config()).await;
+        let outcome = ask(&probe, replica.address(), &upstream.config()).await;
         replica.note_probe(outcome.map_err(|fault| fault.to_string()), Instant::now());
         tokio::time::sleep(jittered(probe.interval, JITTER, fastrand::f64())).await;
     }

@@ -229,9 +229,9 @@ async fn a_replica_that_joins_is_probed_and_one_that_leaves_is_not() {
     start(&upstream, &Tasks::default(), &stop);
 
     let endpoint = crate::upstream::Endpoint { address, weight: 1 };
-    upstream.set_endpoints(0, vec![endpoint], Instant::now());
+    upstream.set_endpoints(upstream.sources()[0].0, vec![endpoint], Instant::now());
     until(&upstream, State::Up).await;
-    upstream.set_endpoints(0, Vec::new(), Instant::now());
+    upstream.set_endpoints(upstream.sources()[0].0, Vec::new(), Instant::now());
     // Probes end once the change was seen: then the channel stays empty for many intervals.
     let silence = async {
         loop {

@@ -73,7 +73,7 @@ fn relayed(page: &mut Page, telemetry: &Telemetry) {
 
 fn connections(page: &mut Page, shared: &Shared) {
     let telemetry = &shared.telemetry;
-    page.single(&f::CONNECTIONS_OPEN, shared.connections_open.load(Ordering::Relaxed) as f64);
+    page.single(&f::CONNECTIONS_OPEN, shared.places.taken() as f64);
     page.single(&f::CONNECTIONS_MAX, shared.config.limits.connections_max as f64);
     page.single(&f::TCP_OPEN, shared.streams.len() as f64);
     page.family(&f::HANDSHAKES);

@@ -13,6 +13,15 @@ use super::files::{self, FileFault};
 #[derive(Debug, Clone)]
 pub struct Authorities(pub(super) Arc<RootCertStore>);
 
+/// The same authorities, wherever they were read.
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.roots == other.0.roots
+    }
+}
+
+impl Eq for Authorities {}
+
 /// Why there are no authorities to trust.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

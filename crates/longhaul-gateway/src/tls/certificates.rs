@@ -56,13 +56,17 @@ struct Table {
     below: HashMap<String, Vec<usize>>,
 }
 
+impl Record {
+    fn new(pair: &Pair) -> Self {
+        Self { pair: pair.clone(), swaps: 0, refusals: 0, last_refusal: None }
+    }
+}
+
 impl Certificates {
     pub(crate) fn new(pairs: &[Pair]) -> Self {
-        let record =
-            |pair: &Pair| Record { pair: pair.clone(), swaps: 0, refusals: 0, last_refusal: None };
         Self {
             table: ArcSwap::from_pointee(Table::new(pairs)),
-            records: Mutex::new(pairs.iter().map(record).collect()),
+            records: Mutex::new(pairs.iter().map(Record::new).collect()),
         }
     }
 
@@ -81,6 +85,27 @@ impl Certificates {
     /// The pairs in use.
     pub(super) fn pairs(&self) -> Vec<Pair> {
         self.records().iter().map(|record| record.pair.clone()).collect()
+    }
+
+    /// Puts other pairs into the place of all, for every handshake that begins from now on. A pair of
+    /// files that stays keeps its counts.
+    pub(crate) fn replace(&self, pairs: &[Pair]) {
+        let mut records = self.records();
+        let mut before = std::mem::take(&mut *records);
+        for pair in pairs {
+            let known = before.iter().position(|record| record.pair.is_at_same_files(pair));
+            let mut record = match known {
+                Some(at) => before.swap_remove(at),
+                None => Record::new(pair),
+            };
+            if record.pair != *pair {
+                record.pair = pair.clone();
+                record.swaps += 1;
+                record.last_refusal = None;
+            }
+            records.push(record);
+        }
+        self.table.store(Arc::new(Table::new(pairs)));
     }
 
     /// Puts a pair into the place of the one at `index`, for every handshake that begins from now on.

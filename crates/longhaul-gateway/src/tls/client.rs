@@ -28,7 +28,18 @@ pub struct UpstreamTls {
     offering: Option<Arc<Offering>>,
     /// `None`: the address of the replica.
     server_name: Option<ServerName<'static>>,
+    /// What the config was made of.
+    terms: Arc<(Trust, Option<Pair>)>,
 }
+
+/// Made of the same: the same authorities, and the same files that have not changed.
+impl PartialEq for UpstreamTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.server_name == other.server_name && self.terms == other.terms
+    }
+}
+
+impl Eq for UpstreamTls {}
 
 #[derive(Debug)]
 struct Offering {
@@ -49,7 +60,7 @@ pub(crate) enum Alpn {
 }
 
 /// Whose word counts for who a replica is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
     /// That of the authorities that the system trusts.
     System,
@@ -93,9 +104,9 @@ impl UpstreamTls {
             ),
             None => None,
         };
-        let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        let verifier: Arc<dyn ServerCertVerifier> = match &trust {
             Trust::System => verifier(&Authorities::of_the_system()?),
-            Trust::Authorities(authorities) => verifier(&authorities),
+            Trust::Authorities(authorities) => verifier(authorities),
             Trust::Anybody => Arc::new(Anybody),
         };
         let builder = ClientConfig::builder_with_provider(provider())
@@ -108,7 +119,8 @@ impl UpstreamTls {
             let resolver = rustls::sign::SingleCertAndKey::from(pair.certified.clone());
             config.client_auth_cert_resolver = Arc::new(resolver);
         }
-        Ok(Self { config: Arc::new(config), offering: None, server_name })
+        let terms = Arc::new((trust, identity.cloned()));
+        Ok(Self { config: Arc::new(config), offering: None, server_name, terms })
     }
 
     /// The same for replicas that may choose HTTP/2.

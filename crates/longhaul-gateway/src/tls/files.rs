@@ -70,11 +70,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
 /// What tells a changed file from one that is as it was. A file that is replaced, rewritten or put
 /// behind another symbolic link has another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stamp(Option<(u64, u64, u64, i64, i64, i64, i64)>);
+pub struct Stamp(Option<(u64, u64, u64, i64, i64, i64, i64)>);
 
 impl Stamp {
     /// The stamp of a file as it is now; of one that cannot be seen, all are alike.
-    pub(super) fn of(path: &Path) -> Self {
+    pub fn of(path: &Path) -> Self {
         Self(std::fs::metadata(path).ok().map(|file| {
             let changed = (file.ctime(), file.ctime_nsec());
             let times = (file.mtime(), file.mtime_nsec(), changed.0, changed.1);

@@ -24,7 +24,7 @@ pub(crate) async fn secure(
     arrived_at: Instant,
 ) -> Option<Transport> {
     let deadline = tokio::time::Instant::from_std(arrived_at + termination.handshake());
-    let telemetry = &connection.worker.shared.telemetry;
+    let telemetry = &connection.shared.telemetry;
     let peer = connection.peer;
     match timeout_at(deadline, termination.accept(stream, hello)).await {
         Ok(Ok(stream)) => {

@@ -26,7 +26,7 @@ pub use certificates::CertificateSnapshot;
 pub(crate) use certificates::Certificates;
 pub(crate) use client::{Alpn, explain};
 pub use client::{Trust, UpstreamTls, UpstreamTlsFault};
-pub use files::FileFault;
+pub use files::{FileFault, Stamp};
 pub(crate) use handshake::secure;
 pub use pair::{Pair, PairFault};
 pub(crate) use server::Termination;

@@ -26,7 +26,16 @@ pub struct Pair {
     pub(super) stamps: [Stamp; 2],
 }
 
-#[derive(Debug)]
+/// The same files as they were at one time.
+impl PartialEq for Pair {
+    fn eq(&self, other: &Self) -> bool {
+        self.files == other.files && self.stamps == other.stamps
+    }
+}
+
+impl Eq for Pair {}
+
+#[derive(Debug, PartialEq, Eq)]
 struct Files {
     certificate: PathBuf,
     key: PathBuf,
@@ -153,6 +162,11 @@ impl Pair {
         let files = Files { certificate: certificate.into(), key: key.into() };
         let certified = Arc::new(certified);
         Ok(Self { files: Arc::new(files), certified, names: names.into(), validity, stamps })
+    }
+
+    /// Whether `other` was read from the same files, then or later.
+    pub(super) fn is_at_same_files(&self, other: &Self) -> bool {
+        self.files == other.files
     }
 
     /// Reads the same files again. Blocks.

@@ -21,7 +21,7 @@ pub(super) const BUFFER_BYTES_MAX: usize = 32 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How a listener terminates TLS.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsTerms {
     /// Whether clients may also come without TLS: the first bytes tell which it is.
     pub takes_plain: bool,
@@ -64,7 +64,7 @@ impl TlsVersion {
 }
 
 /// Whether clients are asked for a certificate of their own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientCertificates {
     /// They are not asked.
     Ignored,
@@ -78,7 +78,7 @@ pub enum ClientCertificates {
 #[derive(Debug)]
 pub(crate) struct Termination {
     config: Arc<ServerConfig>,
-    handshake: Duration,
+    terms: TlsTerms,
 }
 
 impl Termination {
@@ -114,12 +114,17 @@ impl Termination {
         // Tickets keep sessions with the client, sealed by keys that change every few hours. Each
         // listener has its own keys: a session begun under other terms is not resumed here.
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
-        Ok(Self { config: Arc::new(config), handshake: terms.handshake })
+        Ok(Self { config: Arc::new(config), terms: terms.clone() })
     }
 
     /// From the connection to the end of the handshake.
     pub(crate) fn handshake(&self) -> Duration {
-        self.handshake
+        self.terms.handshake
+    }
+
+    /// Whether another one of these terms would be no different.
+    pub(crate) fn is_of(&self, terms: &TlsTerms, protocols: &[&[u8]]) -> bool {
+        self.terms == *terms && self.config.alpn_protocols.iter().eq(protocols.iter())
     }
 
     /// Does the handshake with a client that has said `hello` so far. Waits as long as the client

@@ -142,7 +142,7 @@ async fn by_library(
     let Ok(sender) = exchange::open(stream).await else {
         return Err(ExchangeError::Unsent(request.into_body()));
     };
-    let mut lease = visit.worker.pool.lease(replica.address(), sender, 0);
+    let mut lease = visit.worker.pool.lease(visit.upstream().pool_place(replica), sender, 0);
     let sent = exchange(&mut lease.sender, request, &Progress::default(), None, patience).await;
     sent.map(|answer| Answered::ByLibrary(lease, answer))
 }

@@ -139,8 +139,8 @@ fn card_of(
 ) -> Card {
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     Card::open(
-        &visit.worker.shared.telemetry,
-        visit.worker.shared.relay_policy(visit.route).route.clone(),
+        &visit.shared.telemetry,
+        visit.shared.relay_policy(visit.route).route.clone(),
         replica.address(),
         visit.client.address,
         &redact::target(target),

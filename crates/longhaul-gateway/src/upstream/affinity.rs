@@ -26,7 +26,8 @@ impl Upstream {
         untried: &[(&'a Arc<Replica>, State)],
         now: Instant,
     ) -> Option<&'a Arc<Replica>> {
-        if self.config.affinity == Affinity::Auto
+        let told = self.told.load();
+        if told.config.affinity == Affinity::Auto
             && let Some(engine_io::Request::Session(sid)) = engine_io_request(head)
         {
             let address = lock(&self.sessions).find(&sid, now);
@@ -37,7 +38,7 @@ impl Upstream {
                 return Some(replica);
             }
         }
-        let tag = cookie::tag_of(&head.headers, self.cookie_name.as_deref()?)?;
+        let tag = cookie::tag_of(&head.headers, told.cookie_name.as_deref()?)?;
         untried
             .iter()
             .find(|(replica, state)| state.is_usable() && replica.tag().matches(&tag))

@@ -20,24 +20,58 @@ pub(crate) struct Endpoint {
     pub(crate) weight: u32,
 }
 
+/// One source of an upstream, for as long as the config has it. Another one in its place has
+/// another id, so that an answer that comes late is not taken for an answer of the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SourceId(pub(super) u64);
+
+#[derive(Debug)]
+struct Source {
+    id: SourceId,
+    spec: ReplicaSource,
+    /// `None` before its first answer.
+    found: Option<Vec<Endpoint>>,
+}
+
 /// What each source found last.
 #[derive(Debug)]
 pub(super) struct Members {
-    /// One list for each source of the config; `None` before its first answer.
-    found: Vec<Option<Vec<Endpoint>>>,
+    /// One for each source of the config, in its order.
+    sources: Vec<Source>,
+    next: SourceId,
     /// Replicas that left while they held work. One that returns meanwhile goes on counting.
     departed: HashMap<SocketAddr, Weak<Replica>>,
 }
 
 impl Members {
-    pub(super) fn new(sources: usize) -> Self {
-        Self { found: vec![None; sources], departed: HashMap::new() }
+    pub(super) fn new(specs: &[ReplicaSource]) -> Self {
+        let mut members = Self { sources: Vec::new(), next: SourceId(0), departed: HashMap::new() };
+        members.replace(specs);
+        members
+    }
+
+    /// Takes these sources for all. Those that were there keep their ids and what they found.
+    fn replace(&mut self, specs: &[ReplicaSource]) {
+        let mut before = std::mem::take(&mut self.sources);
+        for spec in specs {
+            let known = before.iter().position(|source| source.spec == *spec);
+            let source = known.map(|at| before.swap_remove(at)).unwrap_or_else(|| {
+                let id = self.next;
+                self.next = SourceId(id.0 + 1);
+                Source { id, spec: spec.clone(), found: None }
+            });
+            self.sources.push(source);
+        }
+    }
+
+    fn find(&mut self, id: SourceId) -> Option<&mut Option<Vec<Endpoint>>> {
+        self.sources.iter_mut().find(|source| source.id == id).map(|source| &mut source.found)
     }
 
     /// All endpoints, each address once: the first source that names it gives its weight.
     fn endpoints(&self) -> Vec<Endpoint> {
         let mut endpoints: Vec<Endpoint> = Vec::new();
-        for endpoint in self.found.iter().flatten().flatten() {
+        for endpoint in self.sources.iter().filter_map(|source| source.found.as_ref()).flatten() {
             if !endpoints.iter().any(|known| known.address == endpoint.address) {
                 endpoints.push(*endpoint);
             }
@@ -47,14 +81,35 @@ impl Members {
 }
 
 impl Upstream {
+    /// Every source of the config, to be looked up.
+    pub(crate) fn sources(&self) -> Vec<(SourceId, ReplicaSource)> {
+        lock(&self.members).sources.iter().map(|source| (source.id, source.spec.clone())).collect()
+    }
+
+    /// Puts these sources into the place of those there were. A name that was looked up already
+    /// stands for what it stood for.
+    pub(super) fn replace_sources(&self, specs: &[ReplicaSource], now: Instant) {
+        let mut members = lock(&self.members);
+        members.replace(specs);
+        self.find_fixed(&mut members);
+        let pending = members.sources.iter().filter(|source| source.found.is_none()).count();
+        self.sources_pending.store(pending, Ordering::Release);
+        self.refresh_replicas(&mut members, now);
+    }
+
     /// Takes what one source stands for now. Replicas that stay keep their counters and health;
     /// those that are gone get no new work, and what they hold goes on.
-    pub(crate) fn set_endpoints(&self, source: usize, found: Vec<Endpoint>, now: Instant) {
+    pub(crate) fn set_endpoints(&self, source: SourceId, found: Vec<Endpoint>, now: Instant) {
         let mut members = lock(&self.members);
-        let Some(place) = members.found.get_mut(source) else { return };
+        let Some(place) = members.find(source) else { return };
         if place.replace(found).is_none() {
             self.sources_pending.fetch_sub(1, Ordering::AcqRel);
         }
+        self.refresh_replicas(&mut members, now);
+    }
+
+    /// Makes the replicas those that the sources stand for.
+    fn refresh_replicas(&self, members: &mut Members, now: Instant) {
         let endpoints = members.endpoints();
         let before = self.replicas.load_full();
         let mut known: HashMap<SocketAddr, Arc<Replica>> =
@@ -63,22 +118,22 @@ impl Upstream {
         for endpoint in endpoints {
             let replica = match known.remove(&endpoint.address) {
                 Some(replica) => replica,
-                None => self.admit(&mut members, endpoint, now),
+                None => self.admit(members, endpoint, now),
             };
             replica.set_weight(endpoint.weight);
             replicas.push(replica);
         }
         self.replicas.store(Arc::new(replicas));
         for gone in known.into_values() {
-            self.dismiss(&mut members, &gone);
+            self.dismiss(members, &gone);
         }
         self.changed.send_replace(());
     }
 
     /// Takes note that a source was asked and had no answer: it is not waited for at start.
-    pub(crate) fn give_up_waiting(&self, source: usize) {
+    pub(crate) fn give_up_waiting(&self, source: SourceId) {
         let mut members = lock(&self.members);
-        if let Some(place @ None) = members.found.get_mut(source) {
+        if let Some(place @ None) = members.find(source) {
             *place = Some(Vec::new());
             self.sources_pending.fetch_sub(1, Ordering::AcqRel);
             self.changed.send_replace(());
@@ -91,15 +146,11 @@ impl Upstream {
             && self.replicas.load().iter().all(|replica| replica.state(now) != State::Unproven)
     }
 
-    /// Takes in the addresses that need no looking up.
-    pub(super) fn set_fixed_replicas(&self, now: Instant) {
-        for (index, source) in self.config.sources.iter().enumerate() {
-            if let ReplicaSource::Static { address, weight } = source {
-                self.set_endpoints(
-                    index,
-                    vec![Endpoint { address: *address, weight: *weight }],
-                    now,
-                );
+    /// Finds the addresses that need no looking up.
+    fn find_fixed(&self, members: &mut Members) {
+        for source in &mut members.sources {
+            if let ReplicaSource::Static { address, weight } = source.spec {
+                source.found = Some(vec![Endpoint { address, weight }]);
             }
         }
     }

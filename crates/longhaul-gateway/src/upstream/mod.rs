@@ -15,23 +15,25 @@ mod ward;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicUsize;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use http::request::Parts;
 use longhaul_policy::affinity::sessions::Sessions;
 use longhaul_policy::balance::{Balancer, Candidate};
 use longhaul_policy::health::State;
 use tokio::sync::watch;
 
-pub(crate) use self::members::Endpoint;
 use self::members::Members;
+pub(crate) use self::members::{Endpoint, SourceId};
 pub use self::replica::{Held, Replica};
 use self::ward::Ward;
 use crate::config::UpstreamConfig;
 use crate::handle::{ReplicaSnapshot, UpstreamSnapshot};
+use crate::http::pool::Place;
 
 /// How long an Engine.IO session id is remembered without use. Its client polls or pings every 25 s
 /// by default; one that was silent for so long has long been given up by its replica.
@@ -39,10 +41,9 @@ const SESSION_IDLE_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// One upstream at work. Shared by all workers; nothing here is touched per message.
 pub struct Upstream {
-    config: UpstreamConfig,
+    name: String,
+    told: ArcSwap<Told>,
     affinity_key: [u8; 32],
-    /// Under this name replicas are named to clients.
-    cookie_name: Option<String>,
     replicas: ArcSwap<Vec<Arc<Replica>>>,
     members: Mutex<Members>,
     balancer: Mutex<Balancer>,
@@ -52,6 +53,28 @@ pub struct Upstream {
     sources_pending: AtomicUsize,
     /// Sent to whenever the replicas or their health may have changed.
     changed: watch::Sender<()>,
+}
+
+/// What an upstream was told, until it is told something else.
+#[derive(Debug)]
+struct Told {
+    config: UpstreamConfig,
+    /// Under this name replicas are named to clients.
+    cookie_name: Option<String>,
+    /// Names how replicas are spoken to: connections made in one way are not used in another.
+    pool_terms: u64,
+}
+
+/// The config of an upstream as it was when asked for. Not to be kept: a reload makes another one.
+#[derive(Debug)]
+pub struct ConfigGuard(Guard<Arc<Told>>);
+
+impl Deref for ConfigGuard {
+    type Target = UpstreamConfig;
+
+    fn deref(&self) -> &UpstreamConfig {
+        &self.0.config
+    }
 }
 
 /// Why no replica could be picked.
@@ -97,29 +120,67 @@ impl Upstream {
     ) -> Arc<Self> {
         let (changed, _) = watch::channel(());
         let upstream = Arc::new(Self {
-            cookie_name: affinity::cookie_name(&config),
+            name: config.name.clone(),
             replicas: ArcSwap::default(),
-            members: Mutex::new(Members::new(config.sources.len())),
+            members: Mutex::new(Members::new(&[])),
             balancer: Mutex::new(Balancer::new(config.strategy)),
             sessions: Mutex::new(Sessions::new(affinity_entries_max, SESSION_IDLE_MAX)),
             ward: Ward::new(&config, changed.clone()),
-            sources_pending: AtomicUsize::new(config.sources.len()),
+            sources_pending: AtomicUsize::new(0),
             changed,
             affinity_key,
-            config,
+            told: ArcSwap::from_pointee(Told {
+                cookie_name: affinity::cookie_name(&config),
+                pool_terms: new_pool_terms(),
+                config,
+            }),
         });
-        upstream.set_fixed_replicas(Instant::now());
+        let sources = upstream.config().sources.clone();
+        upstream.replace_sources(&sources, Instant::now());
         upstream
     }
 
     /// What it was told.
-    pub fn config(&self) -> &UpstreamConfig {
-        &self.config
+    pub fn config(&self) -> ConfigGuard {
+        ConfigGuard(self.told.load())
+    }
+
+    /// Tells it something else. Replicas that stay keep their counters, their health and, where they
+    /// are spoken to as before, their connections; those that are gone get no new work.
+    ///
+    /// Whoever watches on behalf of the old config must be started anew.
+    pub(crate) fn retune(&self, config: UpstreamConfig, now: Instant) {
+        let before = self.told.load_full();
+        let was = &before.config;
+        let is_same_way = was.tls == config.tls
+            && was.proxy_protocol == config.proxy_protocol
+            && was.http2 == config.http2;
+        if was.strategy != config.strategy {
+            *lock(&self.balancer) = Balancer::new(config.strategy);
+        }
+        self.ward.retune(&config, &self.replicas.load());
+        self.told.store(Arc::new(Told {
+            cookie_name: affinity::cookie_name(&config),
+            pool_terms: if is_same_way { before.pool_terms } else { new_pool_terms() },
+            config,
+        }));
+        let sources = self.config().sources.clone();
+        self.replace_sources(&sources, now);
+    }
+
+    /// Lets all its replicas go: no route leads here any more.
+    pub(crate) fn retire(&self, now: Instant) {
+        self.replace_sources(&[], now);
+    }
+
+    /// Where idle connections to a replica are kept.
+    pub(crate) fn pool_place(&self, replica: &Replica) -> Place {
+        Place { replica: replica.address(), terms: self.told.load().pool_terms }
     }
 
     /// Its name, for logs and metrics.
     pub fn name(&self) -> &str {
-        &self.config.name
+        &self.name
     }
 
     /// The replicas it has now.
@@ -168,12 +229,13 @@ impl Upstream {
     /// It is `Secure` when `X-Forwarded-Proto` in `head` says `https`. Give it the head after
     /// `forwarded::apply`; before that a client could set the flag, on its own cookie only.
     pub fn cookie_for(&self, head: &Parts, replica: &Replica) -> Option<http::HeaderValue> {
-        affinity::set_cookie(&self.config.affinity, self.cookie_name.as_deref()?, head, replica)
+        let told = self.told.load();
+        affinity::set_cookie(&told.config.affinity, told.cookie_name.as_deref()?, head, replica)
     }
 
     /// Whether the response body of this request must be shown to `learn`: an Engine.IO handshake.
     pub fn learns_from(&self, head: &Parts) -> bool {
-        affinity::learns_from(&self.config.affinity, head)
+        affinity::learns_from(&self.config().affinity, head)
     }
 
     /// Reads the `sid` from the first bytes of an Engine.IO handshake answer and remembers it. 1 KiB
@@ -197,7 +259,7 @@ impl Upstream {
     pub fn snapshot(&self, now: Instant) -> UpstreamSnapshot {
         let replicas = self.replicas.load();
         UpstreamSnapshot {
-            name: self.config.name.clone(),
+            name: self.name.clone(),
             replicas: replicas.iter().map(|replica| ReplicaSnapshot::of(replica, now)).collect(),
             changes: self.ward.changes(),
         }
@@ -214,7 +276,7 @@ impl Upstream {
         head: Option<&Parts>,
         client: IpAddr,
     ) -> Option<usize> {
-        let (key, is_pinned) = affinity::hash_key(&self.config, head, client);
+        let (key, is_pinned) = affinity::hash_key(&self.config(), head, client);
         match &key {
             Some(key) if is_pinned => longhaul_policy::balance::consistent_hash(candidates, key),
             _ => lock(&self.balancer).pick(candidates, key.as_deref(), fastrand::u64(..)),
@@ -222,7 +284,7 @@ impl Upstream {
     }
 
     fn nobody(&self, total: usize) -> NoReplica {
-        let upstream = self.config.name.clone();
+        let upstream = self.name.clone();
         match total {
             0 => NoReplica::Empty { upstream },
             _ => NoReplica::Exhausted { upstream, total },
@@ -234,7 +296,7 @@ impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The key that signs cookies stays out of it.
         f.debug_struct("Upstream")
-            .field("name", &self.config.name)
+            .field("name", &self.name)
             .field("replicas", &self.replicas.load())
             .finish_non_exhaustive()
     }
@@ -251,6 +313,12 @@ impl ReplicaSnapshot {
             probe_failure: replica.probe_failure(),
         }
     }
+}
+
+/// Names one way of speaking to replicas. No two are alike.
+fn new_pool_terms() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Those of a lower rank are tried only when none of a higher one is left.

@@ -83,7 +83,7 @@ impl Replica {
 
     /// How it stands.
     pub fn state(&self, now: Instant) -> State {
-        lock(&self.standing).state(self.ward.policy(), now)
+        lock(&self.standing).state(&self.ward.policy(), now)
     }
 
     /// Counts one piece of work until the guard is dropped.
@@ -123,7 +123,7 @@ impl Replica {
             id: self.id,
             open: self.open_work(),
             weight: self.weight.load(Ordering::Relaxed),
-            share: lock(&self.standing).share(self.ward.policy(), now),
+            share: lock(&self.standing).share(&self.ward.policy(), now),
         }
     }
 

@@ -245,7 +245,11 @@ fn replicas_that_stay_keep_what_they_hold_and_those_that_return_too() {
     let now = Instant::now();
     let set = |numbers: &[u16]| {
         let endpoint = |number: &u16| Endpoint { address: address(*number), weight: 1 };
-        upstream.set_endpoints(0, numbers.iter().map(endpoint).collect(), now);
+        upstream.set_endpoints(
+            upstream.sources()[0].0,
+            numbers.iter().map(endpoint).collect(),
+            now,
+        );
     };
     assert!(matches!(upstream.pick(None, CLIENT, &[], now), Err(NoReplica::Empty { .. })));
     set(&[0, 1]);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+use arc_swap::{ArcSwap, Guard};
 use longhaul_policy::health::{Change, Health, HealthPolicy, Standing};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -19,7 +20,7 @@ type Tell = Box<dyn Fn(SocketAddr) + Send + Sync>;
 /// The health of one upstream's replicas.
 pub(super) struct Ward {
     upstream: String,
-    policy: HealthPolicy,
+    policy: ArcSwap<HealthPolicy>,
     health: Mutex<Health>,
     on_lost: OnceLock<Tell>,
     /// Times a replica came up, went down, was ejected.
@@ -31,7 +32,7 @@ impl Ward {
     pub(super) fn new(config: &UpstreamConfig, changed: watch::Sender<()>) -> Arc<Self> {
         Arc::new(Self {
             upstream: config.name.clone(),
-            policy: config.health.clone(),
+            policy: ArcSwap::from_pointee(config.health.clone()),
             health: Mutex::new(Health::new(config.health.clone(), config.probe.is_some())),
             on_lost: OnceLock::new(),
             changes: Default::default(),
@@ -39,8 +40,16 @@ impl Ward {
         })
     }
 
-    pub(super) fn policy(&self) -> &HealthPolicy {
-        &self.policy
+    pub(super) fn policy(&self) -> Guard<Arc<HealthPolicy>> {
+        self.policy.load()
+    }
+
+    /// Judges by another policy from now on. What was found out stays.
+    pub(super) fn retune(&self, config: &UpstreamConfig, replicas: &[Arc<Replica>]) {
+        let mut health = lock(&self.health);
+        health.retune(config.health.clone(), config.probe.is_some());
+        self.policy.store(Arc::new(config.health.clone()));
+        replicas.iter().for_each(|replica| refresh(&health, replica));
     }
 
     /// How often a replica changed since the start, by what it became.

@@ -1,32 +1,58 @@
-//! `longhaul check`: all problems of a file at once.
+//! `longhaul check`: all problems of a file at once, and what is different from another.
 
 use std::io::IsTerminal;
 use std::path::Path;
 
 use super::EXIT_USAGE;
+use super::print::print;
 use crate::capacity;
-use crate::config::{self, Loaded, Sources};
+use crate::config::{self, Change, Loaded, Said, Sources};
 
-pub(super) fn check(file: &Path) -> u8 {
-    let sources = Sources { file: Some(file.to_owned()), ..Sources::default() };
-    let (report, loaded) = match config::load(sources) {
-        Ok(Loaded { settings, report }) => (report, Some(settings)),
-        Err(report) => (report, None),
+pub(super) fn check(old: Option<&Path>, file: &Path) -> u8 {
+    let old = match old.map(load).transpose() {
+        Ok(old) => old,
+        Err(exit_code) => return exit_code,
     };
-    if !report.problems.is_empty() {
-        eprintln!("{}\n", report.render(std::io::stderr().is_terminal()));
-    }
-    let shown = file.display();
-    let Some(settings) = loaded else {
-        let (errors, warnings) = report.counts();
-        eprintln!("{shown}: {}{}", count(errors, "error"), and_warnings(warnings));
-        return EXIT_USAGE;
+    let Loaded { settings, report, said } = match load(file) {
+        Ok(loaded) => loaded,
+        Err(exit_code) => return exit_code,
     };
     for note in capacity::notes(&settings.gateway) {
         eprintln!("note: {note}\n");
     }
-    eprintln!("{shown}: fine{}", and_warnings(report.counts().1));
-    0
+    eprintln!("{}: fine{}", file.display(), and_warnings(report.counts().1));
+    old.map_or(0, |old| print(&differences(&old.said, &said)))
+}
+
+/// Reads a file and prints its problems.
+///
+/// # Errors
+/// The exit code, when there is an error among them.
+fn load(file: &Path) -> Result<Loaded, u8> {
+    let sources = Sources { file: Some(file.to_owned()), ..Sources::default() };
+    let loaded = config::load(sources);
+    let report = match &loaded {
+        Ok(loaded) => &loaded.report,
+        Err(report) => report,
+    };
+    if !report.problems.is_empty() {
+        eprintln!("{}\n", report.render(std::io::stderr().is_terminal()));
+    }
+    loaded.map_err(|report| {
+        let (errors, warnings) = report.counts();
+        eprintln!("{}: {}{}", file.display(), count(errors, "error"), and_warnings(warnings));
+        EXIT_USAGE
+    })
+}
+
+/// To standard output, for scripts.
+fn differences(old: &Said, new: &Said) -> String {
+    let changes = old.changes(new);
+    if changes.is_empty() {
+        return "no difference\n".to_owned();
+    }
+    let line = |change: &Change| format!("{change} ({})\n", change.effect.words());
+    changes.iter().map(line).collect()
 }
 
 fn and_warnings(warnings: usize) -> String {

@@ -16,7 +16,7 @@ const EXIT_USAGE: u8 = 2;
 pub(crate) fn dispatch(verb: Verb) -> u8 {
     match verb {
         Verb::Run(arguments) => run::run(arguments),
-        Verb::Check { file } => check::check(&file),
+        Verb::Check { diff, file } => check::check(diff.as_deref(), &file),
         Verb::Status(remote) => remote::status(&remote),
         Verb::Connections(arguments) => remote::connections(&arguments),
         Verb::Ends(remote) => remote::ends(&remote),

@@ -7,7 +7,8 @@ use longhaul_admin::Address;
 
 use super::EXIT_USAGE;
 use crate::cli::RunArgs;
-use crate::config::{self, Settings, Sources};
+use crate::config::{Settings, Sources};
+use crate::reload::Reloader;
 use crate::serve::{self, Started};
 use crate::{error_chain, logs};
 
@@ -21,22 +22,22 @@ pub(super) fn run(arguments: RunArgs) -> u8 {
         command: arguments.command,
         port: std::env::var("PORT").ok().filter(is_said),
     };
-    let loaded = match config::load(sources) {
+    let (settings, report, reloader) = match Reloader::load(sources) {
         Ok(loaded) => loaded,
         Err(report) => {
             eprintln!("{}", report.render(std::io::stderr().is_terminal()));
             return EXIT_USAGE;
         }
     };
-    logs::start(&loaded.settings.log);
-    for warning in loaded.report.warnings() {
+    logs::start(&settings.log);
+    for warning in report.warnings() {
         tracing::warn!("{warning}");
     }
-    serve(loaded.settings)
+    serve(settings, reloader)
 }
 
 /// Serves until the end, logging already on.
-fn serve(settings: Settings) -> u8 {
+fn serve(settings: Settings, reloader: Reloader) -> u8 {
     let runtime = match crate::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -45,7 +46,7 @@ fn serve(settings: Settings) -> u8 {
         }
     };
     let is_terminal = std::io::stderr().is_terminal();
-    let served = runtime.block_on(serve::serve(settings, |started| {
+    let served = runtime.block_on(serve::serve(settings, Some(reloader), |started| {
         if is_terminal {
             greet(started);
         }

@@ -12,6 +12,9 @@ pub(crate) fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
+/// An operator who saves a file looks at the log within seconds.
+pub(crate) const CONFIG_WATCH: Duration = Duration::from_secs(1);
+
 /// Seldom enough to cost nothing, often enough for whoever waits for a new certificate.
 pub(crate) const CERTIFICATE_WATCH: Duration = Duration::from_secs(5);
 

@@ -6,6 +6,8 @@
 //! Precedence: flag, then environment, then file, then default. Start at [`load`].
 
 pub(crate) mod defaults;
+mod diff;
+mod effect;
 mod forms;
 mod in_force;
 pub(crate) mod keys;
@@ -22,9 +24,12 @@ mod units;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use longhaul_gateway::Config;
 
+pub(crate) use diff::{Change, Said};
+pub(crate) use effect::Effect;
 use in_force::SECRETS;
 pub(crate) use layers::{Override, Source};
 use problem::{Origin, Problem, Report};
@@ -40,6 +45,8 @@ pub(crate) struct Settings {
     /// The program to be the parent of.
     pub(crate) app: Option<App>,
     pub(crate) log: LogSettings,
+    /// How often the file is looked at, to be read again when it changed.
+    pub(crate) config_watch: Option<Duration>,
     /// Where operators look in, if they may.
     pub(crate) admin: Option<AdminSettings>,
     /// The configuration in force as operators see it: every key, secrets masked.
@@ -62,7 +69,7 @@ pub(crate) struct App {
 }
 
 /// Where settings come from.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sources {
     /// `--config`.
     pub(crate) file: Option<PathBuf>,
@@ -80,6 +87,8 @@ pub(crate) struct Loaded {
     pub(crate) settings: Settings,
     /// Holds warnings alone.
     pub(crate) report: Report,
+    /// What was said, to be compared.
+    pub(crate) said: Said,
 }
 
 /// Reads all sources.
@@ -106,8 +115,10 @@ fn parse(sources: Sources, text: &str) -> Result<Loaded, Report> {
     // What a broken text seems to say would only repeat its errors.
     let is_broken = !problems.is_empty();
     let mut settings = None;
+    let mut said = Said::default();
     if !is_broken {
         layers::apply(&mut root, &sources, &mut problems);
+        said = Said::of(&root);
         let cell = std::cell::RefCell::new(problems);
         let file = sources.file.as_deref().and_then(Path::parent);
         settings = parse::settings(&root, file.unwrap_or(Path::new("")), &cell);
@@ -116,7 +127,7 @@ fn parse(sources: Sources, text: &str) -> Result<Loaded, Report> {
     let mut report = Report { path: sources.file, text: mask_secrets(text), problems };
     report.sort();
     match settings {
-        Some(settings) if !report.has_errors() => Ok(Loaded { settings, report }),
+        Some(settings) if !report.has_errors() => Ok(Loaded { settings, report, said }),
         _ => Err(report),
     }
 }

@@ -109,11 +109,21 @@ impl Report {
 
     /// One line for each warning, for the log: `longhaul.toml:3:8: …`.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> + '_ {
-        self.problems.iter().filter(|problem| !problem.is_error).map(|problem| {
-            let place = self.place(&problem.at);
-            let colon = if place.is_empty() { "" } else { ": " };
-            format!("{place}{colon}{}; {}", problem.title, problem.remedy)
-        })
+        let warnings = self.problems.iter().filter(|problem| !problem.is_error);
+        warnings.map(|problem| self.line(problem))
+    }
+
+    /// All errors in the same form, one below the other.
+    pub(crate) fn in_lines(&self) -> String {
+        let errors = self.problems.iter().filter(|problem| problem.is_error);
+        errors.map(|problem| self.line(problem)).collect::<Vec<_>>().join("\n")
+    }
+
+    fn line(&self, problem: &Problem) -> String {
+        let place = self.place(&problem.at);
+        let colon = if place.is_empty() { "" } else { ": " };
+        let semicolon = if problem.remedy.is_empty() { "" } else { "; " };
+        format!("{place}{colon}{}{semicolon}{}", problem.title, problem.remedy)
     }
 
     fn render_one(&self, problem: &Problem, renderer: &Renderer) -> String {

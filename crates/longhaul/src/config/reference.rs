@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::effect;
 use super::keys::{Key, Section, all_sections};
 
 /// `docs/reference/config.md`.
@@ -92,6 +93,7 @@ fn write_section(page: &mut String, name: &str, section: &Section) -> std::fmt::
         }
         writeln!(page, "| Cost | {} |", cell(key.cost))?;
         writeln!(page, "| Danger | {} |", cell(key.danger))?;
+        writeln!(page, "| On reload | {} |", effect::of(name, key.name).words())?;
         if let Some(flag) = key.flag {
             let list = if flag.is_repeated { " (repeated, or a list with commas)" } else { "" };
             if flag.is_env_only {

@@ -36,11 +36,13 @@ mod tcp;
 mod tls;
 
 // Replicas and discovery.
+mod balancing;
 mod discovery;
 mod replicas;
 
 // What operators see and tell.
 mod admin;
+mod alerts;
 
 // The life of the process.
 mod cli;
@@ -50,3 +52,4 @@ mod leak;
 mod limits;
 mod logs;
 mod parent;
+mod reload;

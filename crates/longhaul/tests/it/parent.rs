@@ -253,7 +253,7 @@ fn signals_without_an_app_harm_nothing() {
     for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::WINCH] {
         gateway.process.signal(signal);
     }
-    wait_until("HUP is answered", s(5), || has_line(&gateway.process, "HUP"));
+    wait_until("HUP is answered", s(30), || has_line(&gateway.process, "configuration reloaded"));
     assert_eq!(raw::get(gateway.address(), "/health/live").status, 200);
 }
 

@@ -50,7 +50,7 @@ const ERRORS_MAX: usize = 100;
 
 /// Serves one client connection until it ends. `prefix` was read from it already.
 pub(crate) async fn serve(stream: Transport, prefix: BytesMut, connection: Connection) {
-    let shared = connection.worker.shared.clone();
+    let shared = connection.shared.clone();
     let timeouts = &shared.config.timeouts;
     let connection = Arc::new(connection);
     let peer = connection.peer;
@@ -106,7 +106,8 @@ async fn answer(
     streams: Streams,
     mut request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
-    let shared = &connection.worker.shared;
+    let connection = connection.refreshed();
+    let shared = &connection.shared;
     let work = OpenWork::new(shared);
     let stream = streams.open();
     let is_head = request.method() == Method::HEAD;

@@ -23,7 +23,7 @@ use trunk::Trunk;
 
 use super::answer::Refusal;
 use super::exchange;
-use super::pool::{Lease, Pool};
+use super::pool::{self, Lease, Pool};
 use super::upload::Upload;
 use super::way::Way;
 use crate::config::Http2Policy;
@@ -34,13 +34,12 @@ use crate::upstream::{Replica, Upstream};
 
 /// All trunks of one worker. Its locks are never contended: one thread uses it.
 #[derive(Debug, Default)]
-pub(crate) struct Trunks(Mutex<HashMap<usize, Arc<Group>>>);
+pub(crate) struct Trunks(Mutex<HashMap<pool::Place, Arc<Group>>>);
 
 impl Trunks {
     /// The trunks to `replica`.
     pub(crate) fn to(&self, replica: &Arc<Replica>, upstream: &Arc<Upstream>) -> Arc<Group> {
-        // The group holds the replica, so nobody else can come to have its address in memory.
-        let key = Arc::as_ptr(replica).addr();
+        let key = upstream.pool_place(replica);
         let make = || Arc::new(Group::new(replica, upstream));
         lock(&self.0).entry(key).or_insert_with(make).clone()
     }
@@ -56,6 +55,8 @@ impl Trunks {
 #[derive(Debug)]
 pub(crate) struct Group {
     replica: Arc<Replica>,
+    /// On which terms it is spoken to.
+    place: pool::Place,
     /// Whose replica it is. Gone when the configuration no longer has it.
     upstream: Weak<Upstream>,
     trunks: Mutex<Vec<Arc<Trunk>>>,
@@ -77,6 +78,7 @@ impl Group {
     fn new(replica: &Arc<Replica>, upstream: &Arc<Upstream>) -> Self {
         Self {
             replica: replica.clone(),
+            place: upstream.pool_place(replica),
             upstream: Arc::downgrade(upstream),
             trunks: Mutex::default(),
             is_dialing: AtomicBool::new(false),
@@ -135,7 +137,8 @@ impl Group {
             return None;
         }
         let (idle_max, idle_time) = (config.idle_connections_max, config.idle_connection);
-        pool.take(self.replica.address(), idle_max, idle_time, Instant::now())
+        let place = dial.upstream.pool_place(&self.replica);
+        pool.take(place, idle_max, idle_time, Instant::now())
     }
 
     fn look(self: &Arc<Self>, policy: &Http2Policy) -> Look {
@@ -189,7 +192,8 @@ impl Group {
         self.freed.notify_waiters();
         let sender = exchange::open(stream).await.ok()?;
         let idle_max = dial.upstream.config().idle_connections_max;
-        Some(pool.lease(self.replica.address(), sender, idle_max).into())
+        let place = dial.upstream.pool_place(&self.replica);
+        Some(pool.lease(place, sender, idle_max).into())
     }
 
     /// Closes what nobody needs. Says whether the group itself is still needed.
@@ -197,7 +201,10 @@ impl Group {
         let mut trunks = lock(&self.trunks);
         let is_ours = |known: &Arc<Replica>| Arc::ptr_eq(known, &self.replica);
         let upstream = self.upstream.upgrade();
-        let upstream = upstream.filter(|upstream| upstream.replicas().iter().any(is_ours));
+        let upstream = upstream.filter(|upstream| {
+            let is_same_way = upstream.pool_place(&self.replica) == self.place;
+            is_same_way && upstream.replicas().iter().any(is_ours)
+        });
         let Some(upstream) = upstream else {
             // Open requests hold their trunk, and go on to their end.
             trunks.clear();

@@ -93,7 +93,7 @@ fn run(listen: Option<SocketAddr>) -> Result<u8, DemoError> {
             // Who has closed standard output does not want to know.
             let _ = greet(io::stdout().lock(), started, place.instead_of, &cluster);
         };
-        Ok(serve::serve(loaded.settings, greet).await?)
+        Ok(serve::serve(loaded.settings, None, greet).await?)
     });
     // What still runs here are replicas and their visitors, who saw the gateway go.
     runtime.shutdown_background();
@@ -165,7 +165,7 @@ fn greet(
     cluster: &Cluster,
 ) -> io::Result<()> {
     writeln!(out, "\nA chat on two replicas, with Longhaul in front of them.\n")?;
-    for &address in started.handle.listeners() {
+    for address in started.handle.listeners() {
         writeln!(out, "  chat      http://{}/", reachable(address))?;
     }
     if let Some(admin) = started.admin {

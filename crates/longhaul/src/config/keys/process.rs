@@ -99,6 +99,20 @@ pub(super) static SERVER: Section = Section {
             ..Key::NEW
         },
         Key {
+            name: "config_watch",
+            shape: Shape::Duration {
+                min: std::time::Duration::from_millis(100),
+                max: std::time::Duration::from_secs(HOUR_S),
+                or_off: true,
+            },
+            default: || duration(defaults::CONFIG_WATCH),
+            what: "How often the configuration file is looked at; one that changed is read again after \
+                   two looks. HUP has it read at once",
+            cost: "one call to the system",
+            danger: "off: a change waits for HUP, the admin API or a restart",
+            ..Key::NEW
+        },
+        Key {
             name: "affinity_key",
             shape: Shape::Text("64 hexadecimal digits, as from `openssl rand -hex 32`"),
             example: "\"0000000000000000000000000000000000000000000000000000000000000000\"",

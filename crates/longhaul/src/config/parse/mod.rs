@@ -71,7 +71,8 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         dns_servers: process.dns_servers,
     };
     let in_force = in_force::all(root);
-    Some(Settings { gateway, app, log, admin: process.admin, in_force })
+    let config_watch = process.config_watch;
+    Some(Settings { gateway, app, log, config_watch, admin: process.admin, in_force })
 }
 
 /// The sections of one file.

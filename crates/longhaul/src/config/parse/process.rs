@@ -1,6 +1,7 @@
 //! Reads `[server]`, `[limits]`, `[timeouts]` and `[health]`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use longhaul_gateway::config::{HealthPaths, Limits, Listener, Timeouts};
@@ -25,6 +26,7 @@ pub(super) struct Process<'a> {
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) affinity_key: [u8; 32],
     pub(super) dns_servers: Vec<SocketAddr>,
+    pub(super) config_watch: Option<Duration>,
 }
 
 pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
@@ -43,6 +45,9 @@ pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
         trusted_proxies: trusted_proxies(&server),
         affinity_key: affinity_key(&server),
         dns_servers: dns_servers(&server),
+        config_watch: server
+            .duration_or_off("config_watch")
+            .unwrap_or(Some(defaults::CONFIG_WATCH)),
         listeners,
         tls,
     }

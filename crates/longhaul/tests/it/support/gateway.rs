@@ -13,7 +13,7 @@ pub(crate) struct Gateway {
     pub(crate) process: Process,
     /// Its listeners, in the order of the configuration.
     pub(crate) listeners: Vec<SocketAddr>,
-    _config: Option<tempfile::NamedTempFile>,
+    config: Option<tempfile::NamedTempFile>,
 }
 
 impl Gateway {
@@ -95,7 +95,15 @@ impl Gateway {
             assert!(process.is_running(), "the gateway ended: {lines:#?}");
             listeners.len() >= count
         });
-        Self { process, listeners, _config: config }
+        Self { process, listeners, config }
+    }
+
+    /// Replaces its configuration file, whole and at once.
+    pub(crate) fn rewrite_config(&self, text: &str) {
+        let path = self.config.as_ref().expect("it runs by a file").path();
+        let next = path.with_extension("next");
+        std::fs::write(&next, text).expect("a file can be written");
+        std::fs::rename(&next, path).expect("a file can take another one's name");
     }
 
     /// Its first listener.
