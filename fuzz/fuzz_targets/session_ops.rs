@@ -30,6 +30,7 @@ fuzz_target!(|ops: Vec<(u8, u16)>| {
         idle: Some(300 * SECOND),
         linger: 10 * SECOND,
         write_stall: 60 * SECOND,
+        minds_backend: true,
         bounds: Bounds::default(),
     };
     let mut session = Session::new(Arc::new(policy), Some(now + 1000 * SECOND), 77, now);

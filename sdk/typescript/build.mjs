@@ -12,11 +12,11 @@ const at = (...path) => join(root, ...path);
 // or the wire knows may be here; the tests run what comes out. A name in
 // a string, as in `"body" in part`, is not shortened and so cannot be here either.
 const INTERNAL = [
-  "abandonWaiting", "abort", "accept", "ack", "acked", "afterFailure", "afterLink", "allow", "bytes",
-  "carries", "chunks", "clean", "closed", "complaint", "control", "deadline", "failures", "frame", "greets",
-  "heardAt", "hears", "held", "isDue", "isNext", "isPlain", "isSpent", "judge", "judgeAt", "key", "kind",
-  "leave", "liveAt", "nonce", "note", "number", "opened", "pace", "phase", "poll", "probe", "received",
-  "refuses", "seq", "sent", "start", "startedAt", "take", "tick", "waitingBytes", "waitingItems", "wake",
+  "abandonWaiting", "acknowledge", "accept", "ack", "acked", "afterFailure", "afterLink", "allow", "bytes", "carries",
+  "chunks", "clean", "complaint", "control", "deadline", "ending", "failures", "fits", "frame", "greets", "heardAt", "hears",
+  "held", "isDue", "isNext", "isPlain", "isSpent", "judge", "judgeAt", "key", "kind", "liveAt", "nonce",
+  "note", "number", "pace", "phase", "outgoing", "poll", "probe", "refuses", "replay", "seq", "sent", "settle", "startedAt", "take",
+  "waitingBytes", "waitingItems",
 ];
 const common = { bundle: true, target: "es2022", legalComments: "none", logLevel: "warning" };
 const shipped = { ...common, minify: true, mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`) };

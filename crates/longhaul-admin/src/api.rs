@@ -13,13 +13,14 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::desk::Desk;
 use crate::{
-    access, connections, dashboard, guard, health, metrics, openapi, settings, status, upstreams,
+    access, admission, connections, dashboard, guard, health, metrics, openapi, sessions, settings,
+    status, upstreams,
 };
 
 /// Everything the API answers, behind the guards that refuse foreign names and foreign hands.
@@ -38,10 +39,20 @@ pub(crate) fn router(desk: Desk) -> Router {
         .route("/api/v1/overview", get(dashboard::overview))
         .route("/api/v1/routes", get(upstreams::routes))
         .route("/api/v1/upstreams", get(upstreams::upstreams))
+        .route(
+            "/api/v1/upstreams/{upstream}/replicas/{replica}/drain",
+            post(upstreams::drain).delete(upstreams::undrain),
+        )
         .route("/api/v1/connections", get(connections::list))
         .route("/api/v1/connections/{id}", get(connections::one).delete(connections::close))
         .route("/api/v1/ends", get(connections::ends))
+        .route("/api/v1/sessions", get(sessions::show))
+        .route("/api/v1/sessions/migrate", post(sessions::migrate))
+        .route("/api/v1/admission", get(admission::show))
+        .route("/api/v1/admission/revoke", post(admission::revoke))
+        .route("/api/v1/admission/refresh", post(admission::refresh))
         .route("/api/v1/config", get(settings::config))
+        .route("/api/v1/reload", post(settings::reload))
         .route("/api/v1/log-level", put(settings::set_log_level).get(settings::log_level))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)

@@ -8,6 +8,7 @@
 //! [`Handle`]: longhaul_gateway::Handle
 
 mod access;
+mod admission;
 mod api;
 mod connections;
 mod dashboard;
@@ -17,6 +18,7 @@ mod health;
 mod metrics;
 pub mod openapi;
 mod server;
+mod sessions;
 mod settings;
 mod status;
 #[cfg(test)]

@@ -5,7 +5,9 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::{api, connections, dashboard, metrics, settings, status, upstreams};
+use crate::{
+    admission, api, connections, dashboard, metrics, sessions, settings, status, upstreams,
+};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -25,9 +27,17 @@ use crate::{api, connections, dashboard, metrics, settings, status, upstreams};
         connections::one,
         connections::close,
         connections::ends,
+        sessions::show,
+        sessions::migrate,
+        admission::show,
+        admission::revoke,
+        admission::refresh,
         upstreams::routes,
         upstreams::upstreams,
+        upstreams::drain,
+        upstreams::undrain,
         settings::config,
+        settings::reload,
         settings::log_level,
         settings::set_log_level,
     ),

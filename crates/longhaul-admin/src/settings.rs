@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use longhaul_gateway::reload::Reloaded;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -22,6 +23,26 @@ pub(crate) struct LogLevel {
 #[utoipa::path(get, path = "/api/v1/config", responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn config(State(desk): State<Desk>) -> Response {
     Json(desk.house.config()).into_response()
+}
+
+/// What a reload has changed, each key in words.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Reload {
+    /// In effect now.
+    changes: Vec<String>,
+    /// Waiting for a restart.
+    after_restart: Vec<String>,
+}
+
+/// Has the configuration read again and put into effect. With an error in it nothing changes.
+#[utoipa::path(post, path = "/api/v1/reload", responses((status = 200, body = Reload), (status = 409, description = "Refused; nothing has changed")), security(("token" = [])))]
+pub(crate) async fn reload(State(desk): State<Desk>) -> Response {
+    match desk.handle.reload().await {
+        Ok(Reloaded { changes, after_restart }) => {
+            Json(Reload { changes, after_restart }).into_response()
+        }
+        Err(refused) => problem(StatusCode::CONFLICT, &refused.to_string()),
+    }
 }
 
 /// What is logged.

@@ -66,6 +66,9 @@ struct Replica {
     tcp_open: usize,
     /// What the last probe failed with; null when it passed, or none is sent.
     probe_failure: Option<String>,
+    /// Why it drains: `asked`, `left` (no source names it any more) or `said` (by itself); null when it
+    /// does not. What it still holds is above.
+    draining: Option<&'static str>,
 }
 
 /// A certificate that listeners prove themselves with.
@@ -153,6 +156,7 @@ impl From<ReplicaSnapshot> for Replica {
             requests_open: replica.requests_open,
             tcp_open: replica.tcp_open,
             probe_failure: replica.probe_failure,
+            draining: replica.draining,
         }
     }
 }

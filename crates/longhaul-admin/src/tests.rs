@@ -82,6 +82,9 @@ fn loopback() -> SocketAddr {
 fn config() -> Config {
     let replica = ReplicaSource::Static { address: REPLICA, weight: 1 };
     Config {
+        authorities: Vec::new(),
+        tickets: None,
+        bypass_key: None,
         listeners: vec![Listener::new("public", loopback())],
         certificates: Vec::new(),
         certificate_watch: None,
@@ -102,7 +105,9 @@ fn config() -> Config {
         }],
         tcp_routes: Vec::new(),
         affinity_key: [0; 32],
+        inherited: Vec::new(),
         dns_servers: Vec::new(),
+        durable: Default::default(),
     }
 }
 

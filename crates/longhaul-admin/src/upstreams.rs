@@ -1,11 +1,16 @@
-//! Routes, and the upstreams behind them.
+//! Routes, and the upstreams behind them; drains of their replicas.
+
+use std::net::SocketAddr;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use longhaul_gateway::handle::CommandError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::api::problem;
 use crate::desk::Desk;
 use crate::status::Upstream;
 
@@ -38,4 +43,29 @@ pub(crate) async fn routes(State(desk): State<Desk>) -> Response {
 pub(crate) async fn upstreams(State(desk): State<Desk>) -> Response {
     let upstreams = desk.handle.snapshot().upstreams;
     Json(upstreams.into_iter().map(Upstream::from).collect::<Vec<_>>()).into_response()
+}
+
+/// Drains a replica: nothing new goes there, and its WebSockets leave. `/status` says who is left.
+#[utoipa::path(post, path = "/api/v1/upstreams/{upstream}/replicas/{replica}/drain", params(("upstream" = String, Path), ("replica" = String, Path, description = "HOST:PORT")), responses((status = 202, description = "It drains"), (status = 404, description = "There is no such replica")), security(("token" = [])))]
+pub(crate) async fn drain(
+    State(desk): State<Desk>,
+    Path((upstream, replica)): Path<(String, SocketAddr)>,
+) -> Response {
+    done(StatusCode::ACCEPTED, desk.handle.drain_replica(&upstream, replica))
+}
+
+/// Lets a replica have new work again.
+#[utoipa::path(delete, path = "/api/v1/upstreams/{upstream}/replicas/{replica}/drain", params(("upstream" = String, Path), ("replica" = String, Path, description = "HOST:PORT")), responses((status = 204, description = "It drains no more"), (status = 404, description = "There is no such replica")), security(("token" = [])))]
+pub(crate) async fn undrain(
+    State(desk): State<Desk>,
+    Path((upstream, replica)): Path<(String, SocketAddr)>,
+) -> Response {
+    done(StatusCode::NO_CONTENT, desk.handle.undrain_replica(&upstream, replica))
+}
+
+fn done(status: StatusCode, outcome: Result<(), CommandError>) -> Response {
+    match outcome {
+        Ok(()) => status.into_response(),
+        Err(error) => problem(StatusCode::NOT_FOUND, &error.to_string()),
+    }
 }

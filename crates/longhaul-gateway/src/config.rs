@@ -3,9 +3,13 @@
 //! Durations and sizes carry their defaults in `Default`; the reference page and the JSON schema
 //! are generated from the text's mirror, which takes its defaults from here.
 
-use std::net::{IpAddr, SocketAddr};
+mod admission;
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use admission::*;
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 pub use longhaul_policy::admission::limits::Allowance;
@@ -14,8 +18,12 @@ pub use longhaul_policy::cors::CorsRules;
 pub use longhaul_policy::health::HealthPolicy;
 pub use longhaul_policy::origin::{OriginPattern, OriginRules};
 pub use longhaul_policy::route::{HostPattern, RoutePattern};
+use longhaul_proto::durable::owner::OwnerPolicy;
+use longhaul_proto::durable::{Sizes, Window};
 pub use longhaul_proto::proxy_protocol;
+pub use longhaul_proto::redial::{Prelude, Uncertain};
 pub use longhaul_proto::session::Bounds;
+pub use longhaul_proto::websocket::CloseCode;
 
 use crate::tls::{Pair, TlsTerms, UpstreamTls};
 
@@ -24,6 +32,9 @@ use crate::tls::{Pair, TlsTerms, UpstreamTls};
 pub struct Config {
     /// Where clients arrive. At least one.
     pub listeners: Vec<Listener>,
+    /// Sockets that somebody else has opened: a listener takes the one at its address instead of
+    /// opening its own. Default: none.
+    pub inherited: Vec<Arc<TcpListener>>,
     /// What listeners that terminate TLS prove themselves with: each is shown for its own names, the
     /// first one also for all others. At least one where a listener has [`Listener::tls`].
     pub certificates: Vec<Pair>,
@@ -48,9 +59,90 @@ pub struct Config {
     pub tcp_routes: Vec<TcpRoute>,
     /// Signs affinity cookies. Random at each start unless configured.
     pub affinity_key: [u8; 32],
+    /// How durable sessions are kept.
+    pub durable: DurableConfig,
     /// DNS servers that look replicas up; empty takes those of the system. The hosts file counts
     /// before either.
     pub dns_servers: Vec<SocketAddr>,
+    /// Who judges tokens; routes name them by index.
+    pub authorities: Vec<Authority>,
+    /// Where clients get tickets for their tokens; `None`: nowhere.
+    pub tickets: Option<TicketOffice>,
+    /// Opens bypass tokens of end-to-end tests. Never set in production.
+    pub bypass_key: Option<[u8; 32]>,
+}
+
+/// How durable sessions are kept. They are for clients that ask for the subprotocol `longhaul.v1`.
+#[derive(Debug, Clone)]
+pub struct DurableConfig {
+    /// Whether there are any. Default: yes.
+    pub is_enabled: bool,
+    /// How long a session lives without a link. Default: 120 s.
+    pub grace: Duration,
+    /// How long a session without a link may keep its replica waiting. Default: 30 s.
+    pub stall: Duration,
+    /// A link on which nothing was heard or said for so long gets a ping; after three it is dead.
+    /// Default: 5 s.
+    pub heartbeat: Duration,
+    /// A link of this age, ±10 %, is asked for its successor before something on the path cuts it.
+    /// Default: none.
+    pub link_lifetime: Option<Duration>,
+    /// Bytes that may be unacknowledged in each direction of a session. Default: 4 MiB.
+    pub window_bytes: usize,
+    /// Messages and chunks that may. Default: 4,096.
+    pub window_items: u64,
+    /// Bytes of one message. Default: 1 MiB.
+    pub message_bytes_max: usize,
+    /// Bytes of the pieces it travels in. At least a thousandth of a message. Default: 16 KiB, which a
+    /// link of 1.3 kB/s carries before it counts as dead.
+    pub chunk_bytes: usize,
+    /// Sessions at once. Default: 100,000.
+    pub sessions_max: usize,
+    /// Bytes that all sessions together may hold. Default: 256 MiB.
+    pub memory_bytes_max: usize,
+    /// Links that may resume each second; the others are asked to come back. Default: 1,000.
+    pub resumes_per_second: u32,
+    /// Header fields that must be the same when a session is resumed. Default: none, so that whoever
+    /// has the token has the session.
+    pub credentials: Vec<HeaderName>,
+}
+
+impl Default for DurableConfig {
+    fn default() -> Self {
+        Self {
+            is_enabled: true,
+            grace: Duration::from_secs(120),
+            stall: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(5),
+            link_lifetime: None,
+            window_bytes: 4 << 20,
+            window_items: 4096,
+            message_bytes_max: 1 << 20,
+            chunk_bytes: 16 << 10,
+            sessions_max: 100_000,
+            memory_bytes_max: 256 << 20,
+            resumes_per_second: 1_000,
+            credentials: Vec::new(),
+        }
+    }
+}
+
+impl DurableConfig {
+    /// What the machine of each session is told.
+    pub(crate) fn policy(&self) -> OwnerPolicy {
+        OwnerPolicy {
+            window: Window { bytes: self.window_bytes as u64, items: self.window_items },
+            sizes: Sizes {
+                message_bytes_max: self.message_bytes_max,
+                // Text is cut between code points, which costs up to three bytes of each chunk.
+                chunk_bytes_max: self.chunk_bytes.max(self.message_bytes_max / 1000),
+            },
+            heartbeat: self.heartbeat,
+            grace: self.grace,
+            stall: self.stall,
+            ..OwnerPolicy::default()
+        }
+    }
 }
 
 /// One address that clients connect to.
@@ -94,24 +186,6 @@ pub struct Limits {
     pub affinity_entries_max: usize,
     /// How many upgrades may come, and how many WebSockets may be open.
     pub admission: AdmissionLimits,
-}
-
-/// How many upgrades may come, and how many WebSockets may be open. Default: no limit.
-#[derive(Debug, Clone)]
-pub struct AdmissionLimits {
-    /// All clients together.
-    pub everybody: Allowance,
-    /// Each client address; of IPv6, each /64.
-    pub client: Allowance,
-    /// Clients that are counted one by one. The rest share one count.
-    pub keys_max: usize,
-}
-
-impl Default for AdmissionLimits {
-    fn default() -> Self {
-        let none = Allowance::default();
-        Self { everybody: none, client: none, keys_max: 100_000 }
-    }
 }
 
 impl Default for Limits {
@@ -381,32 +455,6 @@ pub struct Route {
     pub admission: AdmissionPolicy,
 }
 
-/// Who may use one route.
-#[derive(Debug, Clone, Default)]
-pub struct AdmissionPolicy {
-    /// Which pages may open WebSockets. Default: those of the same origin.
-    pub origins: OriginRules,
-    /// Which pages of other origins may read answers over HTTP; `None` leaves that to replicas.
-    /// Default: none.
-    pub cors: Option<CorsRules>,
-    /// How many upgrades and WebSockets this route takes, beside what the whole gateway does.
-    /// Default: no limit.
-    pub limits: Allowance,
-    /// How a refused WebSocket is told. Default: by a status.
-    pub refusal: RefusalStyle,
-}
-
-/// How a WebSocket that may not be opened is told so.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RefusalStyle {
-    /// By the status of its handshake, as HTTP has it. Pages see 1006, whatever it is.
-    #[default]
-    Status,
-    /// It is opened and closed at once, with a code and a reason that pages can read. Foreign origins
-    /// are still refused by 403.
-    Close,
-}
-
 /// How WebSockets of one route are kept.
 #[derive(Debug, Clone)]
 pub struct WebSocketPolicy {
@@ -426,6 +474,67 @@ pub struct WebSocketPolicy {
     pub buffer_bytes_max: usize,
     /// What a client may send. Default: whatever it likes.
     pub bounds: Bounds,
+    /// Puts the client for browsers into pages, so that the WebSockets they open to their own host are
+    /// durable. Default: no.
+    pub injects_client: bool,
+    /// What becomes of one whose replica is lost. Default: it ends.
+    pub on_replica_loss: OnReplicaLoss,
+    /// How a replica is replaced, where it is.
+    pub redial: Redial,
+    /// When a replica that drains is left. Default: when it closes.
+    pub cutover: Cutover,
+    /// How long leaving a replica that drains may take. Default: 30 s.
+    pub leave_within: Duration,
+}
+
+/// What becomes of a WebSocket whose replica is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnReplicaLoss {
+    /// It ends with 1012.
+    Close,
+    /// It stays open, and another replica is dialled.
+    Redial,
+}
+
+/// When a WebSocket leaves a replica that drains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cutover {
+    /// When the replica closes it, or the time for it is over.
+    OnClose,
+    /// When no message has passed for so long.
+    Quiet(Duration),
+    /// Between two messages.
+    Now,
+}
+
+/// How a lost replica is replaced.
+#[derive(Debug, Clone)]
+pub struct Redial {
+    /// How long a next replica is looked for. Then: 1013. Default: 30 s.
+    pub give_up: Duration,
+    /// Bytes of one unfinished message that are held, per direction. Default: 256 KiB.
+    pub hold_bytes_max: usize,
+    /// Bytes of client messages that may wait for the next replica. Default: 256 KiB.
+    pub wait_bytes_max: usize,
+    /// What becomes of messages that a lost replica may or may not have read.
+    pub uncertain: Uncertain,
+    /// Close codes with which a replica says that it goes. 1006 stands for an end without one.
+    pub codes: Vec<CloseCode>,
+    /// What each new replica hears first.
+    pub prelude: Prelude,
+}
+
+impl Default for Redial {
+    fn default() -> Self {
+        Self {
+            give_up: Duration::from_secs(30),
+            hold_bytes_max: 256 * 1024,
+            wait_bytes_max: 256 * 1024,
+            uncertain: Uncertain::AtMostOnce,
+            codes: [1001, 1006, 1012, 1013].map(CloseCode).to_vec(),
+            prelude: Prelude { first: 0, bytes_max: 64 * 1024, suppress: 0 },
+        }
+    }
 }
 
 impl Default for WebSocketPolicy {
@@ -438,7 +547,12 @@ impl Default for WebSocketPolicy {
             linger: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),
             buffer_bytes_max: 64 * 1024,
+            on_replica_loss: OnReplicaLoss::Close,
+            redial: Redial::default(),
+            cutover: Cutover::OnClose,
+            leave_within: Duration::from_secs(30),
             bounds: Bounds::default(),
+            injects_client: false,
         }
     }
 }

@@ -54,6 +54,11 @@ impl<'a> Dial<'a> {
         }
     }
 
+    /// Counts these replicas as tried.
+    pub(crate) fn avoid(&mut self, replicas: &[SocketAddr]) {
+        self.tried.extend_from_slice(replicas);
+    }
+
     /// The next replica that was not tried yet.
     ///
     /// # Errors
@@ -67,7 +72,9 @@ impl<'a> Dial<'a> {
                 self.tried.push(replica.address());
                 Ok(replica)
             }
-            Err(NoReplica::Empty { .. }) => Err(Refusal::NoReplica.into()),
+            Err(NoReplica::Empty { .. } | NoReplica::Draining { .. }) => {
+                Err(self.failure.take().unwrap_or(Refusal::NoReplica.into()))
+            }
             Err(NoReplica::Exhausted { .. }) => {
                 Err(self.failure.take().unwrap_or(Refusal::Unreachable.into()))
             }

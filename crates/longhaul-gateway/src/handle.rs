@@ -3,18 +3,24 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+pub use longhaul_policy::admission::revocation::Revocation;
+
+use crate::admission::counters::OUTCOMES;
 use crate::config::Config;
+pub use crate::durable::Counts as SessionCounts;
 use crate::readiness::Readiness;
 use crate::relay::control::{Control, Order};
 use crate::reload::{ReloadDesk, ReloadError, ReloadRefused, Reloaded};
+use crate::retire;
 use crate::running::Running;
 use crate::shared::Shared;
 use crate::supervise::TaskSnapshot;
 use crate::telemetry::tally::Number;
 use crate::telemetry::{gather, process, totals};
 use crate::tls::CertificateSnapshot;
+use crate::upstream::{Draining, Replica, Upstream};
 
 pub use crate::telemetry::ends::End;
 pub use crate::telemetry::families::{FAMILIES, Family, Kind};
@@ -22,6 +28,7 @@ pub use crate::telemetry::lag::LoopSnapshot;
 pub use crate::telemetry::page::Format;
 pub use crate::telemetry::process::Memory;
 pub use crate::telemetry::totals::Totals;
+pub use crate::validate::ServiceSnapshot;
 pub use longhaul_policy::diagnosis::Finding;
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
@@ -53,8 +60,21 @@ pub struct Snapshot {
     pub handshakes_failed: u64,
     /// One for each certificate, in the order of the config.
     pub certificates: Vec<CertificateSnapshot>,
+    /// Durable sessions.
+    pub sessions: SessionCounts,
     /// Since the start.
     pub uptime: Duration,
+}
+
+/// Admission at one moment.
+#[derive(Debug, Clone)]
+pub struct AdmissionSnapshot {
+    /// How often each outcome was reached, by its name.
+    pub outcomes: Vec<(&'static str, u64)>,
+    /// Open WebSockets that came by a token and end with it.
+    pub granted_open: usize,
+    /// How the services fare that tokens are judged by.
+    pub services: Vec<ServiceSnapshot>,
 }
 
 /// One route of the config.
@@ -132,11 +152,60 @@ pub struct ReplicaSnapshot {
     pub tcp_open: usize,
     /// What its last probe failed with; `None` when it passed, or none is sent.
     pub probe_failure: Option<String>,
+    /// Why it drains (`asked`, `left` or `said`), if it does. What it still holds is listed above.
+    pub draining: Option<&'static str>,
+}
+
+/// Why a command was not obeyed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// No upstream has this name.
+    #[error("no upstream is called {0:?}")]
+    UnknownUpstream(String),
+    /// The upstream has no replica there.
+    #[error("upstream {upstream:?} has no replica at {replica}")]
+    UnknownReplica {
+        /// Its name.
+        upstream: String,
+        /// The address asked for.
+        replica: SocketAddr,
+    },
 }
 
 impl Handle {
     pub(crate) fn new(running: Arc<Running>, readiness: Readiness, desk: ReloadDesk) -> Self {
         Self { running, readiness, desk }
+    }
+
+    /// Asks the client of every durable session for another link, spread over `spread`, before the old
+    /// one goes: whoever is connected through something that will be restarted is moved off it. Says how
+    /// many were asked.
+    pub fn migrate_sessions(&self, spread: Duration) -> usize {
+        self.shared().sessions.migrate(spread)
+    }
+
+    /// Takes back what a subject or a token was granted: ends its WebSockets (4401) and refuses tokens
+    /// from before for as long as `keep`. Returns how many WebSockets were told.
+    pub fn revoke(&self, revocation: Revocation, keep: Duration) -> usize {
+        self.running.current.load().admission.live.revoke(revocation, keep)
+    }
+
+    /// Lets the open WebSockets of a subject go on until `expires`. Returns how many were concerned.
+    pub fn refresh(&self, subject: &str, expires: SystemTime) -> usize {
+        self.running.current.load().admission.live.refresh(subject, expires)
+    }
+
+    /// What became of those who asked to come in, since the start.
+    pub fn admission(&self) -> AdmissionSnapshot {
+        let shared = self.running.current.load();
+        let admission = &shared.admission;
+        let counters = &admission.counters;
+        AdmissionSnapshot {
+            outcomes: OUTCOMES.map(|(it, name)| (name, counters.outcome(it))).into(),
+            granted_open: admission.live.len(),
+            services: admission.services(),
+        }
     }
 
     /// Whether work is welcome, and why not.
@@ -170,6 +239,43 @@ impl Handle {
     /// How the tasks that watch (discovery, probes) fare. One that was restarted means trouble.
     pub fn tasks(&self) -> Vec<TaskSnapshot> {
         self.running.tasks.snapshot()
+    }
+
+    /// Drains a replica: it gets nothing new, and its WebSockets leave by the `cutover` of their
+    /// routes, spread over `leave_within`. Who is left is in the [`Snapshot`]. To be called inside a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// [`CommandError`] when there is no such replica.
+    pub fn drain_replica(&self, upstream: &str, replica: SocketAddr) -> Result<(), CommandError> {
+        let (upstream, replica) = self.find(upstream, replica)?;
+        retire::begin(&self.shared(), &upstream, &replica, Draining::Asked);
+        Ok(())
+    }
+
+    /// Lets a replica have new work again, whatever it was drained for.
+    ///
+    /// # Errors
+    /// [`CommandError`] when there is no such replica.
+    pub fn undrain_replica(&self, upstream: &str, replica: SocketAddr) -> Result<(), CommandError> {
+        let (upstream, replica) = self.find(upstream, replica)?;
+        retire::end(&upstream, &replica);
+        Ok(())
+    }
+
+    fn find(
+        &self,
+        name: &str,
+        address: SocketAddr,
+    ) -> Result<(Arc<Upstream>, Arc<Replica>), CommandError> {
+        let shared = self.shared();
+        let upstream = shared.upstreams.iter().find(|upstream| upstream.name() == name);
+        let upstream = upstream.ok_or_else(|| CommandError::UnknownUpstream(name.to_owned()))?;
+        let replica = upstream.find(address).ok_or_else(|| CommandError::UnknownReplica {
+            upstream: name.to_owned(),
+            replica: address,
+        })?;
+        Ok((Arc::clone(upstream), replica))
     }
 
     /// Everything that is counted, for scrapers. [`FAMILIES`] says what there is.
@@ -285,6 +391,7 @@ impl Handle {
             handshakes: shared.telemetry.handshakes.load(Ordering::Relaxed),
             handshakes_failed: shared.telemetry.handshakes_failed.load(Ordering::Relaxed),
             certificates: shared.certificates.snapshot(),
+            sessions: shared.sessions.counts(),
             uptime: now - shared.started_at,
         }
     }
@@ -299,7 +406,7 @@ impl Wanted {
         let card = &control.card;
         card.id > self.after
             && self.route.as_deref().is_none_or(|route| route == &*card.route)
-            && self.replica.is_none_or(|replica| replica == control.replica)
+            && self.replica.is_none_or(|replica| replica == control.replica())
             && self.client.is_none_or(|client| client == card.client)
     }
 }
@@ -312,7 +419,7 @@ impl ConnectionSnapshot {
             is_tcp,
             route: card.route.clone(),
             client: card.client,
-            replica: control.replica,
+            replica: control.replica(),
             open_for: card.opened_at.elapsed(),
             messages: card.messages.each_ref().map(Number::get),
             bytes: card.bytes.each_ref().map(Number::get),

@@ -53,6 +53,25 @@ pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpLis
         .collect()
 }
 
+/// Whether `socket` listens where the config wants somebody to listen. One for all addresses of
+/// IPv6 takes IPv4 clients too.
+pub(crate) fn is_at(socket: &TcpListener, asked: SocketAddr) -> bool {
+    socket.local_addr().is_ok_and(|at| {
+        let is_for_all = at.is_ipv6() && at.ip().is_unspecified() && asked.ip().is_unspecified();
+        at == asked || is_for_all && at.port() == asked.port()
+    })
+}
+
+/// Gives each worker its hold of one socket that somebody else has opened. They take clients from
+/// the same queue, so that whoever comes first takes the next one.
+///
+/// # Errors
+/// When the system has no descriptor left.
+pub(crate) fn share(socket: &TcpListener, workers: usize) -> io::Result<Vec<TcpListener>> {
+    socket.set_nonblocking(true)?;
+    (0..workers).map(|_| socket.try_clone()).collect()
+}
+
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Old connections in TIME_WAIT must not keep a restarted gateway from its port.

@@ -128,7 +128,10 @@ impl Pipe {
                 Some(Order::ReplicaLost) => return Poll::Ready("replica_lost"),
                 Some(Order::Close) => return Poll::Ready("ordered"),
                 // What is open may go on until the drain is over: no close frame could announce it.
-                Some(Order::Drain) | None => {}
+                // Bytes alone cannot be moved to another replica.
+                Some(Order::ReplicaLeaves | Order::ReplicaLeft | Order::ReplicaDrained) => {}
+                // Rights are granted to WebSockets alone.
+                Some(Order::Drain | Order::Expired | Order::Revoked) | None => {}
             }
             if let Err(cause) = self.pump(cx) {
                 return Poll::Ready(cause);

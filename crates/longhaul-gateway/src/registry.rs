@@ -59,10 +59,17 @@ impl Registry {
     /// Ends every connection whose replica was found dead.
     pub(crate) fn lose_replica(&self, replica: SocketAddr) {
         for control in self.lock().slots.iter().flatten() {
-            if control.replica == replica {
+            if control.replica() == replica {
                 control.order(Order::ReplicaLost);
             }
         }
+    }
+
+    /// All whose backend leg goes to this replica.
+    pub(crate) fn at_replica(&self, replica: SocketAddr) -> Vec<Arc<Control>> {
+        let entries = self.lock();
+        let at_replica = |control: &&Arc<Control>| control.replica() == replica;
+        entries.slots.iter().flatten().filter(at_replica).cloned().collect()
     }
 
     /// The one with this id.

@@ -26,6 +26,10 @@ use crate::upstream::Upstream;
 /// connection limit, where they would wait for somebody else to leave.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
 
+/// A request that found its route a moment before may still be on its way to this upstream: it picks
+/// a replica within the connect deadline, and is admitted before that.
+const RETIRE_MARGIN: Duration = Duration::from_secs(15);
+
 /// Wishes that wait while another one is fulfilled; the next one is refused.
 const ASKS_MAX: usize = 8;
 
@@ -95,7 +99,7 @@ impl ReloadDesk {
 
 impl Running {
     /// Puts `config` into effect. What only a start can change stays as it is: the workers, the
-    /// admin API and the key of affinity cookies.
+    /// admin API, the key of affinity cookies and the terms of durable sessions.
     ///
     /// # Errors
     /// [`ReloadError`]; then everything is as it was before.
@@ -106,7 +110,10 @@ impl Running {
             return Err(ReloadError::Draining);
         }
         config.workers = before.config.workers;
+        config.inherited = before.config.inherited.clone();
         config.affinity_key = before.config.affinity_key;
+        // Its clients were told by the terms that held when they came.
+        config.durable = before.config.durable.clone();
 
         let mut doors = Vec::with_capacity(config.listeners.len());
         let mut bound: Vec<Bound> = Vec::new();
@@ -114,7 +121,7 @@ impl Running {
             match parts.listeners.iter().find(|open| open.is(listener)) {
                 Some(open) => doors.push(open.door),
                 None => {
-                    bound.push(parts.bind(listener, config.workers)?);
+                    bound.push(parts.bind(listener, &config)?);
                     doors.extend(bound.last().map(|bound| bound.door));
                 }
             }
@@ -154,7 +161,12 @@ impl Running {
         let names: HashSet<&str> = after.upstreams.iter().map(|it| it.name()).collect();
         parts.watches.retain(|name, _| names.contains(name.as_str()));
         for gone in before.upstreams.iter().filter(|it| !names.contains(it.name())) {
-            gone.retire(Instant::now());
+            let (gone, stop) = (gone.clone(), self.stop.clone());
+            tokio::spawn(async move {
+                let last_pick = gone.config().connect_deadline + RETIRE_MARGIN;
+                stop.run_until_cancelled(tokio::time::sleep(last_pick)).await;
+                gone.retire(Instant::now());
+            });
         }
         Ok(())
     }

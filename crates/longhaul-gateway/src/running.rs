@@ -16,9 +16,9 @@ use crate::gateway::StartError;
 use crate::readiness::Readiness;
 use crate::shared::{Door, ListenerId, Shared};
 use crate::supervise::Tasks;
-use crate::upstream::Upstream;
+use crate::upstream::{Draining, Upstream};
 use crate::worker::{self, Seat};
-use crate::{background, listen, tls};
+use crate::{background, listen, retire, tls};
 
 /// A running gateway.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Running {
     pub(crate) current: Arc<ArcSwap<Shared>>,
     pub(crate) tasks: Tasks,
     seats: Vec<Seat>,
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     /// Locked for as long as one configuration takes the place of another.
     pub(crate) parts: tokio::sync::Mutex<Parts>,
 }
@@ -73,7 +73,7 @@ impl Running {
     ) -> Result<(Self, Vec<JoinHandle<()>>), StartError> {
         let mut parts = Parts::default();
         let bound: Vec<Bound> = (config.listeners.iter())
-            .map(|listener| parts.bind(listener, config.workers))
+            .map(|listener| parts.bind(listener, &config))
             .collect::<Result<_, _>>()?;
         let doors = bound.iter().map(|bound| bound.door).collect();
         let upstreams: Vec<_> = config.upstreams.iter().map(|it| make(it, &config)).collect();
@@ -110,6 +110,7 @@ impl Running {
                 Ok(())
             }
         }));
+        shared.admission.start(&self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())
             .map(|upstream| {
                 background::hold_start(upstream, readiness, &self.stop);
@@ -128,6 +129,12 @@ impl Running {
         upstream.on_lost(move |replica| {
             registry.lose_replica(replica);
             streams.lose_replica(replica);
+        });
+        let (current, upstream_left) = (self.current.clone(), Arc::downgrade(upstream));
+        upstream.on_left(move |replica| {
+            if let Some(upstream) = upstream_left.upgrade() {
+                retire::begin(&current.load(), &upstream, replica, Draining::Left);
+            }
         });
         let stop = self.stop.child_token();
         background::start(upstream, &shared.config.dns_servers, &self.tasks, &stop);
@@ -175,10 +182,14 @@ impl Parts {
     pub(crate) fn bind(
         &mut self,
         listener: &Listener,
-        workers: usize,
+        config: &Config,
     ) -> Result<Bound, StartError> {
+        let inherited = config.inherited.iter().find(|it| listen::is_at(it, listener.address));
         let bind = || {
-            let sockets = listen::bind(listener.address, workers)?;
+            let sockets = match inherited {
+                Some(socket) => listen::share(socket, config.workers)?,
+                None => listen::bind(listener.address, config.workers)?,
+            };
             let first = sockets.first().map(TcpListener::local_addr).transpose()?;
             Ok((sockets, first.unwrap_or(listener.address)))
         };

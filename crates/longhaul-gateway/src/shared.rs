@@ -8,16 +8,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longhaul_policy::route::RouteTable;
+use longhaul_proto::redial::RedialPolicy;
 use longhaul_proto::session::SessionPolicy;
 
 use crate::admission::Admission;
-use crate::config::{Config, Route, TcpRoute};
+use crate::config::{Config, OnReplicaLoss, Route, TcpRoute, WebSocketPolicy};
+use crate::durable::Sessions;
 use crate::front::Front;
 use crate::places::Places;
 use crate::readiness::Readiness;
+use crate::redial::RedialTerms;
 use crate::registry::Registry;
 use crate::relay::RelayPolicy;
 use crate::telemetry::Telemetry;
@@ -36,6 +39,8 @@ pub(crate) struct Shared {
     /// Every open raw TCP connection.
     pub(crate) streams: Arc<Registry>,
     pub(crate) telemetry: Arc<Telemetry>,
+    /// Every durable session.
+    pub(crate) sessions: Arc<Sessions>,
     /// Who may come in.
     pub(crate) admission: Admission,
     /// One for each client connection that may be open.
@@ -102,6 +107,7 @@ impl Shared {
         let nothing = Self {
             places: Arc::new(Places::new(config.limits.connections_max)),
             admission: Admission::new(&config),
+            sessions: Arc::new(Sessions::new(&config.durable)?),
             certificates: Arc::new(Certificates::new(&config.certificates)),
             work_open: Arc::default(),
             started_at: Instant::now(),
@@ -162,6 +168,7 @@ impl Shared {
             streams: self.streams.clone(),
             telemetry: self.telemetry.clone(),
             places: self.places.clone(),
+            sessions: self.sessions.clone(),
             work_open: self.work_open.clone(),
             certificates: self.certificates.clone(),
             started_at: self.started_at,
@@ -223,6 +230,13 @@ impl Shared {
         self.terminations[listener].as_deref()
     }
 
+    /// How long leaving a replica of this upstream may take: as long as the most patient route says.
+    pub(crate) fn leave_within(&self, upstream: &Upstream) -> Duration {
+        let routes = self.config.routes.iter();
+        let there = routes.filter(|route| self.upstreams[route.upstream].name() == upstream.name());
+        there.map(|route| route.websocket.leave_within).max().unwrap_or_default()
+    }
+
     pub(crate) fn tcp_route(&self, route: usize) -> Arc<TcpRoute> {
         self.tcp_routes[route].clone()
     }
@@ -245,6 +259,7 @@ fn listener_routes(config: &Config) -> Vec<Vec<usize>> {
 
 fn relay_policy(route: &Route) -> RelayPolicy {
     let policy = &route.websocket;
+    let redial = redial_terms(policy);
     RelayPolicy {
         route: route.name.as_str().into(),
         session: Arc::new(SessionPolicy {
@@ -253,9 +268,33 @@ fn relay_policy(route: &Route) -> RelayPolicy {
             idle: policy.idle,
             linger: policy.linger,
             write_stall: policy.write_stall,
+            minds_backend: redial.is_none(),
             bounds: policy.bounds,
         }),
         lifetime: policy.lifetime,
+        redial,
         buffer_bytes_max: policy.buffer_bytes_max,
     }
+}
+
+fn redial_terms(policy: &WebSocketPolicy) -> Option<RedialTerms> {
+    if policy.on_replica_loss == OnReplicaLoss::Close {
+        return None;
+    }
+    let redial = &policy.redial;
+    Some(RedialTerms {
+        policy: Arc::new(RedialPolicy {
+            ping: policy.ping,
+            pings_missed_max: policy.pings_missed_max,
+            write_stall: policy.write_stall,
+            hold_bytes_max: redial.hold_bytes_max,
+            wait_bytes_max: redial.wait_bytes_max,
+            uncertain: redial.uncertain,
+            codes: redial.codes.clone(),
+            prelude: redial.prelude,
+        }),
+        give_up: redial.give_up,
+        cutover: policy.cutover,
+        linger: policy.linger,
+    })
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use bytes::Bytes;
+use longhaul_proto::redial::Redial;
 use longhaul_proto::session::Session;
 
 use crate::admission::Pass;
@@ -15,6 +17,8 @@ use crate::connection::Connection;
 use crate::http::http2::OpenStream;
 use crate::http::visit::Visit;
 use crate::places::Place;
+use crate::redial::origin::Wire;
+use crate::redial::{Lasting, Origin};
 use crate::registry::Slot;
 use crate::relay::control::{Control, Order};
 use crate::relay::stream::LegIo;
@@ -32,58 +36,88 @@ pub(crate) struct Tunnel {
     policy: Arc<RelayPolicy>,
     _place: Arc<Place>,
     /// Boxed, since most have none.
-    _extras: Option<Box<Extras>>,
-    held: Held,
+    extras: Option<Box<Extras>>,
+    /// Where lost replicas are replaced, the leg itself holds its replica.
+    held: Option<Held>,
     control: Arc<Control>,
     /// What its worker and route have moved.
     tally: Arc<Tally>,
 }
 
-/// What is given back when the WebSocket ends.
+/// What only some WebSockets hold to their end.
 #[derive(Debug)]
-struct Extras {
+pub(crate) struct Extras {
     /// Of HTTP/2, where one connection has many.
-    _stream: Option<OpenStream>,
+    pub(crate) stream: Option<OpenStream>,
     /// Within limits, where there are any.
-    _pass: Option<Box<Pass>>,
+    pub(crate) pass: Option<Box<Pass>>,
+    /// Where lost replicas are replaced, what that takes.
+    pub(crate) origin: Option<Arc<Origin>>,
 }
 
 impl Tunnel {
     pub(crate) fn new(
         visit: &Visit<'_>,
         connection: &Connection,
-        stream: Option<OpenStream>,
+        extras: Extras,
         held: Held,
         card: Card,
-        pass: Option<Box<Pass>>,
     ) -> Self {
-        let has_extras = stream.is_some() || pass.is_some();
-        let extras = has_extras.then(|| Box::new(Extras { _stream: stream, _pass: pass }));
+        let Extras { stream, pass, origin } = &extras;
+        let has_extras = stream.is_some() || pass.is_some() || origin.is_some();
+        let extras = has_extras.then(|| Box::new(extras));
         Self {
             worker: visit.worker.clone(),
             policy: visit.shared.relay_policy(visit.route).clone(),
             _place: connection.place.clone(),
-            _extras: extras,
+            extras,
             tally: visit.shared.telemetry.tallies.of(visit.worker.index, &card.route),
             control: Arc::new(Control::new(held.replica().address(), card)),
-            held,
+            held: Some(held),
         }
     }
 
     /// Joins the legs, in a task of its own that ends with the WebSocket.
-    pub(crate) fn start<C>(self, client: Leg<C>, backend: Leg<Transport>)
+    pub(crate) fn start<C>(mut self, client: Leg<C>, backend: Leg<Transport>)
     where
         C: LegIo + Send + 'static,
+    {
+        let Some(held) = self.held.take() else { return };
+        let origin = self.extras.as_mut().and_then(|extras| extras.origin.take());
+        let terms = self.policy.redial.clone();
+        match origin.zip(terms) {
+            Some((origin, terms)) => {
+                let now = Instant::now();
+                let redial = Redial::new(terms.policy.clone(), fastrand::u64(..), now);
+                let first = Wire { io: backend.io, ahead: backend.read_ahead, held };
+                let io = Lasting::new(redial, terms, origin, self.control.clone(), first);
+                self.relay(client, Leg::behind(io, Bytes::new()));
+            }
+            None => {
+                self.held = Some(held);
+                self.relay(client, backend);
+            }
+        }
+    }
+
+    fn relay<C, B>(mut self, client: Leg<C>, backend: Leg<B>)
+    where
+        C: LegIo + Send + 'static,
+        B: LegIo + Send + 'static,
     {
         let (shared, control) = (self.worker.current.load(), self.control.clone());
         self.tally.open.add(1);
         let slot = shared.registry.add(control.clone());
+        if let Some(pass) = self.extras.as_mut().and_then(|extras| extras.pass.as_mut()) {
+            pass.list(&shared.admission.live, &control);
+        }
         if shared.readiness.is_draining() {
             // It came between the last look at readiness and the list of those to be told.
             control.order(Order::Drain);
         }
-        if self.held.is_lost() {
-            // The replica went down before the registry knew of this one.
+        if self.held.as_ref().is_none_or(Held::is_lost) {
+            // The replica went down before the registry knew of this one. A leg that holds its
+            // replica itself looks whether it did.
             control.order(Order::ReplicaLost);
         }
         let policy = &self.policy;
@@ -105,7 +139,7 @@ impl Tunnel {
 
     /// Notes that it was answered 101 and never came to life.
     pub(crate) fn fail(self, error: &dyn fmt::Display) {
-        self.control.card.fail(self.control.replica, error);
+        self.control.card.fail(self.control.replica(), error);
     }
 
     fn end(self, slot: Slot, ended: &Ended) {
@@ -113,7 +147,7 @@ impl Tunnel {
         shared.registry.remove(slot);
         drop(self.held);
         self.tally.open.sub(1);
-        self.control.card.close(&shared.telemetry, self.control.replica, ended);
+        self.control.card.close(&shared.telemetry, self.control.replica(), ended);
     }
 }
 

@@ -17,7 +17,7 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::origin::{self, OriginPattern, Target};
 
 /// What pages of other origins may do on one route.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorsRules {
     /// Which origins.
     pub origins: Vec<OriginPattern>,

@@ -4,7 +4,7 @@
 //! arguments. Sending a probe or opening a connection is the gateway's work.
 //!
 //! A request meets [`hop_by_hop`] and [`forwarded`] first, then [`route`], then [`origin`],
-//! [`cors`] and [`admission`], then [`affinity`] or [`balance`] among the replicas that [`health`] lets through.
+//! [`cors`], [`admission`] and [`token`], then [`affinity`] or [`balance`] among the replicas that [`health`] lets through.
 
 pub mod admission;
 pub mod affinity;
@@ -18,4 +18,6 @@ pub mod hop_by_hop;
 pub mod origin;
 pub mod query;
 pub mod redact;
+pub mod redial;
 pub mod route;
+pub mod token;

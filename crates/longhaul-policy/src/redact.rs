@@ -97,6 +97,11 @@ fn hides(name: &str, value: Option<&str>) -> bool {
     }
 }
 
+/// Whether logs hide what a parameter of this name holds.
+pub fn hides_values_of(name: &str) -> bool {
+    is_telling(name)
+}
+
 fn is_telling(name: &str) -> bool {
     let name = decoded(name).to_ascii_lowercase();
     TELLING.iter().any(|word| name.contains(word)) || TELLING_WHOLE.contains(&name.as_str())

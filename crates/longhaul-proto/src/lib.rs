@@ -1,16 +1,19 @@
 //! Longhaul speaks: bytes and sessions as state machines. No socket, task, clock, file or
 //! randomness of its own; whoever drives a machine brings those.
 //!
-//! [`websocket`] follows frames, [`session`] joins two legs, [`http1`] screens requests before a
+//! [`websocket`] follows frames, [`session`] joins two legs, [`redial`] lets one of them outlast its
+//! replica, [`http1`] screens requests before a
 //! parser sees them, [`http2`] counts what floods one, [`detect`] names a protocol by its first bytes,
-//! [`durable`] keeps a session while its links come and go,
+//! [`durable`] keeps a session while its links come and go, [`html`] finds where a page's head begins,
 //! [`proxy_protocol`] says for whom a proxy made a connection.
 
 pub mod client_hello;
 pub mod detect;
 pub mod durable;
+pub mod html;
 pub mod http1;
 pub mod http2;
 pub mod proxy_protocol;
+pub mod redial;
 pub mod session;
 pub mod websocket;

@@ -64,6 +64,11 @@ pub(crate) enum Verb {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Have a running gateway read its configuration again; with an error in it nothing changes.
+    Reload {
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Show or change what a running gateway logs, until the next change or restart.
     LogLevel {
         /// A level, or levels by target: info,longhaul_gateway=debug
@@ -73,6 +78,8 @@ pub(crate) enum Verb {
     },
     /// Make a certificate to try TLS out with.
     Cert(CertArgs),
+    /// Make a token by which an end-to-end test comes in without a login; not for production.
+    Bypass(BypassArgs),
     /// Print the JSON Schema of the configuration file.
     Schema,
     /// Print a page of the reference.
@@ -125,6 +132,26 @@ pub(crate) struct CertArgs {
     /// Replace what is there.
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// For whom, and for how long.
+#[derive(Debug, Args)]
+pub(crate) struct BypassArgs {
+    /// Who the test claims to be.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subject: String,
+    /// How long the token holds.
+    #[arg(long, value_name = "MINUTES", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=1440))]
+    pub(crate) minutes: u64,
+    /// The key that the gateway has as server.bypass_key, as 64 hexadecimal digits.
+    #[arg(
+        long,
+        value_name = "HEX",
+        env = "LONGHAUL_BYPASS_KEY",
+        hide_env_values = true,
+        hide = true
+    )]
+    pub(crate) key: String,
 }
 
 /// A page that is generated.

@@ -15,6 +15,7 @@ mod parent;
 mod reload;
 mod serve;
 mod signals;
+mod systemd;
 
 use std::process::ExitCode;
 

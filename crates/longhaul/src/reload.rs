@@ -18,6 +18,7 @@ use crate::config::problem::Report;
 use crate::config::{self, Effect, Loaded, Said, Settings, Sources};
 use crate::error_chain;
 use crate::house::InForce;
+use crate::systemd;
 
 /// Reads the configuration of one gateway again.
 #[derive(Debug)]
@@ -102,9 +103,11 @@ impl Reloader {
     }
 
     async fn reload(&mut self, handle: &Handle, ask: Option<ReloadAsk>) {
+        systemd::reloading();
         let outcome = self.try_reload(handle).await;
         match &outcome {
             Ok(Reloaded { changes, after_restart }) => {
+                systemd::reloaded("serving");
                 tracing::info!(changes = changes.len(), "configuration reloaded");
                 for change in changes {
                     tracing::info!("reloaded {change}");
@@ -114,6 +117,8 @@ impl Reloader {
                 }
             }
             Err(ReloadRefused(reason)) => {
+                // Not an end: the old configuration is a good one.
+                systemd::reloaded(&format!("serving; configuration refused: {reason}"));
                 tracing::error!(reason, "configuration refused; the old one stays in effect");
             }
         }
@@ -146,9 +151,7 @@ impl Reloader {
             .partition(|change| change.effect == Effect::Restart);
         let show = |changes: Vec<config::Change>| changes.iter().map(ToString::to_string).collect();
         // What waits for a restart is told again at the next reload: it still waits.
-        if after_restart.is_empty() {
-            self.said = said;
-        }
+        self.said = self.said.reloaded_by(&said);
         self.watch = settings.config_watch;
         self.in_force.set(settings.in_force);
         Ok(Reloaded { changes: show(changes), after_restart: show(after_restart) })

@@ -21,7 +21,7 @@ use crate::house::{InForce, ThisProcess};
 use crate::parent::{App, Ask, Ended};
 use crate::reload::Reloader;
 use crate::signals::{self, Event, Signals};
-use crate::{descriptors, parent};
+use crate::{descriptors, parent, systemd};
 
 /// The gateway's drain ends in time by itself; this is for the case that it does not.
 const DRAIN_MARGIN: Duration = Duration::from_secs(1);
@@ -113,6 +113,8 @@ pub(crate) async fn serve(
         tokio::spawn(reloader.run(handle.clone(), asks, hups));
     }
 
+    systemd::ready();
+
     let has_app = app.is_some();
     // Bounded: a flood of signals is passed on as far as it fits, as the system itself does.
     let (asks, asked) = mpsc::channel(64);
@@ -130,6 +132,7 @@ pub(crate) async fn serve(
     if let Some(signal) = signal {
         tracing::info!(signal = signal.as_raw(), "asked to end");
     }
+    systemd::stopping();
     let _ = asks.try_send(Ask::NoMoreStarts);
     let drain = tokio::time::timeout(drain_deadline, gateway.drain());
     let Ok(drained) = house.finish(drain).await else { return Ok(house.ended_at_once()) };

@@ -6,14 +6,14 @@ export function readUrl(url: string | URL): string {
   try {
     address = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
   } catch {
-    throw new DOMException(`invalid URL '${url}'`, "SyntaxError");
+    throw new DOMException(`bad URL '${url}'`, "SyntaxError");
   }
   const scheme = address.protocol.replace(/^http/, "ws");
   if (scheme !== "ws:" && scheme !== "wss:") {
-    throw new DOMException(`scheme '${address.protocol}'`, "SyntaxError");
+    throw new DOMException(`bad scheme '${address.protocol}'`, "SyntaxError");
   }
   if (address.href.includes("#")) {
-    throw new DOMException("a fragment in the URL", "SyntaxError");
+    throw new DOMException("bad URL: fragment", "SyntaxError");
   }
   return scheme + address.href.slice(address.protocol.length);
 }
@@ -26,7 +26,7 @@ export function readProtocols(protocols: string | Iterable<string>): string[] {
   const isList = Object(protocols) === protocols;
   const list = (isList ? [...protocols] : [protocols]).map(String);
   if (list.some((name) => !SUBPROTOCOL.test(name)) || new Set(list).size < list.length) {
-    throw new DOMException(`invalid subprotocols '${list}'`, "SyntaxError");
+    throw new DOMException(`bad subprotocols '${list}'`, "SyntaxError");
   }
   return list;
 }

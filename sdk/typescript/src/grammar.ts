@@ -54,14 +54,14 @@ export function parse(frame: Payload): Item {
   const ack = ACK.exec(frame);
   if (ack) return { kind: "a", seq: number(ack[1]!) };
   if (frame[0] === "{") return { kind: "{", control: object(frame) as Control };
-  throw new Fault("no item");
+  throw new Fault("bad item");
 }
 
 function sequenced(kind: Sequenced["kind"], seq: number, frame: Payload, head: number): Sequenced {
   const body = typeof frame === "string" ? frame.slice(head) : frame.subarray(head);
-  if (kind === "n" && !body.length) throw new Fault("empty chunk");
+  if (kind === "n" && !body.length) throw new Fault("bad chunk");
   if (kind === "x" || kind === "e") {
-    if (typeof body !== "string") throw new Fault(`binary ${kind}`);
+    if (typeof body !== "string") throw new Fault(`bad ${kind}`);
     if (kind === "x") parseEnd(body);
     else object(body);
   }
@@ -83,20 +83,20 @@ export function parseEnd(body: string): { code: number; reason: string } {
 }
 
 function object(text: string): Record<string, unknown> {
-  if (utf8Length(text) > CONTROL_BYTES_MAX) throw new Fault("control above 8 KiB");
+  if (utf8Length(text) > CONTROL_BYTES_MAX) throw new Fault("bad size");
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     // Falls through to the same fault as a value that is no object.
   }
-  if (typeof value !== "object" || !value || Array.isArray(value)) throw new Fault("no object");
+  if (typeof value !== "object" || !value || Array.isArray(value)) throw new Fault("bad object");
   return value as Record<string, unknown>;
 }
 
 function number(digits: string): number {
   const value = Number(digits);
-  if (value > Number.MAX_SAFE_INTEGER) throw new Fault("number too large");
+  if (value > Number.MAX_SAFE_INTEGER) throw new Fault("bad number");
   return value;
 }
 

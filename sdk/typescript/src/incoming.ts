@@ -34,10 +34,10 @@ export class Incoming {
    * `message`. Nothing is changed when it throws.
    */
   accept(item: Sequenced): { bytes: number; message?: Payload } {
-    if (this.#ended) throw new Fault(`${item.kind} after the end`);
+    if (this.#ended) throw new Fault(`bad ${item.kind}`);
     const bytes = item.kind === "m" || item.kind === "n" ? this.#judge(item) : 0;
     if (this.#chunks.length && !"mn".includes(item.kind)) {
-      throw new Fault(`${item.kind} inside a message`);
+      throw new Fault(`bad ${item.kind}`);
     }
     this.recv = item.seq;
     this.#ended = item.kind === "x";
@@ -54,7 +54,7 @@ export class Incoming {
   #judge({ kind, body }: Sequenced): number {
     const bytes = sizeOf(body);
     const [first] = this.#chunks;
-    if (first !== undefined && typeof first !== typeof body) throw new Fault("two opcodes");
+    if (first !== undefined && typeof first !== typeof body) throw new Fault("bad opcode");
     const count = this.#chunks.length + (kind === "n" ? 2 : 1);
     if (bytes > this.#chunkBytesMax || this.#bytes + bytes > this.#messageBytesMax || count > CHUNKS_MAX) {
       throw new Fault(`${this.#bytes + bytes} bytes in ${count} chunks`, TOO_BIG);

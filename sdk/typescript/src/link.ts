@@ -1,6 +1,8 @@
 // One WebSocket to the gateway, as the session sees it: what has been said on it, and until when it may
 // stay silent.
 
+import type { Payload } from "./grammar.js";
+import type { Output } from "./output.js";
 import { AckPace } from "./pace.js";
 
 /** Dialling, waiting for the answer to `hello` or `resume`, or carrying the session. */
@@ -13,6 +15,7 @@ export type Phase = "dialing" | "greeting" | "live";
 const OVERSLEPT_MS = 1000;
 
 export class Link {
+  readonly write: (data: Payload) => void;
   phase: Phase = "dialing";
   /** Its number in the protocol: 0 until `hello` or `resume` is written. */
   number = 0;
@@ -34,7 +37,9 @@ export class Link {
     readonly isPlain: boolean,
     readonly startedAt: number,
     dialTimeout: number,
+    out: (...output: Output) => void,
   ) {
+    this.write = (data) => out("write", key, data);
     this.deadline = startedAt + dialTimeout;
   }
 

@@ -3,46 +3,42 @@
 import { LEFT } from "./codes.js";
 import { type Payload, utf8Length } from "./grammar.js";
 import type { NativeSocket, WebSocketConstructor } from "./options.js";
+import type { Given } from "./session.js";
 
 /** The platform's own, remembered before anything of ours takes its name. */
 const Native = globalThis.WebSocket as unknown as WebSocketConstructor | undefined;
 
 const OPEN = 1;
 
-/** What links report. */
-export interface LinkEvents {
-  opened(key: number, protocol: string): void;
-  received(key: number, data: Payload): void;
-  closed(key: number, code: number, reason: string): void;
-}
+/** Told what happens to links. */
+export type Report = <I extends "opened" | "received" | "closed">(input: I, ...given: Given<I>) => void;
 
 export class Links {
   readonly #sockets = new Map<number, NativeSocket>();
-
-  readonly #events: LinkEvents;
+  readonly #report: Report;
   readonly #Constructor?: WebSocketConstructor;
 
-  constructor(events: LinkEvents, Constructor = Native) {
-    this.#events = events;
+  constructor(report: Report, Constructor = Native) {
+    this.#report = report;
     this.#Constructor = Constructor;
   }
 
   /** Throws what the platform's constructor throws. */
   dial(key: number, url: string, protocols: string[]): void {
     if (!this.#Constructor) {
-      throw new TypeError("no WebSocket; pass one in the options");
+      throw new TypeError("no WebSocket on this platform");
     }
     const socket = new this.#Constructor(url, protocols);
     socket.binaryType = "arraybuffer";
     this.#sockets.set(key, socket);
-    socket.onopen = () => this.#events.opened(key, socket.protocol);
+    socket.onopen = () => this.#report("opened", key, socket.protocol);
     socket.onmessage = ({ data }) =>
-      this.#events.received(key, typeof data === "string" ? data : new Uint8Array(data));
+      this.#report("received", key, typeof data === "string" ? data : new Uint8Array(data));
     // A close always follows, and says as much as there is to say.
     socket.onerror = () => {};
     socket.onclose = ({ code, reason }) => {
       this.#sockets.delete(key);
-      this.#events.closed(key, code, reason);
+      this.#report("closed", key, code, reason);
     };
   }
 

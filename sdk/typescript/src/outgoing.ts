@@ -131,7 +131,7 @@ export class Outgoing {
 
   /** Forgets everything up to `seq`. Says whether that was the end of the stream. */
   ack(seq: number): boolean {
-    if (seq > this.sent) throw new Fault(`ack ${seq}, sent ${this.sent}`);
+    if (seq > this.sent) throw new Fault(`bad a${seq}`);
     let ended = false;
     this.#acked = Math.max(this.#acked, seq);
     for (let first = this.#kept[0]; first && first.seq <= seq; first = this.#kept[0]) {

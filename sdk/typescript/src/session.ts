@@ -11,23 +11,28 @@
 
 import * as codes from "./codes.js";
 import { count, readResumed, readWelcome, text, type Welcome } from "./control.js";
-import { type Control, Fault, type Item, parse, parseEnd, type Payload, type Sequenced } from "./grammar.js";
-import { Incoming } from "./incoming.js";
+import { type Control, Fault, type Item, parse, type Payload } from "./grammar.js";
 import { Link } from "./link.js";
 import type { Policy } from "./options.js";
-import { Outgoing } from "./outgoing.js";
-import type { Notice, Output, State } from "./output.js";
+import type { Output, State } from "./output.js";
 import { Retry } from "./retry.js";
+import { Stream } from "./stream.js";
 
 /** The subprotocol that says a gateway is there. */
 export const TOKEN = "longhaul.v1";
 
 const SDK = "js/0.1";
 
+/** What a session is told, each time with the time. */
+export type Input = "start" | "opened" | "received" | "closed" | "send" | "close" | "abort" | "leave" | "wake" | "authenticate" | "tick";
+
+/** What an input is told with, besides the time. */
+export type Given<I extends Input> = Parameters<Session[I]> extends [...infer G, number] ? G : never;
+
 export class Session {
   readonly #outbox: Output[] = [];
-  readonly #outgoing = new Outgoing();
-  readonly #incoming = new Incoming();
+  readonly #out = (...output: Output): void => void this.#outbox.push(output);
+  readonly #stream = new Stream(this.#out);
   readonly #retry: Retry;
   readonly #firstUrl: string;
   readonly #protocols: string[];
@@ -46,8 +51,6 @@ export class Session {
   #gatewaySeen = false;
   #retryAt = Infinity;
   #giveUpAt = Infinity;
-  /** What the application closed with. */
-  #ending?: [code: number, reason: string, clean: boolean];
   /** Kept until the gateway accepted it with a `token`. */
   #credential?: string;
 
@@ -69,7 +72,7 @@ export class Session {
 
   /** Payload bytes not acknowledged, and how much of the queue beyond the window they take. */
   get queue(): { bytes: number; waitingBytes: number; waitingItems: number } {
-    return this.#outgoing;
+    return this.#stream.outgoing;
   }
 
   // --- Inputs ---
@@ -125,40 +128,39 @@ export class Session {
   /** Sends a message; bytes must not change afterwards. */
   send(body: Payload, bytes: number, now: number): void {
     this.#now = now;
-    this.#outgoing.push(body, bytes);
+    this.#stream.outgoing.push(body, bytes);
     this.#settle();
   }
 
   /** Why a message of this size cannot be sent, if so. */
   refuses(bytes: number): string | undefined {
-    return this.#outgoing.refuses(bytes);
+    return this.#stream.outgoing.refuses(bytes);
   }
 
   close(code: number, reason: string, now: number, clean = true): void {
     this.#now = now;
-    if (this.#ending || this.#state === "closed") return;
+    if (this.#state === "closed") return;
     if (!this.#welcome) return this.#end(1006, "");
-    this.#ending = [code, reason, clean];
-    this.#outgoing.end(`${code};${reason}`);
+    this.#stream.close(code, reason, clean);
     this.#settle();
   }
 
   /** Closes without sending what still waits; for the application an error. */
   abort(code: number, reason: string, now: number): void {
-    this.#outgoing.abandonWaiting();
+    this.#stream.outgoing.abandonWaiting();
     this.close(code, reason, now, false);
   }
 
   /** The page goes away and will not come back: says so, if a link is there, and waits for nothing. */
   leave(now: number): void {
-    if (this.#welcome && !this.#ending) this.abort(1001, "", now);
+    if (this.#welcome && !this.#stream.ending) this.abort(1001, "", now);
   }
 
   /** Something suggests that the network changed: asks the link for a sign of life, or tries now. */
   wake(now: number): void {
     this.#now = now;
     const { probeTimeout } = this.#policy;
-    if (this.#link && this.#link.probe(now, probeTimeout)) this.#write(this.#link, "p");
+    if (this.#link && this.#link.probe(now, probeTimeout)) this.#link.write("p");
     if (this.#next?.phase === "dialing" && now - this.#next.startedAt > probeTimeout) {
       // It may wait for an answer to a network that is no longer there.
       this.#out("drop", this.#next.key);
@@ -203,7 +205,7 @@ export class Session {
       this.#giveUpAt,
       this.#next?.deadline ?? Infinity,
       this.#link?.judgeAt(this.#deadMs, this.#policy.heartbeat) ?? Infinity,
-      this.#link?.pace.deadline(this.#incoming.recv) ?? Infinity,
+      this.#link?.pace.deadline(this.#stream.recv) ?? Infinity,
     );
   }
 
@@ -213,7 +215,7 @@ export class Session {
     this.#retryAt = Infinity;
     // A proposed address that failed twice is given up for the one that is known to work.
     if (this.#retry.failures >= 2) this.#url = this.#firstUrl;
-    this.#next = new Link(++this.#keys, isPlain, this.#now, this.#policy.dialTimeout);
+    this.#next = new Link(++this.#keys, isPlain, this.#now, this.#policy.dialTimeout, this.#out);
     const protocols = isPlain ? this.#protocols : [TOKEN, ...this.#protocols];
     this.#out("dial", this.#keys, this.#url, protocols);
   }
@@ -223,27 +225,26 @@ export class Session {
     // Each resume that is written has a number of its own, answered or not; a hello begins anew.
     this.#number = this.#welcome ? this.#number + 1 : 1;
     link.greets(this.#number, this.#now, this.#policy.answerTimeout);
-    const { lo, hi } = this.#outgoing.held;
+    const { recv, outgoing } = this.#stream;
     const greeting = this.#welcome
-      ? { t: "resume", v: 1, token: this.#token, link: link.number, recv: this.#incoming.recv, lo, hi }
+      ? { t: "resume", v: 1, token: this.#token, link: link.number, recv, ...outgoing.held }
       : { t: "hello", v: 1, sdk: SDK, win: this.#policy.window };
-    this.#write(link, JSON.stringify(greeting));
+    link.write(JSON.stringify(greeting));
   }
 
   #answered(link: Link, item: Item): void {
-    if (link.phase !== "greeting" || item.kind !== "{") throw new Fault("no answer");
+    if (link.phase !== "greeting" || item.kind !== "{") throw new Fault("bad answer");
     const { control } = item;
     if (control.t === "welcome" && !this.#welcome) return this.#establish(link, control);
     if (control.t === "resumed" && this.#welcome) return this.#resume(link, control);
-    if (!/^(goaway|reset|error)$/.test(control.t)) throw new Fault(`no answer: ${control.t}`);
+    if (!/^(goaway|reset|error)$/.test(control.t)) throw new Fault(`bad answer ${control.t}`);
     this.#obey(link, control);
   }
 
   #establish(link: Link, control: Control): void {
     const welcome = readWelcome(control);
     this.#welcome = welcome;
-    this.#outgoing.allow(welcome, this.#policy.window);
-    this.#incoming.allow(welcome);
+    this.#stream.allow(welcome, this.#policy.window);
     this.#moveTo(welcome.resume_url);
     this.#carry(link, welcome.token);
     this.#out("open", welcome.protocol ?? "");
@@ -251,17 +252,12 @@ export class Session {
 
   #resume(link: Link, control: Control): void {
     const resumed = readResumed(control);
-    const { recv } = this.#incoming;
-    const agrees =
-      resumed.link === link.number &&
-      resumed.lo <= recv + 1 &&
-      recv <= resumed.hi &&
-      resumed.recv <= this.#outgoing.sent &&
-      resumed.recv >= this.#outgoing.acked;
-    if (!agrees) throw new Fault("counts differ", codes.LOST_SESSION);
+    if (resumed.link !== link.number || !this.#stream.fits(resumed)) {
+      throw new Fault("bad counts", codes.LOST_SESSION);
+    }
     if (this.#link) this.#shut(this.#link, codes.LEFT);
     this.#carry(link, resumed.token);
-    for (const { frame } of this.#outgoing.from(resumed.recv + 1)) this.#write(link, frame);
+    this.#stream.replay(link, resumed.recv);
     if (this.#credential !== undefined) this.#sendCredential(link);
     this.#out("resumed");
   }
@@ -277,47 +273,15 @@ export class Session {
     this.#become("live");
     // Said on each new link, news or not: it confirms the link, and an `a` that died with the last one
     // would otherwise never be repeated.
-    this.#acknowledge(link, true);
+    this.#stream.acknowledge(link, this.#now, true);
   }
 
   // --- On a link that carries the session ---
 
   #take(link: Link, item: Item): void {
-    switch (item.kind) {
-      case "a":
-        // The gateway has everything up to our end of the stream.
-        if (this.#outgoing.ack(item.seq)) this.#end(...this.#ending!);
-        return;
-      case "p":
-        this.#acknowledge(link, true);
-        return this.#write(link, `q${item.nonce}`);
-      case "q":
-        return;
-      case "{":
-        return this.#obey(link, item.control);
-      default:
-        if (this.#incoming.isNext(item)) this.#accept(link, item);
-    }
-  }
-
-  #accept(link: Link, item: Sequenced): void {
-    const { bytes, message } = this.#incoming.accept(item);
-    link.pace.note(bytes, this.#now);
-    if (item.kind === "x") {
-      const { code, reason } = parseEnd(item.body as string);
-      this.#acknowledge(link, true);
-      this.#end(code, reason, true);
-    } else if (item.kind === "e") {
-      this.#notify(JSON.parse(item.body as string) as Notice);
-    } else if (message !== undefined && !this.#ending) {
-      this.#out("message", message);
-    }
-  }
-
-  #notify(notice: Notice): void {
-    const range = Array.isArray(notice.uncertain) ? notice.uncertain : [];
-    const uncertain = range.length ? this.#outgoing.messages(count(range, 0), count(range, 1)) : [];
-    this.#out("notice", notice, uncertain);
+    if (item.kind === "{") return this.#obey(link, item.control);
+    const ended = this.#stream.take(link, item, this.#now);
+    if (ended) this.#end(...ended);
   }
 
   #obey(link: Link, control: Control): void {
@@ -329,7 +293,7 @@ export class Session {
         return;
       case "migrate":
         if (!isNewest || this.#next) return;
-        this.#acknowledge(link, true);
+        this.#stream.acknowledge(link, this.#now, true);
         this.#moveTo(text(control, "url", true));
         this.#retryAt = this.#now + count(control, "delay");
         return;
@@ -342,7 +306,7 @@ export class Session {
         if (isNewest) this.#end(count(control, "code"), link.complaint || "reset");
         return;
       case "event":
-        return this.#notify(control);
+        return this.#stream.notify(control);
       case "auth_required":
         this.#out("credential", count(control, "deadline"));
         return;
@@ -350,35 +314,25 @@ export class Session {
         link.complaint = text(control, "msg", true) ?? "";
         return;
       default:
-        throw new Fault(`control ${control.t}`);
+        throw new Fault(`bad control ${control.t}`);
     }
   }
 
   #listen(link: Link): void {
     const { heartbeat, probeTimeout } = this.#policy;
     const verdict = link.judge(this.#now, this.#deadMs, heartbeat, probeTimeout);
-    if (verdict === "ask") this.#write(link, "p");
+    if (verdict === "ask") link.write("p");
     if (verdict !== "lost") return;
     this.#out("drop", link.key);
     this.#lost(link, 1006);
   }
 
-  /** Writes what became possible: new items into the window, an acknowledgement that is due. */
   #settle(): void {
-    if (this.#state === "closed" || !this.#welcome) return;
-    for (const { frame } of this.#outgoing.start()) if (this.#link) this.#write(this.#link, frame);
-    if (this.#link) this.#acknowledge(this.#link);
-  }
-
-  #acknowledge(link: Link, isUrgent = false): void {
-    const { recv } = this.#incoming;
-    if (!link.pace.isDue(recv, this.#now, isUrgent)) return;
-    link.pace.say(recv, this.#now);
-    this.#write(link, `a${recv}`);
+    if (this.#state !== "closed" && this.#welcome) this.#stream.settle(this.#link, this.#now);
   }
 
   #sendCredential(link: Link): void {
-    this.#write(link, JSON.stringify({ t: "auth", cred: this.#credential }));
+    link.write(JSON.stringify({ t: "auth", cred: this.#credential }));
   }
 
   // --- Ends ---
@@ -462,14 +416,6 @@ export class Session {
 
   #find(key: number): Link | undefined {
     return [this.#link, this.#next].find((link) => link?.key === key);
-  }
-
-  #out(...output: Output): void {
-    this.#outbox.push(output);
-  }
-
-  #write(link: Link, data: Payload): void {
-    this.#out("write", link.key, data);
   }
 
   #shut(link: Link, code: number, reason = ""): void {

@@ -11,7 +11,7 @@ import { type Payload, utf8Length } from "./grammar.js";
 import { Links } from "./links.js";
 import { type NativeSocket, type Options, type Policy, policyOf } from "./options.js";
 import type { Deeds, Notice, State } from "./output.js";
-import { Session, TOKEN } from "./session.js";
+import { type Given, type Input, Session, TOKEN } from "./session.js";
 import { capture, type Sendable, sizeOfPart, Unsent } from "./unsent.js";
 import { watchNetwork } from "./wake.js";
 
@@ -107,36 +107,17 @@ export class DurableWebSocket extends EventTarget {
 
   constructor(url: string | URL, protocols: string | Iterable<string> = [], options: Options = {}) {
     super();
-    if (!arguments.length) throw new TypeError("1 argument required");
+    if (!arguments.length) throw new TypeError("too few arguments");
     this.#url = readUrl(url);
     this.#origin = new URL(this.#url).origin;
     const offered = readProtocols(protocols).filter((name) => name !== TOKEN);
     this.#options = { ...new.target.options, ...options };
     this.#policy = policyOf(this.#options);
-    const session = new Session(this.#url, offered, this.#policy, Math.random);
-    this.#session = session;
-    this.#links = new Links(
-      {
-        opened: (key, protocol) => this.#drive((now) => session.opened(key, protocol, now)),
-        received: (key, data) => this.#drive((now) => session.received(key, data, now)),
-        closed: (key, code, reason) => this.#drive((now) => session.closed(key, code, reason, now)),
-      },
-      this.#options.WebSocket,
-    );
-    this.#unsent = new Unsent(
-      (ready) =>
-        this.#drive((now) =>
-          "body" in ready
-            ? session.send(ready.body, ready.bytes, now)
-            : session.close(ready.code, ready.reason, now),
-        ),
-      (reason) => this.#abort(1011, reason),
-    );
-    this.#drive((now) => session.start(now));
-    this.#unwatch = watchNetwork({
-      wake: () => this.#drive((now) => session.wake(now)),
-      leave: () => this.#drive((now) => session.leave(now)),
-    });
+    this.#session = new Session(this.#url, offered, this.#policy, Math.random);
+    this.#links = new Links((...told) => this.#drive(...told), this.#options.WebSocket);
+    this.#unsent = new Unsent((ready) => this.#drive(...(ready as ["send", Payload, number])), (reason) => this.#abort(1011, reason));
+    this.#drive("start");
+    this.#unwatch = watchNetwork((sign) => this.#drive(sign));
   }
 
   get url(): string {
@@ -189,7 +170,7 @@ export class DurableWebSocket extends EventTarget {
   }
 
   send(data: Sendable): void {
-    if (!arguments.length) throw new TypeError("1 argument required");
+    if (!arguments.length) throw new TypeError("too few arguments");
     if (this.readyState === CONNECTING) {
       throw new DOMException("still CONNECTING", "InvalidStateError");
     }
@@ -203,19 +184,19 @@ export class DurableWebSocket extends EventTarget {
   close(code?: number, reason?: string): void {
     const status = code === undefined ? undefined : Math.round(code);
     const isAllowed = status === undefined ? reason === undefined : status === 1000 || (status >= 3000 && status <= 4999);
-    if (!isAllowed) throw new DOMException(`code ${status} is not 1000 or 3000-4999`, "InvalidAccessError");
+    if (!isAllowed) throw new DOMException(`bad code ${status}`, "InvalidAccessError");
     // A lone surrogate cannot be sent; the platform replaces it.
     const text = `${reason ?? ""}`.replace(/\p{Surrogate}/gu, "\uFFFD");
-    if (utf8Length(text) > 123) throw new DOMException("reason above 123 bytes", "SyntaxError");
+    if (utf8Length(text) > 123) throw new DOMException("bad reason: above 123 bytes", "SyntaxError");
     if (this.#plain) return this.#plain.close(code, reason);
     if (this.#readyState >= CLOSING) return;
     this.#readyState = CLOSING;
-    this.#unsent.push({ code: status ?? 1005, reason: text });
+    this.#unsent.push(["close", status ?? 1005, text]);
   }
 
   /** Gives the gateway a new login, asked for or not. */
   authenticate(credential: string): void {
-    this.#drive((now) => this.#session.authenticate(credential, now));
+    this.#drive("authenticate", credential);
   }
 
   #hasRoom(bytes: number): boolean {
@@ -237,13 +218,13 @@ export class DurableWebSocket extends EventTarget {
 
   #abort(code: number, reason: string): void {
     this.#readyState = CLOSING;
-    this.#drive((now) => this.#session.abort(code, reason, now));
+    this.#drive("abort", code, reason);
   }
 
   // --- Doing what the session decides ---
 
-  #drive(input: (now: number) => void): void {
-    input(performance.now());
+  #drive<I extends Input>(input: I, ...given: Given<I>): void {
+    (this.#session[input] as (...given: unknown[]) => void)(...given, performance.now());
     // Listeners may call back in; what that asks for is done by the loop that is running.
     if (this.#isDraining) return;
     this.#isDraining = true;
@@ -269,7 +250,7 @@ export class DurableWebSocket extends EventTarget {
     const delay = Math.min(Math.max(at - performance.now(), 0), 2 ** 31 - 1);
     this.#timer = setTimeout(() => {
       this.#timerAt = Infinity;
-      this.#drive((now) => this.#session.tick(now));
+      this.#drive("tick");
     }, delay);
   }
 

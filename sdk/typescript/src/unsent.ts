@@ -5,8 +5,8 @@ import { type Payload, utf8Length } from "./grammar.js";
 
 export type Sendable = string | ArrayBufferLike | ArrayBufferView | Blob;
 
-/** A message that can go, or the application's close. */
-export type Ready = { body: Payload; bytes: number } | { code: number; reason: string };
+/** What the session can be told: a message, or the application's close. */
+export type Ready = [input: "send", body: Payload, bytes: number] | [input: "close", code: number, reason: string];
 
 export class Unsent {
   readonly #parts: (Ready | Blob)[] = [];
@@ -46,24 +46,24 @@ export class Unsent {
     void blob.arrayBuffer().then(
       (buffer) => {
         this.#isReading = false;
-        this.#parts[0] = { body: new Uint8Array(buffer), bytes: blob.size };
+        this.#parts[0] = ["send", new Uint8Array(buffer), blob.size];
         this.#next();
       },
-      (error) => this.#fail(`unreadable Blob: ${error}`),
+      (error) => this.#fail(`bad Blob: ${error}`),
     );
   }
 }
 
 /** The size of a message in bytes; a close has none. */
 export const sizeOfPart = (part: Ready | Blob): number =>
-  part instanceof Blob ? part.size : "body" in part ? part.bytes : 0;
+  part instanceof Blob ? part.size : part[0] === "send" ? part[2] : 0;
 
 /** What was sent, in a form that the application cannot change any more. */
-export function capture(data: Sendable): Blob | { body: Payload; bytes: number } {
+export function capture(data: Sendable): Ready | Blob {
   if (data instanceof Blob) return data;
   // An ArrayBuffer, one that is shared, or a view; also one of another frame's.
-  const { buffer = data, byteOffset = 0, byteLength: bytes = -1 } = Object(data);
-  if (bytes >= 0) return { body: new Uint8Array(buffer, byteOffset, bytes).slice(), bytes };
+  const { buffer = data, byteOffset = 0, byteLength = -1 } = Object(data);
+  if (byteLength >= 0) return ["send", new Uint8Array(buffer, byteOffset, byteLength).slice(), byteLength];
   const text = `${data}`;
-  return { body: text, bytes: utf8Length(text) };
+  return ["send", text, utf8Length(text)];
 }

@@ -1,116 +1,14 @@
-// The session's core against an owner model that was written from the text alone, on bad links, by seed.
+// The session's core against an owner model that was written from the text alone, on bad links, by seed; and the
+// proof that this would find a mistake: each rule of the protocol that a client keeps, broken on purpose, is caught.
 //
 // `SEED=n` runs one seed, `SEEDS=n` that many.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { test } from "node:test";
-import { type Data, type Owner, TERMS, type Terms } from "./support/owner.js";
-import { Random } from "./support/random.js";
-import { World } from "./support/world.js";
-
-const MESSAGES = 60;
-
-/** A message that says which one it is: text of all widths, bytes, empty, or long enough for chunks. */
-function message(number: number, random: Random, chunk: number): Data {
-  const size = [0, 1, 20, chunk, chunk + 1, chunk * 5][random.within(0, 5)]!;
-  if (random.chance(0.5)) {
-    const letter = ["a", "é", "€", "😀", "\uFEFF"][random.within(0, 4)]!;
-    return `${number};${letter.repeat(Math.ceil(size / 2))}`;
-  }
-  return Uint8Array.from({ length: size + 4 }, (_, at) => (at < 4 ? number >> (8 * at) : at * 7 + number) & 0xff);
-}
-
-function play(seed: number): World {
-  const random = new Random(seed * 7919 + 1);
-  const chunk = random.within(4, 40);
-  const delay = random.within(1, 400);
-  const terms: Terms = {
-    ...TERMS,
-    chunk,
-    max_msg: chunk * 40,
-    win: [random.within(1, chunk * 60), random.within(1, 60)],
-    hb: random.within(500, 5000),
-  };
-  const up: Data[] = [];
-  const down: Data[] = [];
-  let owner!: Owner;
-  const world = new World(
-    seed,
-    terms,
-    {
-      // Links that never outlive a round trip can carry nothing, whatever the protocol.
-      lives: random.within(delay * 10, 20_000),
-      silent: random.next() * 0.3,
-      refused: random.next() * 0.4,
-      delay,
-    },
-    {
-      insist: true,
-      window: [random.within(1, chunk * 60), random.within(1, 60)],
-      connectTimeout: Infinity,
-      patience: 1e9,
-      retry: { first: 100, delays: [50, 200, 1000], lasted: 5000 },
-    },
-    (made) => (owner = made),
-  );
-  world.session.start(world.now);
-  world.drain();
-  world.run(() => world.isOpen);
-  for (let number = 0; number < MESSAGES; number++) {
-    world.at(random.within(0, 60_000), () => {
-      const next = message(up.length, random, chunk);
-      up.push(next);
-      world.session.send(next, typeof next === "string" ? Buffer.byteLength(next) : next.length, world.now);
-    });
-    world.at(random.within(0, 60_000), () => {
-      const next = message(down.length, random, chunk);
-      down.push(next);
-      owner.push(next, world.now);
-    });
-  }
-  for (let count = random.within(0, 12); count > 0; count--) {
-    world.at(random.within(0, 60_000), () => owner.migrate(random.within(0, 2000), world.now));
-    world.at(random.within(0, 60_000), () => owner.reissue(world.now));
-    world.at(random.within(0, 60_000), () => owner.event({ leg: 2, reason: "drain" }, world.now));
-    world.at(random.within(0, 60_000), () => world.session.wake(world.now));
-  }
-  if (random.chance(0.3)) world.at(random.within(0, 60_000), () => owner.goaway(random.within(0, 3000), world.now));
-  const beat = () => {
-    owner.tick(world.now);
-    world.at(100, beat);
-  };
-  beat();
-  world.run(() => up.length === MESSAGES && down.length === MESSAGES && delivered(up, owner) && received(down, world));
-  finish(world, owner, random);
-  return world;
-}
-
-const same = (left: Data[], right: Data[]) => {
-  for (let at = 0; at < Math.min(left.length, right.length); at++) {
-    const [expected, got] = [left[at]!, right[at]!];
-    assert.equal(typeof got, typeof expected, `message ${at}`);
-    assert.ok(Buffer.from(expected as string).equals(Buffer.from(got as string)), `message ${at} differs`);
-  }
-  assert.ok(right.length <= left.length, "more than was sent");
-  return right.length === left.length;
-};
-const delivered = (up: Data[], owner: Owner) => up.length === MESSAGES && same(up, owner.delivered);
-const received = (down: Data[], world: World) => down.length === MESSAGES && same(down, world.received);
-
-/** One side closes; both must agree on it. */
-function finish(world: World, owner: Owner, random: Random): void {
-  if (random.chance(0.5)) {
-    world.session.close(3000, "enough", world.now);
-    world.drain();
-    world.run(() => !!world.end);
-    assert.deepEqual(owner.ended, { code: 3000, reason: "enough" });
-    assert.deepEqual(world.end, { code: 3000, reason: "enough", clean: true });
-  } else {
-    owner.end(4321, "bye", world.now);
-    world.run(() => !!world.end);
-    assert.deepEqual(world.end, { code: 4321, reason: "bye", clean: true });
-  }
-}
+import { build } from "esbuild";
+import { play } from "./support/play.js";
 
 test("nothing is lost, repeated or reordered, whatever the links do", () => {
   const only = process.env.SEED;
@@ -127,3 +25,96 @@ test("nothing is lost, repeated or reordered, whatever the links do", () => {
   // A run that loses no links would prove nothing.
   assert.ok(resumes > seeds.length, `only ${resumes} resumes`);
 });
+
+const MISTAKES: { name: string; file: string; right: string; wrong: string }[] = [
+  {
+    name: "a new link does not hear what was acknowledged on the last one (R5)",
+    file: "session.ts",
+    right: "    this.#stream.acknowledge(link, this.#now, true);\n  }",
+    wrong: "  }",
+  },
+  {
+    name: "4901 on a link that has a successor ends the session (R7)",
+    file: "session.ts",
+    right: "if (isNewest && codes.isFinal(code))",
+    wrong: "if (codes.isFinal(code))",
+  },
+  {
+    name: "what the gateway received is forgotten before it is acknowledged (recv is not a)",
+    file: "session.ts",
+    right: "this.#stream.replay(link, resumed.recv);",
+    wrong: "this.#stream.replay(link, resumed.recv); this.#stream.outgoing.ack(resumed.recv);",
+  },
+  {
+    name: "the replay begins one too late",
+    file: "stream.ts",
+    right: "this.outgoing.from(recv + 1)",
+    wrong: "this.outgoing.from(recv + 2)",
+  },
+  {
+    name: "the token of the first link is used for ever (R2)",
+    file: "session.ts",
+    right: "this.#token = token;",
+    wrong: "this.#token ||= token;",
+  },
+  {
+    name: "a resume that was not answered gives its number to the next (section 3.6)",
+    file: "session.ts",
+    right: "this.#number = this.#welcome ? this.#number + 1 : 1;",
+    wrong: "this.#number = this.#welcome ? (this.#link?.number ?? this.#number) + (this.#retry.failures ? 0 : 1) : 1;",
+  },
+  {
+    name: "a repeated item is delivered again",
+    file: "incoming.ts",
+    right: "if (item.seq <= this.recv) return false;",
+    wrong: "if (item.seq < this.recv) return false; if (item.seq === this.recv) return true;",
+  },
+  {
+    name: "the window is not kept",
+    file: "outgoing.ts",
+    right: "if (!fits && this.#keptItems) break;",
+    wrong: "",
+  },
+  {
+    name: "a text is cut inside a code point",
+    file: "grammar.ts",
+    right: "=== 0xdc00 ? 4 : 3;",
+    wrong: "=== 0xdc00 ? 2 : 3;",
+  },
+];
+
+const root = join(new URL(".", import.meta.url).pathname, "../..");
+
+for (const [at, { name, file, right, wrong }] of MISTAKES.entries()) {
+  test(`a mistake is caught: ${name}`, async () => {
+    const outfile = join(root, `build/mistakes/${at}.mjs`);
+    await build({
+      entryPoints: [join(root, "test/support/play.ts")],
+      bundle: true,
+      platform: "node",
+      format: "esm",
+      outfile,
+      plugins: [
+        {
+          name: "mistake",
+          setup: ({ onLoad }) =>
+            onLoad({ filter: new RegExp(`/src/${file.replace(".", "[.]")}$`) }, ({ path }) => {
+              const source = readFileSync(path, "utf8");
+              assert.equal(source.split(right).length, 2, `${basename(path)} has this line once`);
+              return { contents: source.replace(right, () => wrong), loader: "ts" };
+            }),
+        },
+      ],
+    });
+    const mistaken: { play: typeof play } = await import(outfile);
+    const caught = Array.from({ length: 2000 }, (_, seed) => seed).find((seed) => {
+      try {
+        mistaken.play(seed);
+        return false;
+      } catch {
+        return true;
+      }
+    });
+    assert.notEqual(caught, undefined, "2000 seeds found nothing wrong");
+  });
+}

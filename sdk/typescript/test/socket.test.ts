@@ -164,6 +164,8 @@ test("what is shipped is small and needs nothing", () => {
     assert.ok(bytes < 8192, `${file}: ${bytes} bytes gzipped`);
     console.log(`${file}: ${bytes} bytes gzipped`);
   }
+  const injected = readFileSync(join(root, "../../crates/longhaul-gateway/assets/longhaul.js"), "utf8");
+  assert.equal(injected, readFileSync(join(root, "dist/longhaul.js"), "utf8"), "npm run inject gives it to the gateway");
   const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   assert.equal(dependencies, undefined);
 });

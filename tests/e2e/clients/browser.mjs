@@ -15,6 +15,9 @@ const FLAGS = [
   "--disable-dev-shm-usage", // Containers give /dev/shm 64 MiB.
 ];
 
+/** For pages that a test changes on the way: the browser no longer knows that they came from loopback. */
+export const CHANGED_PAGES = ["--disable-features=LocalNetworkAccessChecks"];
+
 /**
  * Runs `story(context)` in a fresh profile; `cookies: false` makes the browser refuse them all,
  * `args` are more flags for it.

@@ -17,6 +17,7 @@ pub(crate) struct Limiter {
     /// One for each route of the config, with its name.
     routes: Vec<(String, Limited<Gate>)>,
     clients: Limited<Gates<IpAddr>>,
+    subjects: Limited<Gates<Arc<str>>>,
 }
 
 #[derive(Debug)]
@@ -53,6 +54,7 @@ pub(crate) struct Permit {
     is_everybodys: bool,
     route: Option<usize>,
     client: Option<Place<IpAddr>>,
+    subject: Option<Place<Arc<str>>>,
 }
 
 impl Limiter {
@@ -65,6 +67,7 @@ impl Limiter {
                 .map(|route| (route.name.clone(), gate(route.admission.limits)))
                 .collect(),
             clients: Limited::new(limits.client, Gates::new(limits.keys_max)),
+            subjects: Limited::new(limits.subject, Gates::new(limits.keys_max)),
         }
     }
 
@@ -83,6 +86,7 @@ impl Limiter {
             everybody: self.everybody.allowing(limits.everybody),
             routes: routes.iter().map(of_route).collect(),
             clients: self.clients.allowing(limits.client),
+            subjects: self.subjects.allowing(limits.subject),
         }
     }
 
@@ -97,8 +101,13 @@ impl Limiter {
         route: usize,
     ) -> Result<Option<Permit>, Refusal> {
         let now = Instant::now();
-        let limiter = self.clone();
-        let mut permit = Permit { limiter, is_everybodys: false, route: None, client: None };
+        let mut permit = Permit {
+            limiter: self.clone(),
+            is_everybodys: false,
+            route: None,
+            client: None,
+            subject: None,
+        };
         let Limited { allowed, .. } = &self.clients;
         if let Some(mut gates) = self.clients.lock_limited() {
             let place = gates.enter(&client_key(client), allowed, fastrand::f64(), now);
@@ -118,6 +127,29 @@ impl Limiter {
         let is_of_use = permit.client.is_some() || permit.route.is_some() || permit.is_everybodys;
         Ok(is_of_use.then_some(permit))
     }
+
+    /// Counts an upgrade toward its subject as well, once that is known.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(crate) fn enter_subject(
+        self: &Arc<Self>,
+        permit: &mut Option<Permit>,
+        subject: &Arc<str>,
+    ) -> Result<(), Refusal> {
+        let Some(mut gates) = self.subjects.lock_limited() else { return Ok(()) };
+        let entered = gates.enter(subject, &self.subjects.allowed, fastrand::f64(), Instant::now());
+        let place = entered.map_err(|excess| refuse(Limit::Subject, excess))?;
+        let permit = permit.get_or_insert_with(|| Permit {
+            limiter: self.clone(),
+            is_everybodys: false,
+            route: None,
+            client: None,
+            subject: None,
+        });
+        permit.subject = Some(place);
+        Ok(())
+    }
 }
 
 impl Drop for Permit {
@@ -131,6 +163,9 @@ impl Drop for Permit {
         }
         if let Some(place) = &self.client {
             self.limiter.clients.lock().leave(place, now);
+        }
+        if let Some(place) = &self.subject {
+            self.limiter.subjects.lock().leave(place, now);
         }
     }
 }

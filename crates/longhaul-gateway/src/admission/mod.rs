@@ -3,49 +3,143 @@
 //! What is allowed is decided in `longhaul-policy`; here it is applied to what arrives, and what the
 //! gateway answers by itself is answered. Start at [`admit`].
 
+mod authenticate;
+mod authorities;
+pub(crate) mod counters;
 mod farewell;
 mod limits;
+pub(crate) mod live;
+mod office;
 mod sharing;
+mod tickets;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use http::request::Parts;
+use http::{HeaderValue, Response};
 use longhaul_policy::origin::{OriginFault, Target};
+use longhaul_policy::token::Grant;
+use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::authenticate::BYPASS;
+use self::authorities::Judge;
+use self::counters::{Counters, Outcome};
 pub(crate) use self::farewell::Farewell;
 use self::limits::{Limiter, Permit};
+use self::live::Listed;
+pub(crate) use self::live::Live;
 pub(crate) use self::sharing::Sharing;
-use crate::config::{Config, RefusalStyle};
+use self::tickets::Tickets;
+use crate::config::{AuthScope, Authority, Config, RefusalStyle};
 use crate::connection::Connection;
 use crate::http::answer::Refusal;
+use crate::http::body::Body;
 use crate::http::failure::Failure;
 use crate::http::visit::Visit;
+use crate::relay::control::Control;
+use crate::supervise::Tasks;
 use crate::upgrade::Offered;
+use crate::validate::ServiceSnapshot;
 
 /// What admission keeps from one request to the next.
 #[derive(Debug)]
 pub(crate) struct Admission {
     limiter: Arc<Limiter>,
+    /// One for each authority of the config.
+    judges: Vec<Arc<Judge>>,
+    tickets: Option<Arc<Tickets>>,
+    ticket_path: Option<String>,
+    bypass_key: Option<[u8; 32]>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) counters: Arc<Counters>,
+    /// What keeps those in the background who came with a later configuration.
+    background: OnceLock<(Tasks, CancellationToken)>,
 }
 
 impl Admission {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { limiter: Arc::new(Limiter::new(&config.limits.admission, &config.routes)) }
+        Self {
+            limiter: Arc::new(Limiter::new(&config.limits.admission, &config.routes)),
+            judges: config.authorities.iter().map(|it| Arc::new(Judge::new(it))).collect(),
+            tickets: config.tickets.as_ref().map(|office| Arc::new(Tickets::new(office.life))),
+            ticket_path: config.tickets.as_ref().map(|office| office.path.clone()),
+            bypass_key: config.bypass_key,
+            live: Arc::default(),
+            counters: Arc::default(),
+            background: OnceLock::new(),
+        }
     }
 
-    /// The same under another configuration: who is inside still counts, and who came too often
-    /// still did.
+    /// How the services fare that tokens are judged by.
+    pub(crate) fn services(&self) -> Vec<ServiceSnapshot> {
+        self.judges.iter().filter_map(|judge| judge.service()).collect()
+    }
+
+    /// Starts what watches: fresh keys, and WebSockets whose right ends. Ends with `stop`.
+    pub(crate) fn start(&self, tasks: &Tasks, stop: &CancellationToken) {
+        for judge in &self.judges {
+            judge.start(tasks, stop);
+        }
+        let live = self.live.clone();
+        let kept =
+            tasks.keep_alive("ends of tokens", stop.clone(), move || live.clone().end_in_time());
+        drop(tokio::spawn(kept));
+        self.background.get_or_init(|| (tasks.clone(), stop.clone()));
+    }
+
+    /// The same under another configuration: who is inside still counts, who came too often still
+    /// did, and an authority that is the same keeps its keys and what it knows.
     pub(crate) fn followed_by(&self, config: &Config) -> Self {
         let limiter = self.limiter.followed_by(&config.limits.admission, &config.routes);
-        Self { limiter: Arc::new(limiter) }
+        let judge = |authority: &Authority| {
+            let same = self.judges.iter().find(|judge| judge.config == *authority);
+            same.cloned().unwrap_or_else(|| {
+                let judge = Judge::new(authority);
+                if let Some((tasks, stop)) = self.background.get() {
+                    judge.start(tasks, stop);
+                }
+                Arc::new(judge)
+            })
+        };
+        let tickets = config.tickets.as_ref().map(|office| {
+            let same = self.tickets.as_ref().filter(|tickets| tickets.life() == office.life);
+            same.cloned().unwrap_or_else(|| Arc::new(Tickets::new(office.life)))
+        });
+        Self {
+            limiter: Arc::new(limiter),
+            judges: config.authorities.iter().map(judge).collect(),
+            tickets,
+            ticket_path: config.tickets.as_ref().map(|office| office.path.clone()),
+            bypass_key: config.bypass_key,
+            live: self.live.clone(),
+            counters: self.counters.clone(),
+            background: self.background.clone(),
+        }
     }
 }
 
 /// What somebody who was let in holds until the WebSocket ends. Boxed where it is kept: most hold
 /// nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pass {
-    _permit: Permit,
+    _permit: Option<Permit>,
+    grant: Option<Grant>,
+    /// The subprotocol to answer with, should the application choose none.
+    pub(crate) subprotocol: Option<HeaderValue>,
+    listed: Option<Listed>,
+}
+
+impl Pass {
+    /// Whose right it is, where one was asked for.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.grant.as_ref()?.subject.as_deref()
+    }
+
+    /// Has the WebSocket told when its right ends.
+    pub(crate) fn list(&mut self, live: &Arc<Live>, control: &Arc<Control>) {
+        self.listed = self.grant.take().map(|grant| live.watch(control, &grant));
+    }
 }
 
 /// What becomes of a request.
@@ -56,32 +150,48 @@ pub(crate) enum Entry {
     Answered(Offered),
 }
 
-/// Judges one request that found its route.
+/// Judges one request that found its route, and prepares its head for the replica.
 ///
 /// # Errors
 /// Why it is refused.
-pub(crate) fn admit(
+pub(crate) async fn admit(
     visit: &Visit<'_>,
     connection: &Connection,
     head: &mut Parts,
     is_upgrade: bool,
 ) -> Result<Entry, Failure> {
+    let arrived_at = Instant::now();
+    let (admission, policy) = (&visit.shared.admission, &visit.route().admission);
     if let Some(answer) = sharing::preflight(visit, head)? {
         return Ok(Entry::Answered(Offered::Answer(answer)));
     }
-    if !is_upgrade {
+    let is_known_by_token =
+        !policy.authorities.is_empty() && (is_upgrade || policy.scope != AuthScope::WebSockets);
+    if !policy.authorities.is_empty() {
+        authenticate::strip(admission, policy, &mut head.headers);
+    }
+    if !is_known_by_token {
+        head.headers.remove(BYPASS);
+    }
+    if is_upgrade {
+        let judged = policy.origins.judge(&head.headers, target(visit, head));
+        if let Err(fault) = judged {
+            admission.counters.note(Outcome::Origin);
+            return Err(refuse(fault, head));
+        }
+    } else if !is_known_by_token {
         return Ok(Entry::Admitted(None));
     }
-    let policy = &visit.route().admission;
-    policy
-        .origins
-        .judge(&head.headers, target(visit, head))
-        .map_err(|fault| refuse(fault, head))?;
-    let failure = match enter(visit) {
-        Ok(pass) => return Ok(Entry::Admitted(pass.map(Box::new))),
+    let entered = enter(visit, head, is_upgrade, arrived_at).await;
+    if !policy.authorities.is_empty() {
+        admission.counters.note_took(arrived_at.elapsed());
+    }
+    let failure = match entered {
+        Ok(pass) => return Ok(Entry::Admitted(pass)),
         Err(failure) => failure,
     };
-    if policy.refusal == RefusalStyle::Close
+    if is_upgrade
+        && policy.refusal == RefusalStyle::Close
         && let Some(answer) = farewell::close_instead(head, connection, &failure.refusal)
     {
         return Ok(Entry::Answered(answer));
@@ -89,11 +199,43 @@ pub(crate) fn admit(
     Err(failure)
 }
 
-/// Lets a WebSocket in by a page that may.
-fn enter(visit: &Visit<'_>) -> Result<Option<Pass>, Failure> {
-    let limiter = &visit.shared.admission.limiter;
-    let permit = limiter.enter(visit.client.address, visit.route)?;
-    Ok(permit.map(|permit| Pass { _permit: permit }))
+/// Lets somebody in, within the limits and by a token where one is needed.
+async fn enter(
+    visit: &Visit<'_>,
+    head: &mut Parts,
+    is_upgrade: bool,
+    arrived_at: Instant,
+) -> Result<Option<Box<Pass>>, Failure> {
+    let (admission, policy) = (&visit.shared.admission, &visit.route().admission);
+    let limited = |refusal: Refusal| {
+        admission.counters.note(Outcome::Limited);
+        Failure::from(refusal)
+    };
+    let mut permit = None;
+    if is_upgrade {
+        let entered = admission.limiter.enter(visit.client.address, visit.route);
+        permit = entered.map_err(limited)?;
+    }
+    if policy.authorities.is_empty() {
+        return Ok(permit.map(|it| Box::new(Pass { _permit: Some(it), ..Pass::default() })));
+    }
+    let known = authenticate::authenticate(admission, policy, head, arrived_at).await;
+    let (grant, subprotocol) = known?;
+    if is_upgrade && let Some(subject) = &grant.subject {
+        admission.limiter.enter_subject(&mut permit, subject).map_err(limited)?;
+    }
+    let grant = Some(grant);
+    Ok(Some(Box::new(Pass { _permit: permit, grant, subprotocol, listed: None })))
+}
+
+/// Answers what is asked of the gateway itself: tickets.
+pub(crate) async fn answer_own(
+    connection: &Connection,
+    head: &mut Parts,
+) -> Option<Response<Body>> {
+    let admission = &connection.shared.admission;
+    let is_ours = admission.ticket_path.as_deref() == Some(head.uri.path());
+    if is_ours { Some(office::answer(connection, head).await) } else { None }
 }
 
 /// What the client sees as the place that it talks to.

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use http::header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use longhaul_proto::http1::Violation;
 use longhaul_proto::websocket::CloseCode;
@@ -24,6 +26,12 @@ pub(crate) enum Refusal {
     NoRoute,
     /// The page that asks is not of an origin that may.
     OriginForbidden,
+    /// No token was shown where one is needed, or one that is worth nothing.
+    Unauthenticated { has_token: bool },
+    /// The token is good, and not for this.
+    Forbidden,
+    /// Who should judge the token cannot be asked.
+    AuthUnavailable { retry_after: Duration },
     /// Too many come in this moment.
     TooFast { limit: Limit, retry_after: Duration },
     /// Too many are here already.
@@ -59,6 +67,7 @@ pub(crate) enum Limit {
     Gateway,
     Route,
     Client,
+    Subject,
 }
 
 impl Refusal {
@@ -68,7 +77,9 @@ impl Refusal {
                 StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST)
             }
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::OriginForbidden => StatusCode::FORBIDDEN,
+            Self::OriginForbidden | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
+            Self::AuthUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooFast { .. } | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotReady(_) | Self::Draining | Self::NoReplica => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable
@@ -88,6 +99,9 @@ impl Refusal {
             Self::TlsRequired => "tls_required",
             Self::NoRoute => "no_route",
             Self::OriginForbidden => "origin_forbidden",
+            Self::Unauthenticated { .. } => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::AuthUnavailable { .. } => "auth_unavailable",
             Self::TooFast { .. } => "too_fast",
             Self::TooMany { .. } => "too_many",
             Self::NotReady(_) => "not_ready",
@@ -113,6 +127,13 @@ impl Refusal {
             }
             Self::NoRoute => "No route of this gateway takes this host and path.".into(),
             Self::OriginForbidden => "Pages of this origin may not connect here.".into(),
+            Self::Unauthenticated { has_token: false } => "A token is needed here.".into(),
+            Self::Unauthenticated { has_token: true } => "The token is not valid here.".into(),
+            Self::Forbidden => "The token does not allow this.".into(),
+            Self::AuthUnavailable { .. } => {
+                "AUTH_UNAVAILABLE: the authentication service does not answer; please try again."
+                    .into()
+            }
             Self::TooFast { limit, .. } => {
                 format!("Too many connections in this moment {}.", limit.whose())
             }
@@ -150,9 +171,9 @@ impl Refusal {
             Self::NoReplica | Self::Unreachable | Self::ConnectTimeout => {
                 Some(Duration::from_secs(2))
             }
-            Self::TooFast { retry_after, .. } | Self::TooMany { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::TooFast { retry_after, .. }
+            | Self::TooMany { retry_after, .. }
+            | Self::AuthUnavailable { retry_after } => Some(*retry_after),
             _ => None,
         }
     }
@@ -160,8 +181,13 @@ impl Refusal {
     /// The close code that says the same over an open WebSocket, where that is an option.
     pub(crate) fn close_code(&self) -> Option<CloseCode> {
         match self {
+            Self::Unauthenticated { .. } => Some(CloseCode::UNAUTHORIZED),
+            Self::Forbidden => Some(CloseCode::FORBIDDEN),
+            Self::AuthUnavailable { .. } => Some(CloseCode::AUTH_UNAVAILABLE),
             // One client too often is its own doing; all of them are nobody's.
-            Self::TooMany { limit: Limit::Client, .. } => Some(CloseCode::POLICY_VIOLATION),
+            Self::TooMany { limit: Limit::Client | Limit::Subject, .. } => {
+                Some(CloseCode::POLICY_VIOLATION)
+            }
             Self::TooFast { .. } | Self::TooMany { .. } => Some(CloseCode::TRY_AGAIN_LATER),
             _ => None,
         }
@@ -169,9 +195,13 @@ impl Refusal {
 
     /// The reason beside it: for programs, within the 123 bytes of a close frame.
     pub(crate) fn close_reason(&self) -> String {
+        let cause = match self {
+            Self::AuthUnavailable { .. } => "AUTH_UNAVAILABLE",
+            other => other.cause(),
+        };
         match self.retry_after() {
-            Some(after) => format!("{}; retry_after={}", self.cause(), seconds(after)),
-            None => self.cause().to_owned(),
+            Some(after) => format!("{cause}; retry_after={}", seconds(after)),
+            None => cause.to_owned(),
         }
     }
 
@@ -204,6 +234,10 @@ impl Refusal {
         {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
+        if let Self::Unauthenticated { has_token } = self {
+            let challenge = if *has_token { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         if self.ends_connection() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -216,6 +250,7 @@ impl Limit {
         match self {
             Self::Gateway | Self::Route => "for this service",
             Self::Client => "from this address",
+            Self::Subject => "for this user",
         }
     }
 }
@@ -286,6 +321,9 @@ mod tests {
         for refusal in [
             Refusal::NoRoute,
             Refusal::OriginForbidden,
+            Refusal::Unauthenticated { has_token: true },
+            Refusal::Forbidden,
+            Refusal::AuthUnavailable { retry_after: Duration::ZERO },
             Refusal::TooFast { limit: Limit::Route, retry_after: Duration::ZERO },
             Refusal::TooMany { limit: Limit::Route, retry_after: Duration::ZERO },
             Refusal::NotReady(String::new()),

@@ -10,6 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use longhaul_policy::hop_by_hop;
 
+use super::inject::Injection;
 use super::screened::Exchange;
 use super::way::Way;
 use crate::shared::OpenWork;
@@ -41,7 +42,12 @@ impl Body {
 
     /// The gateway's own words.
     pub(crate) fn text(text: String) -> Self {
-        Self { content: Content::Whole(Some(text.into())), exchange: None, work: None }
+        Self::bytes(text.into())
+    }
+
+    /// The same, as bytes.
+    pub(crate) fn bytes(bytes: Bytes) -> Self {
+        Self { content: Content::Whole(Some(bytes)), exchange: None, work: None }
     }
 
     /// Lets the exchange, and the work it is, end with the body.
@@ -62,6 +68,7 @@ pub(crate) struct Forwarded {
     /// Counts the request as open until the body is gone.
     _held: Held,
     learner: Option<Learner>,
+    injection: Option<Injection>,
 }
 
 /// Shows the start of an Engine.IO handshake answer to affinity.
@@ -79,7 +86,8 @@ impl Forwarded {
         learner: Option<Learner>,
     ) -> Self {
         let way = Some(way.into());
-        let mut body = Self { inner, way, passes_trailers: false, _held: held, learner };
+        let mut body =
+            Self { inner, way, passes_trailers: false, _held: held, learner, injection: None };
         if body.inner.is_end_stream() {
             body.release();
         }
@@ -89,6 +97,11 @@ impl Forwarded {
     /// Lets trailers go on to a client that knows them for what they are.
     pub(crate) fn with_trailers(self) -> Self {
         Self { passes_trailers: true, ..self }
+    }
+
+    /// Puts something into the page that this is.
+    pub(super) fn with_injection(self, injection: Option<Injection>) -> Self {
+        Self { injection, ..self }
     }
 
     fn release(&mut self) {
@@ -130,6 +143,10 @@ impl HttpBody for Forwarded {
             if self.inner.is_end_stream() {
                 self.release();
             }
+            let data = match &mut self.injection {
+                Some(injection) => injection.pass(data),
+                None => data,
+            };
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }
@@ -139,7 +156,11 @@ impl HttpBody for Forwarded {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match self.injection {
+            // Longer than what comes in, by as much as is put in.
+            Some(_) => SizeHint::default(),
+            None => self.inner.size_hint(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Ordinary HTTP: passes a request to a replica and streams the answer back.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT_ENCODING, SET_COOKIE};
 use http::request::Parts;
@@ -9,24 +9,30 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use longhaul_policy::hop_by_hop;
+use tokio::time::sleep;
 
 use super::answer::Refusal;
 use super::body::{Body, Forwarded, Learner};
 use super::exchange::{self, ExchangeError, Refused};
 use super::expect::{Gate, expects_continue};
 use super::failure::Failure;
+use super::inject;
 use super::recall::Recall;
 use super::upload::{Progress, Upload};
 use super::visit::Visit;
 use super::way::Way;
 use crate::config::Http2Policy;
 use crate::dial::Dial;
+use crate::retire;
 use crate::upstream::{Held, Replica, Work};
 use crate::worker::Worker;
 
 /// How often one request is sent again because of how a connection ended. A replica that ends its
-/// connections after so many requests does it to half of those that share one.
-const ENDINGS_MAX: u32 = 20;
+/// connections after so many requests does it to half of those that share one, and may do it to the
+/// same ones again and again; so behind the first few there are pauses, of random length, that let
+/// them change places. All of them together take a few seconds.
+const ENDINGS_MAX: u32 = 100;
+const ENDINGS_WITHOUT_PAUSE: u32 = 4;
 /// How often because a replica refused it alone: more of them would only add to what it cannot take.
 const REFUSALS_MAX: u32 = 4;
 
@@ -61,6 +67,8 @@ struct Forwarding<'a> {
     head: &'a Parts,
     /// Whether affinity wants to see the start of the answer's body.
     learns: bool,
+    /// Whether the answer may be a page to put the client into.
+    injects: bool,
     /// The body, until a replica has begun to take it.
     pending: Option<Upload>,
     /// Whether the request may be sent again although a replica may have seen it.
@@ -91,6 +99,7 @@ impl<'a> Forwarding<'a> {
             visit,
             head,
             learns: visit.upstream().learns_from(head),
+            injects: inject::is_wanted(visit.route(), head),
             pending: Some(upload),
             is_repeatable: !has_body && is_idempotent(&head.method),
             progress,
@@ -196,8 +205,13 @@ impl<'a> Forwarding<'a> {
             Refused::Stream => (&mut self.refusals, REFUSALS_MAX),
         };
         *count += 1;
+        if *count >= most {
+            return None;
+        }
+        if self.endings > ENDINGS_WITHOUT_PAUSE {
+            sleep(Duration::from_millis(fastrand::u64(..=u64::from(self.endings)))).await;
+        }
         match &self.recall {
-            _ if *count >= most => None,
             Some(recall) => recall.body().await,
             None => Some(Upload::empty()),
         }
@@ -220,6 +234,9 @@ impl<'a> Forwarding<'a> {
             // The handshake answer is read on its way; it must come as it is.
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
+        if self.injects {
+            inject::ask_plainly(request.headers_mut());
+        }
         if by_http2 {
             self.visit.translate(self.head, &mut request)?;
         }
@@ -228,11 +245,13 @@ impl<'a> Forwarding<'a> {
 
     fn finish(
         &self,
-        answer: Response<Incoming>,
+        mut answer: Response<Incoming>,
         replica: &Arc<Replica>,
         way: Way,
         held: Held,
     ) -> Response<Body> {
+        let visit = self.visit;
+        retire::heed(visit.shared, visit.upstream(), replica, answer.headers_mut());
         let has_trailers = way.is_shared() && self.head.version == Version::HTTP_2;
         if way.is_shared() {
             self.progress.note_answer();
@@ -241,8 +260,13 @@ impl<'a> Forwarding<'a> {
         let learner = self
             .learns
             .then(|| Learner { upstream: self.visit.upstream().clone(), replica: replica.clone() });
+        let status = answer.status();
+        let injection = match self.injects {
+            true => inject::into(self.visit.route(), status, answer.headers_mut()),
+            false => None,
+        };
         let mut answer = answer.map(|body| {
-            let body = Forwarded::new(body, way, held, learner);
+            let body = Forwarded::new(body, way, held, learner).with_injection(injection);
             Body::from(if has_trailers { body.with_trailers() } else { body })
         });
         hop_by_hop::strip_response(answer.headers_mut());

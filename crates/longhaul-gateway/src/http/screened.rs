@@ -20,6 +20,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use super::alarm::Alarm;
+use super::stall::{LINGER, Linger, Stall};
 use bytes::{Buf as _, BytesMut};
 use handle::Shared;
 pub(crate) use handle::{Exchange, Refusal, ScreenHandle, violation_of};
@@ -37,14 +38,7 @@ const STAND_IN: &[u8] = b"TRACE / HTTP/1.1\r\nHost: refused\r\nConnection: close
 /// of a hurried client. Beyond it, plus one read, the client waits.
 pub(super) const HELD_BYTES_MAX: usize = 64 * 1024;
 
-/// How long the second direction of a connection may go on after the first ended.
-///
-/// A client that has ended still gets its answer, as long as bytes of it flow: some end as soon as
-/// they have asked. A connection that the gateway ends is still read: closed at once, the kernel
-/// would answer the client's next bytes with a reset, which can overtake the answer and destroy it
-/// (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(1);
-/// How much is read and dropped in that time.
+/// How much of a client is read and dropped behind the last byte to it.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// A client's stream whose bytes are screened on the way in.
@@ -67,7 +61,7 @@ pub(crate) struct Screened<S> {
     requests: usize,
     /// What is waited for, and since when.
     waiting: Option<(Wait, Instant)>,
-    write_stalled_since: Option<Instant>,
+    write: Stall,
     lingering: Option<Linger>,
     alarm: Alarm,
 }
@@ -105,12 +99,6 @@ enum Wait {
     LastAnswer,
 }
 
-#[derive(Debug)]
-struct Linger {
-    until: Instant,
-    bytes_left: usize,
-}
-
 impl<S> Screened<S> {
     /// Screens what `io` brings, behind the bytes that detection took from it.
     pub(crate) fn new(
@@ -141,7 +129,7 @@ impl<S> Screened<S> {
             is_half_closed: false,
             requests: 0,
             waiting: Some((Wait::FirstByte, Instant::now())),
-            write_stalled_since: None,
+            write: Stall::new(timeouts.body_stall),
             lingering: None,
             alarm: Alarm::default(),
         };
@@ -206,7 +194,7 @@ impl<S> Screened<S> {
 
     /// Whether some answer is not yet given to hyper, or not yet taken by the client.
     fn is_answering(&self, waker: &Waker) -> bool {
-        self.requests != self.shared.answered(waker) || self.write_stalled_since.is_some()
+        self.requests != self.shared.answered(waker) || self.write.is_on()
     }
 
     fn wait(&self, waker: &Waker) -> Wait {
@@ -236,6 +224,8 @@ impl<S> Screened<S> {
             Wait::FirstByte | Wait::RestOfHead => self.deadlines.head,
             Wait::NextRequest => self.deadlines.keep_alive,
             Wait::Body => self.deadlines.body_stall,
+            // It still gets its answer, as long as bytes of it flow: some end as soon as they have
+            // asked.
             Wait::LastAnswer => LINGER,
             Wait::Answer => return Poll::Pending,
         };
@@ -270,27 +260,6 @@ impl<S: AsyncRead + Unpin> Screened<S> {
             scratch.set_filled(before);
         }
         Poll::Pending
-    }
-
-    /// Reads and drops what a client still sends, so that it sees the answer and not a reset.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut scratch = [0; 4096];
-        loop {
-            let linger = self.lingering.get_or_insert_with(|| Linger {
-                until: Instant::now() + LINGER,
-                bytes_left: LINGER_BYTES_MAX,
-            });
-            let mut buf = ReadBuf::new(&mut scratch);
-            let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, &mut buf) else {
-                let until = linger.until;
-                return self.alarm.poll_at(cx, until);
-            };
-            let len = buf.filled().len();
-            if read.is_err() || len == 0 || len > linger.bytes_left {
-                return Poll::Ready(());
-            }
-            linger.bytes_left -= len;
-        }
     }
 }
 
@@ -375,14 +344,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Screened<S> {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.write_stalled_since = None;
+            self.write.settle();
             if self.is_half_closed {
                 self.waiting = None;
             }
             return written;
         }
-        let since = *self.write_stalled_since.get_or_insert_with(Instant::now);
-        ready!(self.alarm.poll_at(cx, since + self.deadlines.body_stall));
+        ready!(self.write.poll_over(cx, &mut self.alarm));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading")))
     }
 }
@@ -422,7 +390,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Screened<S> {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
         }
         if !this.is_half_closed && !matches!(this.end, Some(End::Eof)) {
-            ready!(this.poll_linger(cx));
+            let linger = this.lingering.get_or_insert_with(|| Linger::new(LINGER_BYTES_MAX));
+            ready!(linger.poll_drain(&mut this.io, cx, &mut this.alarm));
         }
         Poll::Ready(Ok(()))
     }

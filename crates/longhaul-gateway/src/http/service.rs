@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use longhaul_policy::redact;
+use longhaul_proto::durable::code;
 use tracing::{debug, info, warn};
 
 use super::answer::Refusal;
@@ -17,9 +18,10 @@ use super::body::Body;
 use super::failure::Failure;
 use super::screened::{self, ScreenHandle};
 use super::visit::{self, Visit};
-use super::{forward, health};
+use super::{forward, health, inject};
 use crate::admission::{self, Entry};
 use crate::connection::{Connection, Security};
+use crate::durable;
 use crate::shared::{OpenWork, Shared};
 use crate::telemetry::Answered;
 use crate::upgrade::{self, Offered};
@@ -134,6 +136,9 @@ async fn route(
     let shared = &connection.shared;
     welcome(shared, is_upgrade)?;
     let client = visit::prepare(&mut head, connection, is_upgrade);
+    if let Some(answer) = admission::answer_own(connection, &mut head).await {
+        return Ok(Offered::Answer(answer));
+    }
     let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let route = shared
         .route(connection.listener, host, head.uri.path(), &head.headers)
@@ -141,18 +146,46 @@ async fn route(
     *taken = Some(route);
     let visit = Visit::new(connection, route, client);
     let sharing = admission::Sharing::new(&visit, &head);
-    let offered = match admission::admit(&visit, connection, &mut head, is_upgrade) {
+    let offered = match admission::admit(&visit, connection, &mut head, is_upgrade).await {
         Ok(Entry::Answered(offered)) => return Ok(offered),
         Ok(Entry::Admitted(pass)) if is_upgrade => {
-            upgrade::offer(&visit, connection, head, pass).await
+            if durable::is_asked(connection, &head.headers) {
+                durable::offer(&visit, connection, head, pass)
+                    .ok_or(Refusal::HandshakeInvalid.into())
+            } else {
+                upgrade::offer(&visit, connection, head, pass).await
+            }
         }
-        // Boxed, so that a handshake does not carry the room for it.
-        Ok(Entry::Admitted(_)) => {
-            Box::pin(forward::forward(&visit, &head, body)).await.map(Offered::Answer)
-        }
-        Err(failure) => Err(failure),
+        Ok(Entry::Admitted(_)) => match inject::script(visit.route(), &head) {
+            Some(script) => Ok(Offered::Answer(script)),
+            // Boxed, so that a handshake does not carry the room for it.
+            None => Box::pin(forward::forward(&visit, &head, body)).await.map(Offered::Answer),
+        },
+        Err(failure) => match refuse_session(connection, &mut head, &failure, is_upgrade) {
+            Some(offered) => Ok(offered),
+            None => Err(failure),
+        },
     };
     sharing.apply(offered)
+}
+
+/// Refuses a durable session in words that its client understands. Pages of foreign origins get no
+/// such courtesy.
+fn refuse_session(
+    connection: &Connection,
+    head: &mut Parts,
+    failure: &Failure,
+    is_upgrade: bool,
+) -> Option<Offered> {
+    let is_foreign = matches!(failure.refusal, Refusal::OriginForbidden);
+    if !is_upgrade || is_foreign || !durable::is_asked(connection, &head.headers) {
+        return None;
+    }
+    let code = match failure.refusal.status().as_u16() {
+        401 | 403 => code::LOGIN_REFUSED,
+        _ => code::BUSY,
+    };
+    durable::refuse(connection, head, code)
 }
 
 /// Whether new work is welcome at all.
@@ -199,7 +232,10 @@ fn log(connection: &Connection, failure: &Failure, uri: &Uri) {
             debug!(%peer, status, cause, path, "request refused");
         }
         // The client's doing as well, but often the sign of a setting that does not fit.
-        Refusal::OriginForbidden => {
+        Refusal::OriginForbidden
+        | Refusal::Unauthenticated { .. }
+        | Refusal::Forbidden
+        | Refusal::AuthUnavailable { .. } => {
             info!(%peer, status, cause, path, reason = detail, "request refused");
         }
         _ => {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -16,6 +16,7 @@ use super::body::trailers;
 use super::expect::Gate;
 use super::recall::Recall;
 use super::screened::violation_of;
+use super::stall::Stall;
 
 /// A client's request body on its way to a replica.
 #[derive(Debug)]
@@ -24,18 +25,11 @@ pub(crate) struct Upload {
     inner: Option<Incoming>,
     progress: Arc<Progress>,
     gate: Option<Arc<Gate>>,
-    stall: Option<Stall>,
+    /// How long the next piece may be waited for.
+    stall: Option<(Stall, Alarm)>,
     /// Whether trailers go on to the replica.
     passes_trailers: bool,
     recall: Option<Arc<Recall>>,
-}
-
-/// A body whose next piece may be waited for only so long.
-#[derive(Debug)]
-struct Stall {
-    patience: Duration,
-    since: Option<Instant>,
-    alarm: Alarm,
 }
 
 /// Why a request's body ended early.
@@ -97,7 +91,7 @@ impl Upload {
     /// Bounds the wait for each piece. Only streams of HTTP/2 need it: of HTTP/1.1, the screen knows
     /// what a connection waits for.
     pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
-        self.stall = Some(Stall { patience, since: None, alarm: Alarm::default() });
+        self.stall = Some((Stall::new(patience), Alarm::default()));
         self
     }
 
@@ -136,16 +130,16 @@ impl Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         if let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) {
-            if let Some(stall) = &mut self.stall {
-                stall.since = None;
+            if let Some((stall, _)) = &mut self.stall {
+                stall.settle();
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Client)));
         }
-        let Some(stall) = &mut self.stall else { return Poll::Pending };
+        let Some((stall, alarm)) = &mut self.stall else { return Poll::Pending };
         if self.progress.is_answered.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
-        ready!(stall.poll_over(cx));
+        ready!(stall.poll_over(cx, alarm));
         if self.progress.is_answered.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
@@ -165,14 +159,6 @@ impl Drop for Upload {
                 recall: None,
             });
         }
-    }
-}
-
-impl Stall {
-    /// Ready when nothing has come for too long.
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        self.alarm.poll_at(cx, (since + self.patience).into())
     }
 }
 

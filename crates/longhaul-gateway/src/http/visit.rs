@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{CONNECTION, HOST, TE, UPGRADE};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Request, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 use longhaul_policy::forwarded::{self, Arrival, Client, Scheme};
 use longhaul_policy::hop_by_hop;
 use longhaul_proto::http1::Violation;
@@ -14,6 +14,7 @@ use longhaul_proto::proxy_protocol::Ends;
 
 use super::answer::Refusal;
 use super::upload::Upload;
+use crate::admission;
 use crate::config::Route;
 use crate::connection::{Connection, Security};
 use crate::shared::Shared;
@@ -120,6 +121,7 @@ pub(crate) fn prepare(head: &mut Parts, connection: &Connection, is_upgrade: boo
         head.headers.insert(HOST, host);
     }
     hop_by_hop::strip_request(&mut head.headers);
+    strip_own(&mut head.headers);
     let host = head.headers.get(HOST).cloned();
     let arrival = Arrival {
         peer: connection.peer.ip(),
@@ -137,4 +139,15 @@ pub(crate) fn prepare(head: &mut Parts, connection: &Connection, is_upgrade: boo
         head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
     client
+}
+
+/// Removes what only the gateway says to replicas: they believe it. What a client may say to the
+/// gateway itself is taken out by admission.
+fn strip_own(headers: &mut HeaderMap) {
+    const OWN: &str = "longhaul-";
+    let is_own = |name: &&HeaderName| name.as_str().starts_with(OWN) && *name != admission::BYPASS;
+    let own: Vec<HeaderName> = headers.keys().filter(is_own).cloned().collect();
+    for name in own {
+        headers.remove(name);
+    }
 }

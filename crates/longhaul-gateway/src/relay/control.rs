@@ -1,8 +1,8 @@
 //! How the rest of the gateway reaches a relay: one word and a waker, no channel and no lock.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
 use crate::telemetry::Card;
@@ -14,6 +14,16 @@ pub(crate) enum Order {
     Drain,
     /// The replica was found dead.
     ReplicaLost,
+    /// The replica drains, and is to be left when the moment is good.
+    ReplicaLeaves,
+    /// The replica has left, and so is to be left now by who can.
+    ReplicaLeft,
+    /// The time for leaving it is over: who cannot go elsewhere ends.
+    ReplicaDrained,
+    /// The client's right has ended.
+    Expired,
+    /// The client's right was taken back.
+    Revoked,
     /// An operator wants it gone.
     Close,
 }
@@ -21,7 +31,12 @@ pub(crate) enum Order {
 const NONE: u8 = 0;
 const DRAIN: u8 = 1;
 const REPLICA_LOST: u8 = 2;
-const CLOSE: u8 = 3;
+const REPLICA_LEAVES: u8 = 3;
+const REPLICA_LEFT: u8 = 4;
+const REPLICA_DRAINED: u8 = 5;
+const CLOSE: u8 = 6;
+const EXPIRED: u8 = 7;
+const REVOKED: u8 = 8;
 
 /// The outside's end of one relay.
 #[derive(Debug)]
@@ -29,15 +44,26 @@ pub(crate) struct Control {
     order: AtomicU8,
     /// The relay's task, from its first look on. It is the same for good: a relay is a task.
     task: OnceLock<Waker>,
-    /// The replica its backend leg goes to.
-    pub(crate) replica: SocketAddr,
+    /// The replica its backend leg goes to, which may become another.
+    replica: Mutex<SocketAddr>,
     /// Who it is, and what it has moved.
     pub(crate) card: Card,
 }
 
 impl Control {
     pub(crate) fn new(replica: SocketAddr, card: Card) -> Self {
+        let replica = Mutex::new(replica);
         Self { order: AtomicU8::new(NONE), task: OnceLock::new(), replica, card }
+    }
+
+    /// Where the backend leg goes.
+    pub(crate) fn replica(&self) -> SocketAddr {
+        *self.replica.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The backend leg goes to another replica now.
+    pub(crate) fn set_replica(&self, replica: SocketAddr) {
+        *self.replica.lock().unwrap_or_else(PoisonError::into_inner) = replica;
     }
 
     /// Gives an order; a later one replaces one that was not yet taken.
@@ -45,6 +71,11 @@ impl Control {
         let word = match order {
             Order::Drain => DRAIN,
             Order::ReplicaLost => REPLICA_LOST,
+            Order::ReplicaLeaves => REPLICA_LEAVES,
+            Order::ReplicaLeft => REPLICA_LEFT,
+            Order::ReplicaDrained => REPLICA_DRAINED,
+            Order::Expired => EXPIRED,
+            Order::Revoked => REVOKED,
             Order::Close => CLOSE,
         };
         self.order.store(word, Ordering::Release);
@@ -68,6 +99,11 @@ impl Control {
         match self.order.swap(NONE, Ordering::AcqRel) {
             DRAIN => Some(Order::Drain),
             REPLICA_LOST => Some(Order::ReplicaLost),
+            REPLICA_LEAVES => Some(Order::ReplicaLeaves),
+            REPLICA_LEFT => Some(Order::ReplicaLeft),
+            REPLICA_DRAINED => Some(Order::ReplicaDrained),
+            EXPIRED => Some(Order::Expired),
+            REVOKED => Some(Order::Revoked),
             CLOSE => Some(Order::Close),
             _ => None,
         }

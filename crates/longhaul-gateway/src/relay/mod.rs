@@ -18,6 +18,7 @@ use longhaul_proto::session::{Cause, Output, Session, Side};
 use stream::{LegIo, Stream, with_scratch};
 use tokio::time::{Sleep, sleep_until};
 
+use crate::redial::RedialTerms;
 use crate::telemetry::tally::Tally;
 
 /// Reads in a row before other tasks of the worker get their turn.
@@ -146,11 +147,8 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     /// Does what there is to do now.
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let mut now = Instant::now();
-        match self.control.take_order(cx) {
-            Some(Order::Drain) => self.session.end(Cause::Drained, now),
-            Some(Order::ReplicaLost) => self.session.end(Cause::ReplicaLost, now),
-            Some(Order::Close) => self.session.end(Cause::Ordered, now),
-            None => {}
+        if let Some(order) = self.control.take_order(cx) {
+            self.obey(order, now);
         }
         if let Some(leftovers) = self.leftovers.take() {
             self.begin(cx, &leftovers, now);
@@ -194,6 +192,33 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         Poll::Pending
     }
 
+    fn obey(&mut self, order: Order, now: Instant) {
+        match (order, self.backend.lasting()) {
+            (Order::Drain, _) => self.session.end(Cause::Drained, now),
+            (Order::Close, _) => self.session.end(Cause::Ordered, now),
+            (Order::Expired, _) => self.session.end(Cause::Expired, now),
+            (Order::Revoked, _) => self.session.end(Cause::Revoked, now),
+            (Order::ReplicaLost, None) => self.session.end(Cause::ReplicaLost, now),
+            (Order::ReplicaLost, Some(leg)) => leg.note_replica_lost(),
+            // A leg that cannot be replaced stays as long as it may.
+            (Order::ReplicaLeaves | Order::ReplicaLeft, None) => {}
+            (Order::ReplicaDrained, None) => self.session.end(Cause::ReplicaDrained, now),
+            (Order::ReplicaLeaves, Some(leg)) => leg.note_replica_leaves(false),
+            (Order::ReplicaLeft | Order::ReplicaDrained, Some(leg)) => {
+                leg.note_replica_leaves(true)
+            }
+        }
+    }
+
+    /// The end of what a leg sends: its own, or the word of whoever looked for the next replica.
+    fn note_end(&mut self, from: Side, is_reset: bool, now: Instant) {
+        let leg = if from == Side::Backend { self.backend.lasting() } else { None };
+        match leg.and_then(|leg| leg.cause()) {
+            Some(cause) => self.session.lose_backend(cause, now),
+            None => self.session.receive_end(from, is_reset, now),
+        }
+    }
+
     /// Reads both legs in turn until neither has anything, or the task's turn is over.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) {
         with_scratch(self.read_bytes_max(), |scratch| {
@@ -203,11 +228,12 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
                     // Frames of the gateway's own go between what was read and what comes next.
                     let _ = self.settle(cx, now);
                 }
-                if client != Read::Nothing {
-                    client = self.read_leg(cx, Side::Client, scratch, now);
-                }
+                // The replica first: if it has gone, nothing more should be written to it.
                 if backend != Read::Nothing {
                     backend = self.read_leg(cx, Side::Backend, scratch, now);
+                }
+                if client != Read::Nothing {
+                    client = self.read_leg(cx, Side::Client, scratch, now);
                 }
                 if client != Read::Some && backend != Read::Some {
                     return;
@@ -241,9 +267,9 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         };
         match read {
             Poll::Pending => return Read::Nothing,
-            Poll::Ready(Ok(0)) => self.session.receive_end(from, false, now),
+            Poll::Ready(Ok(0)) => self.note_end(from, false, now),
             Poll::Ready(Ok(len)) => self.pass(cx, from, &scratch[..len], now),
-            Poll::Ready(Err(_)) => self.session.receive_end(from, true, now),
+            Poll::Ready(Err(_)) => self.note_end(from, true, now),
         }
         Read::Some
     }
@@ -325,7 +351,7 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
                     Side::Client => self.client.give_up(),
                     Side::Backend => self.backend.give_up(),
                 }
-                self.session.receive_end(to, true, now);
+                self.note_end(to, true, now);
             }
         }
     }
@@ -375,5 +401,7 @@ pub(crate) struct RelayPolicy {
     pub(crate) route: Arc<str>,
     pub(crate) session: Arc<longhaul_proto::session::SessionPolicy>,
     pub(crate) lifetime: Option<std::time::Duration>,
+    /// How lost replicas are replaced, where they are.
+    pub(crate) redial: Option<RedialTerms>,
     pub(crate) buffer_bytes_max: usize,
 }

@@ -9,6 +9,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::redial::Lasting;
 use crate::transport::Transport;
 
 thread_local! {
@@ -30,6 +31,21 @@ pub(crate) fn with_scratch<T>(len: usize, use_it: impl FnOnce(&mut [u8]) -> T) -
 pub(crate) trait LegIo: AsyncRead + AsyncWrite + Unpin {
     /// Whether it may keep bytes that it has taken, until it is flushed.
     fn may_hold_back(&self) -> bool;
+
+    /// The leg that outlasts its replica, if this is one.
+    fn lasting(&mut self) -> Option<&mut Lasting> {
+        None
+    }
+}
+
+impl LegIo for Lasting {
+    fn may_hold_back(&self) -> bool {
+        true
+    }
+
+    fn lasting(&mut self) -> Option<&mut Lasting> {
+        Some(self)
+    }
 }
 
 impl LegIo for Transport {
@@ -85,6 +101,11 @@ impl<S: LegIo> Stream<S> {
     /// Whether there is nothing to flush.
     pub(crate) fn is_quiet(&self) -> bool {
         self.waiting.is_none() && self.end != End::Due && !self.io.may_hold_back()
+    }
+
+    /// The leg that outlasts its replica, if this is one.
+    pub(crate) fn lasting(&mut self) -> Option<&mut Lasting> {
+        self.io.lasting()
     }
 
     /// Whether bytes wait for the peer.

@@ -246,6 +246,67 @@ pub(crate) static CPU_LIMIT: Family = gauge(
 pub(crate) static BUILD: Family =
     gauge("longhaul_build_info", &["version"], "Always 1; the label says which build runs");
 
+pub(crate) static SESSIONS_OPEN: Family = gauge(
+    "longhaul_sessions_open",
+    &["state"],
+    "Durable sessions: attached, or detached, which wait for their client",
+);
+pub(crate) static SESSION_BYTES: Family = gauge(
+    "longhaul_session_held_bytes",
+    &[],
+    "Bytes of messages that durable sessions hold until they are acknowledged",
+);
+pub(crate) static SESSION_LINKS: Family = counter(
+    "longhaul_session_links_total",
+    &["outcome"],
+    "Links of durable sessions: opened one, resumed one, were told that theirs is over (reset), or \
+     were asked to come back (deferred)",
+);
+pub(crate) static SESSIONS_EXPIRED: Family = counter(
+    "longhaul_sessions_expired_total",
+    &[],
+    "Durable sessions that ended since their client did not come back, or for want of room",
+);
+pub(crate) static ADMISSIONS: Family = counter(
+    "longhaul_admissions_total",
+    &["outcome"],
+    "Verdicts on those who asked to come in: granted; refused for a token (missing, refused, \
+     forbidden, revoked), for its authority (unavailable, timed out), an origin or a limit; and bypasses",
+);
+pub(crate) static ADMISSION_SECONDS: Family = histogram(
+    "longhaul_admission_duration_seconds",
+    crate::admission::counters::BOUNDS_S,
+    &[],
+    "From a request on a route that asks for tokens to the verdict; over 5 s should never happen",
+);
+pub(crate) static GRANTED_OPEN: Family = gauge(
+    "longhaul_granted_websockets_open",
+    &[],
+    "WebSockets that came by a token and end with it",
+);
+pub(crate) static AUTH_BREAKER: Family = gauge(
+    "longhaul_auth_breaker_state",
+    &["authority", "state"],
+    "1 for the state of the breaker before an authentication service: closed (asked), open (left \
+     alone), half_open (tried by one) or sick (its health check fails)",
+);
+pub(crate) static AUTH_BREAKER_OPENED: Family = counter(
+    "longhaul_auth_breaker_opened_total",
+    &["authority"],
+    "Times the breaker before an authentication service opened",
+);
+pub(crate) static AUTH_QUESTIONS: Family = counter(
+    "longhaul_auth_questions_total",
+    &["authority", "outcome"],
+    "Questions to an authentication service: asked (each try), failed, hit (answered from memory), \
+     stale (from memory past its time) and prevented (refused at once where a timeout was certain)",
+);
+pub(crate) static AUTH_WAITING: Family = gauge(
+    "longhaul_auth_waiting",
+    &["authority"],
+    "Questions to an authentication service in line or under way",
+);
+
 /// All of them, in the order of the reference page.
 pub static FAMILIES: &[&Family] = &[
     &UPGRADES,
@@ -261,9 +322,20 @@ pub static FAMILIES: &[&Family] = &[
     &BYTES,
     &STALLS,
     &BUFFERED,
+    &SESSIONS_OPEN,
+    &SESSION_BYTES,
+    &SESSION_LINKS,
+    &SESSIONS_EXPIRED,
     &REQUESTS,
     &REQUEST_SECONDS,
     &REFUSALS,
+    &ADMISSIONS,
+    &ADMISSION_SECONDS,
+    &GRANTED_OPEN,
+    &AUTH_BREAKER,
+    &AUTH_BREAKER_OPENED,
+    &AUTH_QUESTIONS,
+    &AUTH_WAITING,
     &CONNECTIONS_OPEN,
     &CONNECTIONS_MAX,
     &TCP_OPEN,

@@ -10,6 +10,7 @@ use super::families::{self as f, Family};
 use super::page::{Format, Page};
 use super::tally::Sum;
 use super::{Telemetry, process};
+use crate::admission::counters::{BOUNDS_S, OUTCOMES};
 use crate::shared::Shared;
 use crate::supervise::Tasks;
 
@@ -19,6 +20,8 @@ pub(crate) fn page(shared: &Shared, tasks: &Tasks, format: Format) -> String {
     let telemetry = &shared.telemetry;
     counted(&mut page, telemetry);
     relayed(&mut page, telemetry);
+    sessions(&mut page, shared);
+    admissions(&mut page, shared);
     connections(&mut page, shared);
     replicas(&mut page, shared);
     watchers(&mut page, tasks);
@@ -69,6 +72,60 @@ fn relayed(page: &mut Page, telemetry: &Telemetry) {
     both_ways(&f::BYTES, ["up", "down"], |sum| sum.bytes);
     // What goes up is refused by the replica.
     both_ways(&f::STALLS, ["replica", "client"], |sum| sum.stalls);
+}
+
+fn sessions(page: &mut Page, shared: &Shared) {
+    let counts = shared.sessions.counts();
+    page.family(&f::SESSIONS_OPEN);
+    page.sample(&["attached"], counts.open.saturating_sub(counts.detached) as f64);
+    page.sample(&["detached"], counts.detached as f64);
+    page.single(&f::SESSION_BYTES, counts.bytes as f64);
+    page.family(&f::SESSION_LINKS);
+    page.sample(&["opened"], counts.opened_total as f64);
+    page.sample(&["resumed"], counts.resumed_total as f64);
+    page.sample(&["reset"], counts.resets_total as f64);
+    page.sample(&["deferred"], counts.deferred_total as f64);
+    page.single(&f::SESSIONS_EXPIRED, counts.expired_total as f64);
+}
+
+fn admissions(page: &mut Page, shared: &Shared) {
+    let admission = &shared.admission;
+    let counters = &admission.counters;
+    page.family(&f::ADMISSIONS);
+    for (outcome, name) in OUTCOMES {
+        page.sample(&[name], counters.outcome(outcome) as f64);
+    }
+    page.family(&f::ADMISSION_SECONDS);
+    page.histogram(&[], BOUNDS_S, &counters.took(), counters.took_s());
+    page.single(&f::GRANTED_OPEN, admission.live.len() as f64);
+    let services = admission.services();
+    page.family(&f::AUTH_BREAKER);
+    for service in &services {
+        for state in ["closed", "open", "half_open", "sick"] {
+            let is_it = f64::from(u8::from(service.breaker == state));
+            page.sample(&[&service.name, state], is_it);
+        }
+    }
+    page.family(&f::AUTH_BREAKER_OPENED);
+    for service in &services {
+        page.sample(&[&service.name], service.opened as f64);
+    }
+    page.family(&f::AUTH_QUESTIONS);
+    for service in &services {
+        for (outcome, count) in [
+            ("asked", service.asked),
+            ("failed", service.failed),
+            ("hit", service.cache_hits),
+            ("stale", service.cache_stale),
+            ("prevented", service.prevented),
+        ] {
+            page.sample(&[&service.name, outcome], count as f64);
+        }
+    }
+    page.family(&f::AUTH_WAITING);
+    for service in &services {
+        page.sample(&[&service.name], service.waiting as f64);
+    }
 }
 
 fn connections(page: &mut Page, shared: &Shared) {

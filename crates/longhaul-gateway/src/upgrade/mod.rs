@@ -6,6 +6,7 @@
 //! Start at [`offer`]. Most handshakes pass without the HTTP library, on either side: [`ask`] and
 //! [`crate::http::direct`] leave to it whatever is not as plain as it could be.
 
+mod again;
 mod ask;
 mod rehearsed;
 pub(crate) mod spelling;
@@ -27,6 +28,7 @@ use longhaul_proto::websocket::handshake::{self, HandshakeFault};
 use crate::admission::{Farewell, Pass};
 use crate::connection::Connection;
 use crate::dial::Dial;
+use crate::durable::Reception;
 use crate::http::answer::Refusal;
 use crate::http::body::{Body, Forwarded, Learner};
 use crate::http::failure::Failure;
@@ -34,11 +36,14 @@ use crate::http::http2::OpenStream;
 use crate::http::pool::Lease;
 use crate::http::screened::Screened;
 use crate::http::visit::Visit;
+use crate::redial::{self, Origin};
 use crate::relay::Leg;
+use crate::retire;
 use crate::telemetry::Card;
 use crate::transport::Transport;
-use crate::tunnel::Tunnel;
+use crate::tunnel::{Extras, Tunnel};
 use crate::upstream::{Held, Replica};
+pub(crate) use again::{NoLeg, another_leg};
 use ask::Answered;
 use rehearsed::Rehearsed;
 
@@ -72,6 +77,10 @@ pub(crate) async fn offer(
     pass: Option<Box<Pass>>,
 ) -> Result<Offered, Failure> {
     let stream = head.extensions.remove::<OpenStream>();
+    let redial = visit.shared.relay_policy(visit.route).redial.as_ref();
+    if redial.is_some() {
+        redial::prepare(&mut head.headers);
+    }
     let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
     let (replica, held, answered) = ask::ask(visit, &head, &mut dial).await?;
     let (mut answer, backend) = match answered {
@@ -89,15 +98,67 @@ pub(crate) async fn offer(
         return Err(Refusal::HandshakeInvalid.of(replica.address(), fault));
     }
     replica.note_success(Instant::now());
+    retire::heed(visit.shared, visit.upstream(), &replica, &mut answer.headers);
+    let card = card_of(visit, &head, &replica, answer.headers.get(SEC_WEBSOCKET_PROTOCOL));
+    let origin = redial.map(|terms| {
+        let origin = Origin::new(visit, &head, &answer.headers, terms, card.id);
+        redial::impose_forgetting(&mut answer.headers);
+        Arc::new(origin)
+    });
     hop_by_hop::strip_response(&mut answer.headers);
     answer.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     answer.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     if let Some(cookie) = visit.cookie_for(&head, &replica) {
         answer.headers.append(SET_COOKIE, cookie);
     }
-    let card = card_of(visit, &head, &replica, answer.headers.get(SEC_WEBSOCKET_PROTOCOL));
-    let tunnel = Tunnel::new(visit, connection, stream, held, card, pass);
+    if !answer.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
+        && let Some(chosen) = pass.as_ref().and_then(|pass| pass.subprotocol.clone())
+    {
+        // Offered to carry a token, which neither the replica nor the log was shown.
+        answer.headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen);
+    }
+    let extras = Extras { stream, pass, origin };
+    let tunnel = Tunnel::new(visit, connection, extras, held, card);
     Ok(Offered::Switch(Box::new(Switch { answer, next: Next::Relay(tunnel, backend) })))
+}
+
+/// What came of asking for a leg alone.
+pub(crate) enum Opened {
+    /// A replica agreed.
+    Leg(Box<(response::Parts, Leg<Transport>, Held)>),
+    /// It did not; its answer had this status.
+    Refused(StatusCode),
+}
+
+/// Opens a leg for a session, whose client has its own handshake behind it.
+///
+/// # Errors
+/// What a client would be told, when no replica gave a valid answer.
+pub(crate) async fn open_leg(
+    visit: &Visit<'_>,
+    head: &Parts,
+    dial: &mut Dial<'_>,
+) -> Result<Opened, Failure> {
+    let (replica, held, answered) = ask::ask(visit, head, dial).await?;
+    let (answer, backend) = match answered {
+        Answered::Directly(answer, leg) => (answer, Backend::Leg(leg)),
+        Answered::ByLibrary(_, answer) if answer.status() != SWITCHING_PROTOCOLS => {
+            return Ok(Opened::Refused(answer.status()));
+        }
+        Answered::ByLibrary(_, mut answer) => {
+            let upgrade = hyper::upgrade::on(&mut answer);
+            (answer.into_parts().0, Backend::Library(upgrade))
+        }
+    };
+    if let Err(fault) = validate(head, &answer) {
+        replica.note_failure(Instant::now());
+        return Err(Refusal::HandshakeInvalid.of(replica.address(), fault));
+    }
+    replica.note_success(Instant::now());
+    match backend.leg().await {
+        Ok(leg) => Ok(Opened::Leg(Box::new((answer, leg, held)))),
+        Err(error) => Err(Refusal::HandshakeInvalid.of(replica.address(), error)),
+    }
 }
 
 /// Passes on an answer that is not a 101: a refusal of the application's, with its body.
@@ -113,7 +174,9 @@ fn pass_on(
         .upstream()
         .learns_from(head)
         .then(|| Learner { upstream: visit.upstream().clone(), replica: replica.clone() });
-    let mut answer = answer.map(|body| Forwarded::new(body, lease, held, learner).into());
+    let mut answer: Response<Body> =
+        answer.map(|body| Forwarded::new(body, lease, held, learner).into());
+    retire::heed(visit.shared, visit.upstream(), replica, answer.headers_mut());
     hop_by_hop::strip_response(answer.headers_mut());
     *answer.version_mut() = http::Version::HTTP_11;
     answer
@@ -159,6 +222,8 @@ enum Next {
     Relay(Tunnel, Backend),
     /// It is opened to be closed.
     Farewell(Farewell),
+    /// Its first message says what it is for.
+    Session(Box<Reception>),
 }
 
 /// The replica, once it has answered 101.
@@ -174,6 +239,11 @@ impl Switch {
         Self { answer, next: Next::Farewell(farewell) }
     }
 
+    /// A link of a durable session.
+    pub(crate) fn session(answer: response::Parts, reception: Reception) -> Self {
+        Self { answer, next: Next::Session(Box::new(reception)) }
+    }
+
     /// The answer, for the library that has the client. What comes behind it begins by itself.
     pub(crate) fn by_library(self, client: OnUpgrade) -> Response<Body> {
         let Self { answer, next } = self;
@@ -181,6 +251,7 @@ impl Switch {
             match next {
                 Next::Relay(tunnel, backend) => join(tunnel, client, backend).await,
                 Next::Farewell(farewell) => farewell.say_behind(client).await,
+                Next::Session(reception) => reception.receive_behind(client).await,
             }
         });
         Response::from_parts(answer, Body::empty())
@@ -200,6 +271,10 @@ impl Switch {
                 }
             })),
             Next::Farewell(farewell) => drop(tokio::spawn(farewell.say(io, greeting))),
+            Next::Session(reception) => {
+                let leg = ClientLeg::Socket(Leg { io, greeting, read_ahead });
+                drop(tokio::spawn(reception.receive(leg)));
+            }
         }
     }
 }

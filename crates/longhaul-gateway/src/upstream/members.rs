@@ -10,7 +10,7 @@ use longhaul_policy::affinity::cookie::Tag;
 use longhaul_policy::health::State;
 use tracing::info;
 
-use super::{Replica, Upstream, lock};
+use super::{Draining, Replica, Upstream, lock};
 use crate::config::ReplicaSource;
 
 /// One address that a source stands for.
@@ -155,11 +155,19 @@ impl Upstream {
         }
     }
 
+    /// Those that have left and may still hold something.
+    pub(super) fn departed(&self) -> Vec<Arc<Replica>> {
+        lock(&self.members).departed.values().filter_map(Weak::upgrade).collect()
+    }
+
     fn admit(&self, members: &mut Members, endpoint: Endpoint, now: Instant) -> Arc<Replica> {
         let standing = self.ward.admit(endpoint.address, now);
         let returning = members.departed.remove(&endpoint.address).and_then(|weak| weak.upgrade());
         info!(upstream = self.name(), replica = %endpoint.address, "replica joined");
         if let Some(replica) = returning {
+            if replica.draining() == Some(Draining::Left) {
+                replica.set_draining(None);
+            }
             replica.set_standing(standing);
             return replica;
         }
@@ -177,5 +185,8 @@ impl Upstream {
         lock(&self.balancer).keep_only(|id| stays.iter().any(|replica| replica.id() == id));
         members.departed.retain(|_, weak| weak.strong_count() > 0);
         members.departed.insert(replica.address(), Arc::downgrade(replica));
+        if let Some(tell) = self.on_left.get() {
+            tell(replica);
+        }
     }
 }

@@ -17,7 +17,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 
 use self::members::Members;
 pub(crate) use self::members::{Endpoint, SourceId};
-pub use self::replica::{Held, Replica};
+pub use self::replica::{Draining, Held, Replica};
 use self::ward::Ward;
 use crate::config::UpstreamConfig;
 use crate::handle::{ReplicaSnapshot, UpstreamSnapshot};
@@ -53,8 +53,10 @@ pub struct Upstream {
     sources_pending: AtomicUsize,
     /// Sent to whenever the replicas or their health may have changed.
     changed: watch::Sender<()>,
+    on_left: OnceLock<TellLeft>,
 }
 
+type TellLeft = Box<dyn Fn(&Arc<Replica>) + Send + Sync>;
 /// What an upstream was told, until it is told something else.
 #[derive(Debug)]
 struct Told {
@@ -85,6 +87,14 @@ pub enum NoReplica {
     Empty {
         /// Its name.
         upstream: String,
+    },
+    /// There are some, but every one drains.
+    #[error("upstream {upstream:?}: all {total} replicas drain")]
+    Draining {
+        /// Its name.
+        upstream: String,
+        /// How many there are.
+        total: usize,
     },
     /// There are some, but every one has been tried for this request.
     #[error("upstream {upstream:?}: all {total} replicas have been tried")]
@@ -128,6 +138,7 @@ impl Upstream {
             ward: Ward::new(&config, changed.clone()),
             sources_pending: AtomicUsize::new(0),
             changed,
+            on_left: OnceLock::new(),
             affinity_key,
             told: ArcSwap::from_pointee(Told {
                 cookie_name: affinity::cookie_name(&config),
@@ -204,7 +215,7 @@ impl Upstream {
         let replicas = self.replicas.load();
         let untried: Vec<(&Arc<Replica>, State)> = replicas
             .iter()
-            .filter(|replica| !tried.contains(&replica.address()))
+            .filter(|replica| replica.takes_work() && !tried.contains(&replica.address()))
             .map(|replica| (replica, replica.state(now)))
             .collect();
         if let Some(head) = head
@@ -221,7 +232,7 @@ impl Upstream {
         let candidates: Vec<Candidate> =
             pool.iter().map(|replica| replica.candidate(now)).collect();
         let picked = self.choose(&candidates, head, client).and_then(|index| pool.get(index));
-        picked.copied().cloned().ok_or_else(|| self.nobody(replicas.len()))
+        picked.copied().cloned().ok_or_else(|| self.nobody(&replicas))
     }
 
     /// What affinity adds to the answer of `replica` for the request `head`: a `Set-Cookie` value.
@@ -255,12 +266,26 @@ impl Upstream {
         self.ward.on_lost(Box::new(tell));
     }
 
-    /// This upstream as the outside sees it.
+    /// Sets who is told when a replica is no longer named by any source. Called once, at start; later
+    /// calls change nothing. `tell` must not block.
+    pub(crate) fn on_left(&self, tell: impl Fn(&Arc<Replica>) + Send + Sync + 'static) {
+        let _ = self.on_left.set(Box::new(tell));
+    }
+
+    /// The replica at this address, also one that has left and still holds something.
+    pub(crate) fn find(&self, address: SocketAddr) -> Option<Arc<Replica>> {
+        let known = self.replicas.load().iter().find(|one| one.address() == address).cloned();
+        known.or_else(|| self.departed().into_iter().find(|one| one.address() == address))
+    }
+
+    /// This upstream as the outside sees it, with those that have left and still hold something.
     pub fn snapshot(&self, now: Instant) -> UpstreamSnapshot {
         let replicas = self.replicas.load();
+        let departed = self.departed();
+        let all = replicas.iter().chain(departed.iter().filter(|one| one.open_work() > 0));
         UpstreamSnapshot {
             name: self.name.clone(),
-            replicas: replicas.iter().map(|replica| ReplicaSnapshot::of(replica, now)).collect(),
+            replicas: all.map(|replica| ReplicaSnapshot::of(replica, now)).collect(),
             changes: self.ward.changes(),
         }
     }
@@ -283,10 +308,13 @@ impl Upstream {
         }
     }
 
-    fn nobody(&self, total: usize) -> NoReplica {
-        let upstream = self.name.clone();
+    fn nobody(&self, replicas: &[Arc<Replica>]) -> NoReplica {
+        let (upstream, total) = (self.name.clone(), replicas.len());
         match total {
             0 => NoReplica::Empty { upstream },
+            _ if !replicas.iter().any(|replica| replica.takes_work()) => {
+                NoReplica::Draining { upstream, total }
+            }
             _ => NoReplica::Exhausted { upstream, total },
         }
     }
@@ -311,6 +339,7 @@ impl ReplicaSnapshot {
             requests_open: replica.open_requests(),
             tcp_open: replica.open_streams(),
             probe_failure: replica.probe_failure(),
+            draining: replica.draining().map(Draining::name),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -29,6 +29,8 @@ pub struct Replica {
     /// How often it has gone down by its probes.
     losses: AtomicU64,
     probe_failure: Mutex<Option<String>>,
+    /// Whether, and why, it gets nothing new and what it holds is to leave.
+    draining: AtomicU8,
     ward: Arc<Ward>,
 }
 
@@ -52,6 +54,7 @@ impl Replica {
             failures_seen: AtomicU32::new(0),
             losses: AtomicU64::new(0),
             probe_failure: Mutex::new(None),
+            draining: AtomicU8::new(0),
             ward,
         }
     }
@@ -118,6 +121,37 @@ impl Replica {
         lock(&self.probe_failure).clone()
     }
 
+    /// Whether it gets nothing new and is to be left.
+    pub fn is_draining(&self) -> bool {
+        self.draining().is_some()
+    }
+
+    /// Whether it gets new work. One that has left is asked for it only by who looked before it did.
+    pub(super) fn takes_work(&self) -> bool {
+        matches!(self.draining(), None | Some(Draining::Left))
+    }
+
+    /// Why it gets nothing new and is to be left.
+    pub fn draining(&self) -> Option<Draining> {
+        match self.draining.load(Ordering::Acquire) {
+            1 => Some(Draining::Asked),
+            2 => Some(Draining::Left),
+            3 => Some(Draining::Said),
+            _ => None,
+        }
+    }
+
+    /// Says whether it drains. True when that changes; who asked for it first keeps the word.
+    pub(crate) fn set_draining(&self, draining: Option<Draining>) -> bool {
+        let word = match draining {
+            None => return self.draining.swap(0, Ordering::AcqRel) != 0,
+            Some(Draining::Asked) => 1,
+            Some(Draining::Left) => 2,
+            Some(Draining::Said) => 3,
+        };
+        self.draining.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
     pub(super) fn candidate(&self, now: Instant) -> Candidate {
         Candidate {
             id: self.id,
@@ -159,6 +193,28 @@ impl Replica {
 impl fmt::Debug for Replica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replica").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Why a replica gets nothing new and is to be left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draining {
+    /// An operator asked for it.
+    Asked,
+    /// It is no longer among those that its sources name.
+    Left,
+    /// It said so itself.
+    Said,
+}
+
+impl Draining {
+    /// Its name in the API and in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Left => "left",
+            Self::Said => "said",
+        }
     }
 }
 

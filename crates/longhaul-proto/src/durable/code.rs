@@ -28,6 +28,9 @@ pub const UNREACHABLE: CloseCode = CloseCode(4910);
 pub const TOO_BIG: CloseCode = CloseCode(4911);
 /// The replica refused.
 pub const REFUSED: CloseCode = CloseCode(4912);
+/// Another link takes its place, as its client wants it. Not 1000, which behind an end that was answered
+/// says that the answer arrived.
+pub const GIVEN_UP: CloseCode = CloseCode(4000);
 /// The peer of an application closed without a status (RFC 6455 §7.1.5); never in a close frame.
 pub const NO_STATUS: CloseCode = CloseCode(1005);
 /// The connection was lost (RFC 6455 §7.1.5); never in a close frame.

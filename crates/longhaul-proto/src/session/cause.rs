@@ -2,6 +2,7 @@
 //! line and the counter.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::{Excess, Side};
 use crate::websocket::{CloseCode, FrameFault};
@@ -29,12 +30,22 @@ pub enum Cause {
     Excess(Excess),
     /// The replica was found dead by its probes.
     ReplicaLost,
+    /// The replica was lost, and no other could be reached for so long.
+    RedialGaveUp(Duration),
+    /// The replica was lost, and the next refused the client with this status.
+    RedialRefused(u16),
     /// No message passed for longer than the route allows.
     Idle,
     /// The session reached the age the route allows.
     Lifetime,
+    /// The client's right to be here ended.
+    Expired,
+    /// The client's right to be here was taken back.
+    Revoked,
     /// The gateway goes away.
     Drained,
+    /// The replica goes away, and its route does not replace it.
+    ReplicaDrained,
     /// An operator ended it.
     Ordered,
 }
@@ -45,12 +56,16 @@ impl Cause {
         match self {
             Self::Closed { code, .. } => code.unwrap_or(CloseCode::NORMAL),
             Self::Gone(_) | Self::Silent(_) | Self::Stalled(_) => CloseCode::SERVICE_RESTART,
-            Self::ReplicaLost | Self::Drained => CloseCode::SERVICE_RESTART,
+            Self::ReplicaLost | Self::Drained | Self::ReplicaDrained => CloseCode::SERVICE_RESTART,
+            Self::RedialGaveUp(_) => CloseCode::TRY_AGAIN_LATER,
+            // Of the range for private use; others use them in the same sense.
+            Self::RedialRefused(status) => CloseCode(4000 + status),
             Self::Fault(Side::Client, _) => CloseCode::PROTOCOL_ERROR,
             Self::Fault(Side::Backend, _) => CloseCode::BAD_GATEWAY,
             Self::Excess(Excess::Message) => CloseCode::TOO_BIG,
             Self::Excess(Excess::Messages | Excess::Bytes) => CloseCode::POLICY_VIOLATION,
             Self::Idle | Self::Lifetime | Self::Ordered => CloseCode::GOING_AWAY,
+            Self::Expired | Self::Revoked => CloseCode::UNAUTHORIZED,
         }
     }
 
@@ -71,9 +86,14 @@ impl Cause {
             Self::Excess(Excess::Messages) => "message_rate",
             Self::Excess(Excess::Bytes) => "byte_rate",
             Self::ReplicaLost => "replica_lost",
+            Self::RedialGaveUp(_) => "redial_gave_up",
+            Self::RedialRefused(_) => "redial_refused",
             Self::Idle => "idle_limit",
             Self::Lifetime => "lifetime_limit",
+            Self::Expired => "token_expired",
+            Self::Revoked => "revoked",
             Self::Drained => "drained",
+            Self::ReplicaDrained => "replica_drained",
             Self::Ordered => "ordered",
         }
     }
@@ -86,10 +106,17 @@ impl Cause {
             | Self::Silent(side)
             | Self::Stalled(side)
             | Self::Fault(side, _) => side.name(),
-            Self::ReplicaLost => Side::Backend.name(),
-            Self::Excess(_) | Self::Idle | Self::Lifetime | Self::Drained | Self::Ordered => {
-                "gateway"
+            Self::ReplicaLost | Self::RedialGaveUp(_) | Self::RedialRefused(_) => {
+                Side::Backend.name()
             }
+            Self::Excess(_)
+            | Self::Idle
+            | Self::Lifetime
+            | Self::Expired
+            | Self::Revoked
+            | Self::Drained
+            | Self::ReplicaDrained
+            | Self::Ordered => "gateway",
         }
     }
 }
@@ -107,9 +134,18 @@ impl fmt::Display for Cause {
             Self::Excess(Excess::Messages) => f.write_str("client sent too many messages a second"),
             Self::Excess(Excess::Bytes) => f.write_str("client sent too many bytes a second"),
             Self::ReplicaLost => f.write_str("replica failed its probes"),
+            Self::RedialGaveUp(after) => {
+                write!(f, "replica was lost, re-dial gave up after {} s", after.as_secs_f64())
+            }
+            Self::RedialRefused(status) => {
+                write!(f, "replica was lost, the next refused with {status}")
+            }
             Self::Idle => f.write_str("idle limit of the route"),
             Self::Lifetime => f.write_str("lifetime limit of the route"),
+            Self::Expired => f.write_str("the client's token expired"),
+            Self::Revoked => f.write_str("the client's right was revoked"),
             Self::Drained => f.write_str("gateway drains"),
+            Self::ReplicaDrained => f.write_str("replica drains"),
             Self::Ordered => f.write_str("ended by an operator"),
         }
     }

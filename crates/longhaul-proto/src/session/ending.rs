@@ -37,6 +37,12 @@ impl Session {
         }
     }
 
+    /// Takes the end of the backend leg, whatever brought it. A cause that is known stays.
+    pub fn lose_backend(&mut self, cause: Cause, now: Instant) {
+        self.now = now;
+        self.lose(Side::Backend, cause);
+    }
+
     /// A leg is found dead: it gets nothing more, and the other is told.
     pub(super) fn lose(&mut self, side: Side, cause: Cause) {
         self.begin_closing(cause, false);
@@ -67,7 +73,7 @@ impl Session {
     }
 
     /// Ends what the other leg is sent, since nothing more comes from `from`.
-    fn end_across(&mut self, from: Side) {
+    pub(super) fn end_across(&mut self, from: Side) {
         let State::Closing { cause, .. } = self.state else { return };
         let is_at_boundary = self.leg(from).scanner.is_at_boundary();
         let is_closed_by_peer = matches!(cause, Cause::Closed { .. });
@@ -106,6 +112,8 @@ pub(super) fn begin_closing(state: &mut State, cause: Cause, until: Instant, is_
 fn reason(cause: Cause) -> &'static str {
     match cause {
         Cause::Gone(_) | Cause::ReplicaLost => "replica went away",
+        Cause::RedialGaveUp(_) => "no replica could be reached",
+        Cause::RedialRefused(_) => "refused by the next replica",
         Cause::Silent(_) => "replica stopped answering",
         Cause::Stalled(_) => "replica stopped reading",
         Cause::Fault(Side::Client, _) => "frames cannot be followed",
@@ -115,7 +123,10 @@ fn reason(cause: Cause) -> &'static str {
         Cause::Excess(Excess::Bytes) => "too many bytes",
         Cause::Idle => "idle for too long",
         Cause::Lifetime => "lifetime reached",
+        Cause::Expired => "token expired",
+        Cause::Revoked => "revoked",
         Cause::Drained => "gateway drains",
+        Cause::ReplicaDrained => "replica drains",
         Cause::Ordered => "ended by an operator",
         Cause::Closed { .. } => "",
     }

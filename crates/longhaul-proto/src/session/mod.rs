@@ -70,8 +70,18 @@ pub struct SessionPolicy {
     pub linger: Duration,
     /// How long a leg may refuse bytes that wait for it.
     pub write_stall: Duration,
+    /// Whether a replica that is silent or takes nothing ends the session. Not where
+    /// [`redial`](crate::redial) looks after it.
+    pub minds_backend: bool,
     /// What a client may send.
     pub bounds: Bounds,
+}
+
+impl SessionPolicy {
+    /// The legs whose silence and whose refusal to read end the session.
+    fn minded(&self) -> &'static [Side] {
+        if self.minds_backend { &[Side::Client, Side::Backend] } else { &[Side::Client] }
+    }
 }
 
 /// What to do with bytes that a leg sent.
@@ -177,7 +187,8 @@ impl Session {
     /// Looks at every deadline; safe to call early.
     pub fn deadline_reached(&mut self, now: Instant) {
         self.now = now;
-        for side in [Side::Client, Side::Backend] {
+        let minded = self.policy.minded();
+        for &side in minded {
             let stall = self.policy.write_stall;
             if self.leg(side).blocked_since.is_some_and(|since| since + stall <= now) {
                 self.lose(side, Cause::Stalled(side));
@@ -188,7 +199,7 @@ impl Session {
         }
         if let Some(interval) = self.policy.ping {
             let missed_max = self.policy.pings_missed_max;
-            for side in [Side::Client, Side::Backend] {
+            for &side in minded {
                 let verdict = self.leg_mut(side).keepalive.check(interval, missed_max, now);
                 if verdict == Verdict::Dead {
                     self.lose(side, Cause::Silent(side));
@@ -274,15 +285,14 @@ impl Session {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let stalls = [&self.client, &self.backend]
-            .into_iter()
+        let minded = self.policy.minded().iter().map(|&side| self.leg(side));
+        let stalls = minded
+            .clone()
             .filter_map(|leg| leg.blocked_since.map(|since| since + self.policy.write_stall));
         if let State::Closing { until, .. } = self.state {
             return stalls.chain([until]).min();
         }
-        let pings = [&self.client, &self.backend]
-            .into_iter()
-            .filter_map(|leg| leg.keepalive.deadline(self.policy.ping?));
+        let pings = minded.filter_map(|leg| leg.keepalive.deadline(self.policy.ping?));
         let idle = self.policy.idle.map(|idle| self.data_at + idle);
         stalls.chain(pings).chain(idle).chain(self.ends_at).min()
     }

@@ -108,9 +108,12 @@ impl Session {
             Ok(Found::Data(len)) => len,
             Ok(Found::Held) => bytes.len(),
             Ok(Found::Control { frame, consumed }) => {
-                // The answer to the gateway's own close: this connection ends now.
+                // The answer to the gateway's own close: this connection ends now, even if the peer
+                // keeps it open (RFC 6455 §7.1.1 has the server close it).
                 if frame.header.opcode == Opcode::CLOSE && leg.is_dismissed {
                     leg.finish.order();
+                    leg.has_ended = true;
+                    self.end_across(from);
                 }
                 consumed
             }

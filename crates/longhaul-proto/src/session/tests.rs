@@ -24,6 +24,7 @@ fn policy() -> SessionPolicy {
         idle: None,
         linger: 10 * SECOND,
         write_stall: 60 * SECOND,
+        minds_backend: true,
         bounds: Bounds::default(),
     }
 }
@@ -355,6 +356,25 @@ fn a_leg_that_takes_nothing_stops_the_other_and_then_ends() {
     assert!(!pair.session.wants(Side::Client));
     pair.ends(Side::Backend);
     assert_eq!(pair.done, Some(Cause::Stalled(Side::Client)));
+}
+
+#[test]
+fn a_backend_that_somebody_else_looks_after_is_neither_pinged_nor_given_up() {
+    let policy = SessionPolicy { minds_backend: false, ..policy() };
+    let mut pair = Pair::with(policy, None);
+    pair.session.note_pressure(Side::Backend, true, true, pair.now);
+    for _ in 0..5 {
+        pair.advance(25 * SECOND);
+        pair.pong(Side::Client);
+    }
+    assert!(pair.to_backend.is_empty());
+    pair.session.lose_backend(Cause::RedialGaveUp(30 * SECOND), pair.now);
+    pair.settle();
+    let told = (8, b"\x03\xf5no replica could be reached".to_vec());
+    assert_eq!(frames(&pair.to_client).last(), Some(&told));
+    // The client answers and keeps its connection open: that is its end all the same.
+    pair.sends(Side::Client, &frame(Side::Client, 0x88, b"\x03\xf5"));
+    assert_eq!(pair.done, Some(Cause::RedialGaveUp(30 * SECOND)));
 }
 
 proptest! {

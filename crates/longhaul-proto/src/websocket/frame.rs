@@ -17,6 +17,10 @@ pub const CONTROL_BYTES_MAX: usize = 2 + 4 + CONTROL_PAYLOAD_BYTES_MAX;
 pub struct Opcode(pub u8);
 
 impl Opcode {
+    /// Text (§5.6).
+    pub const TEXT: Self = Self(0x1);
+    /// Bytes (§5.6).
+    pub const BINARY: Self = Self(0x2);
     /// Close (§5.5.1).
     pub const CLOSE: Self = Self(0x8);
     /// Ping (§5.5.2).
@@ -35,6 +39,8 @@ impl Opcode {
 pub struct Header {
     /// Whether this is the last frame of its message.
     pub is_final: bool,
+    /// Whether a bit is set that only an extension gives a meaning (§5.2).
+    pub is_extended: bool,
     /// What the frame is.
     pub opcode: Opcode,
     /// The mask key, if the frame is masked.
@@ -103,7 +109,47 @@ impl Header {
                 None => return Ok(None),
             }
         };
-        Ok(Some(Self { is_final, opcode, mask, payload_len, len }))
+        let is_extended = first & 0x70 != 0;
+        Ok(Some(Self { is_final, is_extended, opcode, mask, payload_len, len }))
+    }
+}
+
+/// The header of a whole frame, ready for the wire. Holds no heap memory.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameHead {
+    bytes: [u8; HEADER_BYTES_MAX],
+    len: u8,
+}
+
+impl FrameHead {
+    /// For one final frame with this payload.
+    pub fn new(opcode: Opcode, payload_len: usize, mask: Option<[u8; 4]>) -> Self {
+        let mut head = Self { bytes: [0; HEADER_BYTES_MAX], len: 0 };
+        let bit = if mask.is_some() { 0x80 } else { 0 };
+        match payload_len {
+            short @ 0..=125 => head.push(&[0x80 | opcode.0, bit | short as u8]),
+            middle @ 126..=0xffff => {
+                head.push(&[0x80 | opcode.0, bit | 126]);
+                head.push(&(middle as u16).to_be_bytes());
+            }
+            long => {
+                head.push(&[0x80 | opcode.0, bit | 127]);
+                head.push(&(long as u64).to_be_bytes());
+            }
+        }
+        head.push(mask.as_ref().map_or(&[], |key| &key[..]));
+        head
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let at = usize::from(self.len);
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len() as u8;
     }
 }
 
@@ -219,6 +265,18 @@ mod tests {
         check(&[0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0], FrameFault::Length);
         check(&[0x09, 0], FrameFault::ControlFragmented);
         check(&[0x89, 126, 0, 126], FrameFault::ControlLength);
+    }
+
+    #[test]
+    fn written_headers_read_back() {
+        for payload_len in [0, 125, 126, 0xffff, 0x1_0000] {
+            for mask in [None, Some([1, 2, 3, 4])] {
+                let head = FrameHead::new(Opcode::TEXT, payload_len, mask);
+                let header = Header::parse(head.as_bytes()).unwrap().unwrap();
+                assert_eq!((header.payload_len, header.mask), (payload_len as u64, mask));
+                assert_eq!((header.len, header.is_final), (head.as_bytes().len(), true));
+            }
+        }
     }
 
     #[test]

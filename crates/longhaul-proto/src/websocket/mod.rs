@@ -4,6 +4,7 @@ pub mod close_code;
 pub mod frame;
 pub mod handshake;
 pub mod mask;
+pub mod messages;
 pub mod scanner;
 
 pub use close_code::CloseCode;

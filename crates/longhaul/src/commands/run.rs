@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use longhaul_admin::Address;
 
@@ -10,9 +11,10 @@ use crate::cli::RunArgs;
 use crate::config::{Settings, Sources};
 use crate::reload::Reloader;
 use crate::serve::{self, Started};
-use crate::{error_chain, logs};
+use crate::{error_chain, logs, systemd};
 
 pub(super) fn run(arguments: RunArgs) -> u8 {
+    let inherited = systemd::listeners();
     let is_said = |text: &String| !text.is_empty();
     let sources = Sources {
         // An empty LONGHAUL_CONFIG counts as unset, like every other variable; clap would refuse an
@@ -22,7 +24,7 @@ pub(super) fn run(arguments: RunArgs) -> u8 {
         command: arguments.command,
         port: std::env::var("PORT").ok().filter(is_said),
     };
-    let (settings, report, reloader) = match Reloader::load(sources) {
+    let (mut settings, report, reloader) = match Reloader::load(sources) {
         Ok(loaded) => loaded,
         Err(report) => {
             eprintln!("{}", report.render(std::io::stderr().is_terminal()));
@@ -33,6 +35,7 @@ pub(super) fn run(arguments: RunArgs) -> u8 {
     for warning in report.warnings() {
         tracing::warn!("{warning}");
     }
+    settings.gateway.inherited = inherited.into_iter().map(Arc::new).collect();
     serve(settings, reloader)
 }
 

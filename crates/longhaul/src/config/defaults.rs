@@ -20,3 +20,23 @@ pub(crate) const CERTIFICATE_WATCH: Duration = Duration::from_secs(5);
 
 /// Long enough to spare most preflights, short enough to take a changed policy back within minutes.
 pub(crate) const CORS_MAX_AGE: Duration = Duration::from_secs(600);
+
+/// Often enough for an issuer that changes keys with a day's notice.
+pub(crate) const KEY_SET_REFRESH: Duration = Duration::from_secs(600);
+
+/// As long as a page takes to open its WebSocket, on the worst of links.
+pub(crate) const TICKET_LIFE: Duration = Duration::from_secs(30);
+
+/// Of an authentication service: what one can take, and what a crowd may wait for.
+pub(crate) const AUTH_CONNECTIONS_MAX: usize = 20;
+pub(crate) const AUTH_WAITING_MAX: usize = 2_000;
+pub(crate) const AUTH_RETRIES: u32 = 1;
+
+/// How long its answers count.
+pub(crate) const AUTH_CACHE: Duration = Duration::from_secs(60);
+pub(crate) const AUTH_CACHE_DENIED: Duration = Duration::from_secs(2);
+pub(crate) const AUTH_CACHE_ENTRIES_MAX: usize = 10_000;
+
+/// How it is looked after.
+pub(crate) const AUTH_HEALTH: Duration = Duration::from_secs(1);
+pub(crate) const AUTH_HEALTH_TIMEOUT: Duration = Duration::from_millis(500);

@@ -69,6 +69,14 @@ impl Said {
         paths.into_iter().filter_map(change).collect()
     }
 
+    /// What is in effect once `after` was reloaded: that, but for what waits for a restart.
+    pub(crate) fn reloaded_by(&self, after: &Self) -> Self {
+        let waits = |(_, word): &(&String, &Word)| word.effect == Effect::Restart;
+        let kept = self.0.iter().filter(waits);
+        let taken = after.0.iter().filter(|entry| !waits(entry));
+        Self(kept.chain(taken).map(|(path, word)| (path.clone(), word.clone())).collect())
+    }
+
     fn add(&mut self, path: String, section: &str, table: &Table) {
         for (key, entry) in &table.entries {
             let path = format!("{path}.{key}");
@@ -199,6 +207,16 @@ mod tests {
                 ("upstreams.files.probe.kind: no longer \"tcp\"", Effect::AtOnce),
             ],
         );
+    }
+
+    #[test]
+    fn what_waits_for_a_restart_is_a_difference_until_then_and_nothing_else_is() {
+        let before = said("[server]\nworkers = 2\n[websocket]\nping = \"20s\"");
+        let after = said("[server]\nworkers = 4\n[timeouts]\ndrain = \"5s\"");
+        let waiting = before.reloaded_by(&after).changes(&after);
+        let shown: Vec<String> = waiting.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["server.workers: 2 -> 4"]);
+        assert_eq!(before.reloaded_by(&before), before);
     }
 
     #[test]

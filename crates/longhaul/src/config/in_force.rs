@@ -9,7 +9,7 @@ use super::problem::Origin;
 use super::tree::{Kind, Table, Value};
 
 /// Keys whose values are shown to nobody.
-pub(super) const SECRETS: [&str; 2] = ["affinity_key", "admin_token"];
+pub(super) const SECRETS: [&str; 4] = ["affinity_key", "admin_token", "bypass_key", "secret"];
 
 /// What stands where a secret was said.
 const MASK: &str = "***";
@@ -34,7 +34,13 @@ fn keys(section: &'static Section, said: Option<&Table>) -> Json {
     for key in section.keys {
         let value = said.and_then(|table| table.entries.get(key.name)).map(|entry| &entry.value);
         let (value, from) = match value {
-            Some(_) if SECRETS.contains(&key.name) => (json!(MASK), from(value)),
+            // Headers prove who asks an authentication service.
+            Some(_)
+                if SECRETS.contains(&key.name)
+                    || (section.name, key.name) == ("auth_services", "headers") =>
+            {
+                (json!(MASK), from(value))
+            }
             Some(value) => (plain(value), from(Some(value))),
             None => ((key.default)().map_or(Json::Null, |text| default(&text)), from(None)),
         };

@@ -30,6 +30,7 @@ use longhaul_gateway::Config;
 
 pub(crate) use diff::{Change, Said};
 pub(crate) use effect::Effect;
+pub(crate) use forms::key_of_32_bytes;
 use in_force::SECRETS;
 pub(crate) use layers::{Override, Source};
 use problem::{Origin, Problem, Report};

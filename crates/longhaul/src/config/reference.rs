@@ -56,13 +56,14 @@ pub(crate) fn all_keys() -> String {
 }
 
 /// Optional, but without them the file would not describe a gateway.
-const NEEDED: [(&str, &str); 1] = [("upstreams", "replicas")];
+const NEEDED: [(&str, &str); 2] = [("upstreams", "replicas"), ("jwt", "key_set_url")];
 
 /// Names files, which are not there where the example is read.
 const NEEDS_FILES: [&str; 1] = ["certificates"];
 
 /// Would be warned about: what it does needs another value of another key.
-const WITHOUT_EFFECT: [(&str, &str); 4] = [
+const WITHOUT_EFFECT: [(&str, &str); 5] = [
+    ("tickets", "life"),
     ("upstreams", "hash_on"),
     ("upstreams", "http2_streams_max"),
     ("upstreams", "http2_connections_max"),

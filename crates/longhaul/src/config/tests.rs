@@ -7,6 +7,7 @@ use longhaul_gateway::config::{Affinity, HostPattern, ReplicaSource, Strategy};
 
 use super::*;
 
+mod admission;
 mod tls;
 
 /// The report on a text, plain.

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Resource, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 
 use super::exec;
+use crate::systemd;
 
 /// Why the application cannot be started at all.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +75,8 @@ impl Child {
         // PORT is what frameworks look for; the other name is for those where PORT means us.
         // Our own variables are not the application's business, and one of them is a key.
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("LONGHAUL_") {
+            let text = name.to_string_lossy();
+            if text.starts_with("LONGHAUL_") || systemd::VARIABLES.contains(&&*text) {
                 shim.env_remove(name);
             }
         }

@@ -170,6 +170,12 @@ fn open_connections_are_listed_by_page_and_filter_and_can_be_ended() {
     let (app, gateway, admin) = begin();
     let mut open: Vec<Raw> = (0..5).map(|_| frames::open(gateway.address(), "/echo")).collect();
     frames::echo(&mut open[2], "hello");
+    // The client may have its echo a moment before that is counted.
+    wait_until("the echo is counted", s(30), || {
+        let page = admin.json("/api/v1/connections");
+        let connections = page["connections"].as_array().unwrap();
+        connections.iter().any(|connection| connection["messages_down"] == 1)
+    });
     let page = admin.json("/api/v1/connections?limit=2");
     assert_eq!((page["connections"].as_array().unwrap().len(), &page["total"]), (2, &5.into()));
     let rest = format!("/api/v1/connections?after={}", page["next"]);

@@ -92,7 +92,7 @@ fn a_handshake_may_come_in_pieces_on_either_side_with_frames_right_behind() {
         // Time enough, mostly, for the first piece to be read alone.
         std::thread::sleep(std::time::Duration::from_millis(20));
         let frame = frames::from_client(TEXT, b"early");
-        client.send([head[cut..].as_bytes(), &frame].concat());
+        client.send([&head.as_bytes()[cut..], &frame].concat());
         assert_eq!(client.response().status, 101, "cut at {cut}");
         let mut backend = from.recv_timeout(s(30)).unwrap();
         assert_eq!(next(&mut backend), b"early", "cut at {cut}");

@@ -19,15 +19,15 @@ use crate::support::{clients, frames, proxies, s, wait_until};
 /// has connections of its own.
 #[track_caller]
 fn gateway(replica: SocketAddr, upstream: &str) -> Gateway {
-    gateway_of(&replica.to_string(), upstream)
+    Gateway::with_config(&config(&replica.to_string(), upstream))
 }
 
-#[track_caller]
-fn gateway_of(replica: &str, upstream: &str) -> Gateway {
-    Gateway::with_config(&format!(
+fn config(replica: &str, upstream: &str) -> String {
+    format!(
         r#"
         [server]
         workers = 1
+        config_watch = "100ms"
         [[listeners]]
         name = "plain"
         address = "127.0.0.1:0"
@@ -38,7 +38,7 @@ fn gateway_of(replica: &str, upstream: &str) -> Gateway {
         http2 = true
         {upstream}
         "#
-    ))
+    )
 }
 
 fn json(response: &Response) -> Value {
@@ -316,8 +316,8 @@ fn probes_speak_http2_as_well() {
     assert!(!lines.iter().any(|line| line.contains("replica is down")), "{lines:#?}");
 }
 
-/// A replica with TLS, with more in its environment, and a gateway before it that probes it as well.
-fn secure(environment: &[(&str, &str)]) -> (App, Gateway, Authority) {
+/// A replica with TLS, with more in its environment, and a configuration that probes it as well.
+fn secure(environment: &[(&str, &str)]) -> (App, String, Authority) {
     let authority = Authority::new("http2");
     let files = authority.issue("replica", &["127.0.0.1"]);
     let pair = [
@@ -326,13 +326,14 @@ fn secure(environment: &[(&str, &str)]) -> (App, Gateway, Authority) {
     ];
     let app = App::start_with("http2.mjs", &[&pair, environment].concat());
     let upstream = format!("{PROBE}\ntls = {{ ca = {:?} }}", authority.file());
-    let gateway = gateway_of(&format!("https://{}", app.address), &upstream);
-    (app, gateway, authority)
+    let text = config(&format!("https://{}", app.address), &upstream);
+    (app, text, authority)
 }
 
 #[test]
 fn a_replica_with_tls_chooses_http2_and_websockets_stay_on_http1() {
-    let (_app, gateway, _files) = secure(&[]);
+    let (_app, text, _files) = secure(&[]);
+    let gateway = Gateway::with_config(&text);
     let seen = json(&raw::get(gateway.address(), "/mirror"));
     assert_eq!((&seen["httpVersion"], &seen["alpn"]), (&"2.0".into(), &"h2".into()));
     assert_eq!(seen["headers"][":scheme"], "https");
@@ -343,7 +344,8 @@ fn a_replica_with_tls_chooses_http2_and_websockets_stay_on_http1() {
 
 #[test]
 fn a_replica_with_tls_that_does_not_choose_http2_is_spoken_to_by_http1() {
-    let (_app, gateway, _files) = secure(&[("HTTP1", "1")]);
+    let (_app, text, _files) = secure(&[("HTTP1", "1")]);
+    let gateway = Gateway::with_config(&text);
     let answers = at_once(10, |_| json(&raw::get(gateway.address(), "/mirror")));
     for seen in &answers {
         assert_eq!((&seen["httpVersion"], &seen["alpn"]), (&"1.1".into(), &"http/1.1".into()));
@@ -354,4 +356,16 @@ fn a_replica_with_tls_that_does_not_choose_http2_is_spoken_to_by_http1() {
     };
     wait_until("the log says so", s(30), || told() > 0);
     assert_eq!(told(), 1, "{:#?}", gateway.process.lines());
+}
+
+#[test]
+fn a_reload_turns_http2_off_for_the_next_request() {
+    let (_app, text, _files) = secure(&[]);
+    let gateway = Gateway::with_config(&text);
+    let version = || json(&raw::get(gateway.address(), "/mirror"))["httpVersion"].clone();
+    assert_eq!(version(), "2.0");
+    gateway.rewrite_config(&text.replace("http2 = true", "http2 = false"));
+    wait_until("the new file is in use", s(30), || version() == "1.1");
+    gateway.rewrite_config(&text);
+    wait_until("the old one is again", s(30), || version() == "2.0");
 }

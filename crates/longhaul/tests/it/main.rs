@@ -13,6 +13,7 @@ mod support;
 mod chainlit;
 mod demo;
 mod echo;
+mod inject;
 mod socketio;
 
 // The two protocols, to the byte.
@@ -23,6 +24,9 @@ mod http;
 mod http2;
 mod http2_upstream;
 mod relay;
+
+// Sessions that outlive their links.
+mod durable;
 
 // Who may come in.
 mod admission;
@@ -38,6 +42,7 @@ mod tls;
 // Replicas and discovery.
 mod balancing;
 mod discovery;
+mod redial;
 mod replicas;
 
 // What operators see and tell.
@@ -53,3 +58,4 @@ mod limits;
 mod logs;
 mod parent;
 mod reload;
+mod systemd;

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use crate::support::admin::{Admin, TOKEN};
 use crate::support::apps::{App, free_address};
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, longhaul};
 use crate::support::process::Signal;
 use crate::support::raw::{self, Raw};
 use crate::support::recorder::{Answer, Recorder};
@@ -138,6 +139,39 @@ fn what_needs_a_restart_is_told_and_told_again() {
         logged(&gateway, "needs a restart to take effect: server.workers") == 2
     });
     assert_eq!(raw::get(gateway.address(), "/").text(), "one");
+}
+
+#[test]
+fn a_reload_by_the_api_says_what_came_of_it() {
+    let (one, two) = (named("one"), named("two"));
+    let config = |replica: SocketAddr, more: &str| {
+        format!(
+            "[server]\nlisten = [\"main=127.0.0.1:0\"]\nadmin = \"localhost:0\"\n\
+             admin_token = \"{TOKEN}\"\nconfig_watch = \"off\"\n{}{more}",
+            upstream("app", &[replica])
+        )
+    };
+    let mut gateway = Gateway::with_config(&config(one.address, ""));
+    let admin = Admin::of(&mut gateway);
+    let reload = || {
+        let mut command = longhaul();
+        command.args(["reload", "--admin", &admin.0.to_string()]);
+        let output = command.env("LONGHAUL_ADMIN_TOKEN", TOKEN).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+    };
+    assert_eq!(reload(), (true, "no difference\n".to_owned()));
+    gateway.rewrite_config(&config(two.address, ""));
+    let (is_done, said) = reload();
+    assert!(is_done && said.starts_with("upstreams.app.replicas: "), "{said}");
+    assert_eq!(raw::get(gateway.address(), "/").text(), "two");
+    let shown = admin.json("/api/v1/config")["upstreams"][0]["replicas"][0].to_string();
+    assert!(shown.contains(&two.address.to_string()), "{shown}");
+    gateway.rewrite_config(&config(one.address, "[websocket]\npng = \"20s\"\n"));
+    let (is_done, said) = reload();
+    assert!(!is_done && said.contains("did you mean `ping`?"), "{said}");
+    assert_eq!(raw::get(gateway.address(), "/").text(), "two");
+    assert_eq!(admin.ask_bare("POST", "/api/v1/reload").status, 401);
 }
 
 #[test]

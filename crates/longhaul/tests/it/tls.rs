@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::support::apps::App;
 use crate::support::clients;
 use crate::support::gateway::{Gateway, longhaul};
+use crate::support::process::Signal;
 use crate::support::raw::{self, Raw};
 use crate::support::recorder::{Answer, Recorder};
 use crate::support::tls::{self, Authority, Files, connect, curl, exchange, openssl};
@@ -116,6 +117,29 @@ fn clients_prove_who_they_are_where_they_must() {
         let (is_content, said) = ask(&[]);
         assert_eq!(is_content, mode == "optional", "{mode}: {said}");
     }
+}
+
+#[test]
+fn other_authorities_for_clients_count_from_the_next_reload_on() {
+    let (authority, first, second) =
+        (Authority::new("home"), Authority::new("first"), Authority::new("second"));
+    let app = replica();
+    let files = authority.issue("a", &["localhost"]);
+    let [old, new] = [&first, &second].map(|them| them.issue("client", &["someone"]));
+    let ca = first.file();
+    let tls = format!("client_certificates = \"required\"\nclient_ca = {ca:?}");
+    let gateway = gateway(&[&files], &tls, &replicas(app.address));
+    let is_let_in = |client: &Files| {
+        let path = |path: &std::path::Path| path.display().to_string();
+        let (certificate, key) = (path(&client.certificate), path(&client.key));
+        let arguments = ["--cert", &certificate, "--key", &key, "--http1.1"];
+        curl(gateway.listeners[1], &authority.file(), "/", &arguments).0
+    };
+    assert_eq!((is_let_in(&old), is_let_in(&new)), (true, false));
+    std::fs::copy(second.file(), &ca).unwrap();
+    gateway.process.signal(Signal::HUP);
+    wait_until("the new authorities count", s(30), || is_let_in(&new));
+    assert!(!is_let_in(&old));
 }
 
 #[test]

@@ -16,11 +16,9 @@ use tokio::time::Instant;
 
 use crate::config::Timeouts;
 use crate::http::alarm::Alarm;
+use crate::http::stall::{Linger, Stall};
 
-/// How long, and for how many bytes, a client is still read after it was told that this is the end.
-/// Closed at once, the kernel would answer its next bytes with a reset, which can overtake GOAWAY
-/// and destroy it.
-const LINGER: Duration = Duration::from_secs(1);
+/// How much of a client is read and dropped behind GOAWAY.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// A client's stream whose frames are counted.
@@ -36,9 +34,11 @@ pub(super) struct Guarded<S> {
     stall_patience: Duration,
     /// What is owed, and since when.
     waiting: Option<(Waiting, Instant)>,
-    write_stalled_since: Option<Instant>,
+    write: Stall,
     farewell: Option<Farewell>,
     lingering: Option<Linger>,
+    /// Whether the write direction has ended.
+    is_shut: bool,
     alarm: Alarm,
 }
 
@@ -49,20 +49,6 @@ struct Farewell {
     goaway: [u8; GOAWAY_BYTES],
     /// `None` while a frame of the library's is not whole.
     said: Option<usize>,
-}
-
-/// What of a client is read and dropped behind the last byte to it.
-#[derive(Debug)]
-struct Linger {
-    until: Instant,
-    bytes_left: usize,
-    is_shut: bool,
-}
-
-impl Linger {
-    fn new() -> Self {
-        Self { until: Instant::now() + LINGER, bytes_left: LINGER_BYTES_MAX, is_shut: false }
-    }
 }
 
 impl<S> Guarded<S> {
@@ -76,9 +62,10 @@ impl<S> Guarded<S> {
             head_patience: timeouts.head,
             stall_patience: timeouts.body_stall,
             waiting: None,
-            write_stalled_since: None,
+            write: Stall::new(timeouts.body_stall),
             farewell: None,
             lingering: None,
+            is_shut: false,
             alarm: Alarm::default(),
         }
     }
@@ -90,7 +77,7 @@ impl<S> Guarded<S> {
             goaway: http2::goaway(self.guard.last_stream(), http2::ENHANCE_YOUR_CALM),
             said: None,
         });
-        self.lingering = Some(Linger::new());
+        self.lingering = Some(Linger::new(LINGER_BYTES_MAX));
     }
 
     /// Nothing has arrived: ready when something that is owed has been owed for too long. `true`
@@ -139,28 +126,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     /// Ends the write direction once all `is_said`, and reads on until the client ends as well, or
     /// has had its time.
     fn poll_linger(&mut self, cx: &mut Context<'_>, is_said: bool) -> Poll<()> {
-        let linger = self.lingering.get_or_insert_with(Linger::new);
-        let is_over = self.alarm.poll_at(cx, linger.until).is_ready();
+        let linger = self.lingering.get_or_insert_with(|| Linger::new(LINGER_BYTES_MAX));
+        let is_over = linger.poll_over(cx, &mut self.alarm).is_ready();
         if is_over || !is_said {
             return if is_over { Poll::Ready(()) } else { Poll::Pending };
         }
-        if !linger.is_shut {
+        if !self.is_shut {
             // A client that is gone needs no farewell.
-            linger.is_shut = ready!(Pin::new(&mut self.io).poll_shutdown(cx)).is_ok();
-            if !linger.is_shut {
+            self.is_shut = ready!(Pin::new(&mut self.io).poll_shutdown(cx)).is_ok();
+            if !self.is_shut {
                 return Poll::Ready(());
             }
         }
-        let mut scratch = [0; 4096];
-        loop {
-            let mut buf = ReadBuf::new(&mut scratch);
-            let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf));
-            let len = buf.filled().len();
-            if read.is_err() || len == 0 || len > linger.bytes_left {
-                return Poll::Ready(());
-            }
-            linger.bytes_left -= len;
-        }
+        linger.poll_drain(&mut self.io, cx, &mut self.alarm)
     }
 
     /// Takes note of what a write came to, unless the client has refused bytes for too long.
@@ -170,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(result) = written {
-            self.write_stalled_since = None;
+            self.write.settle();
             self.guard.note_written(*result.as_ref().unwrap_or(&0));
             if self.farewell.is_some() && self.written.is_between_frames() {
                 // Now the farewell may be said; reading does it.
@@ -178,8 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             }
             return Poll::Ready(result);
         }
-        let since = *self.write_stalled_since.get_or_insert_with(Instant::now);
-        ready!(self.alarm.poll_at(cx, since + self.stall_patience));
+        ready!(self.write.poll_over(cx, &mut self.alarm));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading")))
     }
 }

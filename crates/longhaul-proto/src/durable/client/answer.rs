@@ -72,7 +72,7 @@ impl Client {
             candidate.link.acker.note(0, self.now);
         }
         if let Some(old) = self.current.replace(candidate.link) {
-            self.outbox.push_back(Output::Close { link: old.key, code: CloseCode::NORMAL });
+            self.outbox.push_back(Output::Close { link: old.key, code: code::GIVEN_UP });
         } else {
             self.lost_at = None;
             self.outbox.push_back(Output::Resumed);

@@ -51,7 +51,7 @@ impl Client {
         let has_asked = candidate.as_ref().is_some_and(|it| it.has_asked);
         if has_asked && let Some(old) = self.current.take() {
             // The owner may have moved to the new link before it was lost.
-            self.outbox.push_back(Output::Close { link: old.key, code: CloseCode::NORMAL });
+            self.outbox.push_back(Output::Close { link: old.key, code: code::GIVEN_UP });
             self.lose(Some(now - old.opened_at));
         } else if self.current.is_none() && self.candidate.is_none() {
             self.lose(current.map(|link| now - link.opened_at));

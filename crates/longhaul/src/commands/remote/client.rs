@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-/// Commands answer at once; what takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A reload waits for new upstreams to be looked up and probed; everything else answers at once.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Ten times a page of 1,000 connections.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 

@@ -50,6 +50,20 @@ pub(super) fn close(remote: &Remote, id: u64) -> u8 {
     })
 }
 
+/// `longhaul reload`
+pub(super) fn reload(remote: &Remote) -> u8 {
+    finish(remote, remote.change("POST", "/api/v1/reload", ""), show_reload)
+}
+
+fn show_reload(reload: &Value) -> String {
+    let changes = list(&reload["changes"]).iter().map(|change| format!("{}\n", word(change)));
+    let waiting = list(&reload["after_restart"])
+        .iter()
+        .map(|change| format!("{} (not before a restart)\n", word(change)));
+    let lines: String = changes.chain(waiting).collect();
+    if lines.is_empty() { "no difference\n".to_owned() } else { lines }
+}
+
 /// `longhaul log-level`
 pub(super) fn log_level(remote: &Remote, level: Option<&str>) -> u8 {
     let path = "/api/v1/log-level";

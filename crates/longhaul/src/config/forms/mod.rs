@@ -3,14 +3,18 @@
 //! Each function returns the value or `problem; remedy` in words that follow `key = value`.
 
 mod network;
+mod tokens;
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderName, HeaderValue, Method};
-use longhaul_gateway::config::{Affinity, HashOn, OriginPattern};
+use longhaul_gateway::config::{Affinity, CloseCode, Cutover, HashOn, OriginPattern};
 use longhaul_policy::route::HostPattern;
+
+use super::units::parse_duration;
 pub(in crate::config) use network::{Replica, Scheme};
 pub(in crate::config) use network::{address, dns_server, domain, listener, networks, replica};
+pub(in crate::config) use tokens::{algorithm, secret, service_url, token_source};
 
 /// What a hash is taken from.
 pub(in crate::config) fn hash_on(text: &str) -> Result<HashOn, String> {
@@ -47,6 +51,26 @@ pub(in crate::config) fn affinity(text: &str) -> Result<Affinity, String> {
                 .to_owned())
         }
     }
+}
+
+/// When a replica that drains is left.
+pub(in crate::config) fn cutover(text: &str) -> Result<Cutover, String> {
+    match (text, text.strip_prefix("quiet:")) {
+        ("on_close", _) => Ok(Cutover::OnClose),
+        ("now", _) => Ok(Cutover::Now),
+        (_, Some(quiet)) => match parse_duration(quiet)? {
+            quiet if quiet.is_zero() => Err("waits for nothing; use \"now\"".to_owned()),
+            quiet => Ok(Cutover::Quiet(quiet)),
+        },
+        (_, None) => Err("is not known; use \"on_close\", \"now\" or \"quiet:500ms\"".to_owned()),
+    }
+}
+
+/// A close code with which a replica says that it goes.
+pub(in crate::config) fn close_code(text: &str) -> Result<CloseCode, String> {
+    let code = text.parse().ok().filter(|code| (1000..5000).contains(code));
+    let code = code.ok_or("is not a close code; use 1000 to 4999, as in \"1012\"".to_owned())?;
+    Ok(CloseCode(code))
 }
 
 /// `*`, `*.example.com` or `chat.example.com`.
@@ -165,7 +189,7 @@ pub(in crate::config) fn header_value(text: &str) -> Result<Option<HeaderValue>,
 }
 
 /// 32 bytes in hexadecimal.
-pub(in crate::config) fn key_of_32_bytes(text: &str) -> Result<[u8; 32], String> {
+pub(crate) fn key_of_32_bytes(text: &str) -> Result<[u8; 32], String> {
     let wrong = || "is not 64 hexadecimal digits; make one with `openssl rand -hex 32`".to_owned();
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(wrong());
@@ -200,7 +224,21 @@ fn parameter(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn a_cutover_says_when_and_a_code_is_one() {
+        assert_eq!(cutover("quiet:500ms"), Ok(Cutover::Quiet(Duration::from_millis(500))));
+        for text in ["later", "quiet", "quiet:", "quiet:0s", "quiet:5", ""] {
+            assert!(cutover(text).is_err(), "{text}");
+        }
+        assert_eq!(close_code("1012"), Ok(CloseCode(1012)));
+        for text in ["999", "5000", "x", "", "70000"] {
+            assert!(close_code(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn hosts_are_exact_below_or_any() {

@@ -61,6 +61,33 @@ static ADMISSION_KEYS: &[Key] = &[
         danger: "close: what counts opened WebSockets counts the refused ones as well",
         ..Key::NEW
     },
+    Key {
+        name: "auth",
+        shape: Shape::Texts("names of [[jwt]] and [[auth_services]]"),
+        default: || Some("[]".to_owned()),
+        what: "Who judges the tokens of clients, in the order in which they are asked: one yes is \
+               enough. An empty list asks for none",
+        danger: "a route with an empty list is open to everybody whose page may",
+        ..Key::NEW
+    },
+    Key {
+        name: "auth_scope",
+        shape: Shape::Choice(&["everything", "websockets"]),
+        default: || text("everything"),
+        what: "Which requests need a token: all, or WebSocket upgrades alone",
+        danger: "websockets leaves Socket.IO's polling open, which can do the same",
+        ..Key::NEW
+    },
+    Key {
+        name: "deadline",
+        shape: super::milliseconds(50, 15_000),
+        example: "\"2s\"",
+        what: "From the request to the verdict about its token, whatever that takes; then 503. By \
+               default 2s, in staging 1s; at most 15s in production, 6s in staging, 8s in development",
+        cost: "how long a client waits for a login that does not come",
+        danger: "too short refuses clients while the login is merely slow",
+        ..Key::NEW
+    },
 ];
 
 pub(super) static CORS: Section = Section {
@@ -211,6 +238,34 @@ pub(super) const CLIENT_WEBSOCKETS_MAX: Key = Key {
     example: "200",
     what: "WebSockets open at once from one client address (of IPv6, one /64); then 429",
     danger: "as with client_upgrades_per_second",
+    ..Key::NEW
+};
+
+/// The same for each subject of a token.
+pub(super) const SUBJECT_UPGRADES_PER_SECOND: Key = Key {
+    name: "subject_upgrades_per_second",
+    shape: RATE,
+    example: "5",
+    what: "Upgrades taken each second of one subject of a token; then 429",
+    danger: "tabs of one user that come back together after a restart are one subject",
+    ..Key::NEW
+};
+
+/// How many of them in one moment.
+pub(super) const SUBJECT_UPGRADES_BURST: Key = Key {
+    name: "subject_upgrades_burst",
+    shape: RATE,
+    example: "20",
+    what: "Upgrades taken in one moment of one subject after a pause; by default those of one second",
+    ..Key::NEW
+};
+
+/// WebSockets of each subject.
+pub(super) const SUBJECT_WEBSOCKETS_MAX: Key = Key {
+    name: "subject_websockets_max",
+    shape: COUNT,
+    example: "50",
+    what: "WebSockets open at once of one subject of a token; then 429",
     ..Key::NEW
 };
 

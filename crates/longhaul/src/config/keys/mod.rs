@@ -7,10 +7,12 @@
 
 mod admission;
 mod app;
+mod durable;
 mod listeners;
 mod process;
 mod routes;
 mod tls;
+mod tokens;
 mod upstreams;
 mod websocket;
 
@@ -19,7 +21,7 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 15] = [
+pub(super) static SECTIONS: [&Section; 19] = [
     &process::SERVER,
     &listeners::LISTENERS,
     &tls::CERTIFICATES,
@@ -29,7 +31,11 @@ pub(super) static SECTIONS: [&Section; 15] = [
     &routes::TCP,
     &admission::ADMISSION,
     &admission::CORS,
+    &tokens::JWT,
+    &tokens::AUTH_SERVICES,
+    &tokens::TICKETS,
     &websocket::WEBSOCKET,
+    &durable::DURABLE,
     &process::TIMEOUTS,
     &process::LIMITS,
     &process::HEALTH,

@@ -37,6 +37,16 @@ pub(super) static SERVER: Section = Section {
             ..Key::NEW
         },
         Key {
+            name: "environment",
+            shape: Shape::Choice(&["production", "staging", "development"]),
+            default: || text("production"),
+            what: "Where this gateway runs: it gives the defaults and bounds of admission.deadline, and \
+                   says whether a bypass_key may be there",
+            danger: "anything but production takes bypass tokens, where there is a key for them",
+            flag: Some(Flag::new("--environment", "LONGHAUL_ENVIRONMENT", "NAME")),
+            ..Key::NEW
+        },
+        Key {
             name: "admin_token",
             shape: Shape::Text(
                 "16 or more visible ASCII characters, as from `openssl rand -hex 32`",
@@ -96,6 +106,16 @@ pub(super) static SERVER: Section = Section {
             example: "[\"10.0.0.2\"]",
             what: "DNS servers asked for replicas; by default those of the system",
             danger: "with a server that does not know the names of replicas there are none",
+            ..Key::NEW
+        },
+        Key {
+            name: "bypass_key",
+            shape: Shape::Text("64 hexadecimal digits, as from `openssl rand -hex 32`"),
+            example: "\"0000000000000000000000000000000000000000000000000000000000000000\"",
+            what: "Opens bypass tokens, by which end-to-end tests come in without a login; `longhaul \
+                   bypass` makes them. Each use is logged and counted",
+            danger: "a secret that opens every route; in production the gateway does not start with it",
+            flag: Some(Flag::new("--bypass-key", "LONGHAUL_BYPASS_KEY", "HEX").env_only()),
             ..Key::NEW
         },
         Key {
@@ -245,6 +265,9 @@ pub(super) static LIMITS: Section = Section {
         admission::CLIENT_UPGRADES_PER_SECOND,
         admission::CLIENT_UPGRADES_BURST,
         admission::CLIENT_WEBSOCKETS_MAX,
+        admission::SUBJECT_UPGRADES_PER_SECOND,
+        admission::SUBJECT_UPGRADES_BURST,
+        admission::SUBJECT_WEBSOCKETS_MAX,
     ],
     children: &[],
 };

@@ -173,7 +173,7 @@ const CLIENT_CA: Key = Key {
     shape: Shape::Text(PEM_FILE),
     example: "\"client-ca.pem\"",
     what: "PEM file with the authorities that clients' certificates must come from. Must be there with \
-           client_certificates; read at the start",
+           client_certificates; read at the start and at each reload",
     danger: "every certificate of these authorities opens the door, whoever has it",
     ..Key::NEW
 };

@@ -1,9 +1,9 @@
 //! Keys of `[websocket]` and `[routes.websocket]`: the same, for all routes and for one.
 
-use longhaul_gateway::config::WebSocketPolicy;
+use longhaul_gateway::config::{CloseCode, Redial, WebSocketPolicy};
 
 use super::{DAY_S, Flag, HOUR_S, Key, Section, Shape};
-use super::{duration, duration_or_off, number, seconds, seconds_or_off, size};
+use super::{duration, duration_or_off, milliseconds, number, seconds, seconds_or_off, size, text};
 
 pub(super) static WEBSOCKET: Section = Section {
     name: "websocket",
@@ -82,6 +82,105 @@ static KEYS: &[Key] = &[
         ..Key::NEW
     },
     Key {
+        name: "on_replica_loss",
+        shape: Shape::Choice(&["close", "redial"]),
+        default: || text("close"),
+        what: "What becomes of a WebSocket whose replica dies, hangs or drains: it ends with 1012, or it \
+               stays open while another replica is dialled",
+        cost: "with redial, some KiB for each WebSocket, and a copy of messages that arrive in pieces",
+        danger: "with redial, an application that keeps what was said in its memory starts anew in the \
+                 middle of a conversation",
+        flag: Some(Flag::new("--on-replica-loss", "LONGHAUL_ON_REPLICA_LOSS", "WHAT")),
+        ..Key::NEW
+    },
+    Key {
+        name: "redial_give_up",
+        shape: milliseconds(100, HOUR_S * 1000),
+        default: || duration(Redial::default().give_up),
+        what: "How long another replica is looked for before the client is closed with 1013",
+        cost: "how long a client may wait without knowing",
+        danger: "shorter than a restart takes, it closes what it should keep",
+        ..Key::NEW
+    },
+    Key {
+        name: "redial_codes",
+        shape: Shape::Texts("close codes from 1000 to 4999; 1006 is an end without a close frame"),
+        default: || Some(codes(&Redial::default().codes)),
+        what: "Close codes with which a replica says that it goes; any other ends the session",
+        danger: "an application that ends conversations with one of these never sees them end",
+        ..Key::NEW
+    },
+    Key {
+        name: "redial_hold_bytes_max",
+        shape: Shape::Size { min: 1 << 10, max: 64 << 20 },
+        default: || size(Redial::default().hold_bytes_max),
+        what: "Bytes of one unfinished message that are held in each direction, so that half of it need \
+               not be taken back; a larger message passes as it comes, and its loss shows",
+        cost: "memory of each WebSocket on which a message is under way, twice this at most",
+        danger: "thousands of unfinished messages times a large bound end the process",
+        ..Key::NEW
+    },
+    Key {
+        name: "redial_wait_bytes_max",
+        shape: Shape::Size { min: 4 << 10, max: 64 << 20 },
+        default: || size(Redial::default().wait_bytes_max),
+        what: "Bytes of client messages that may wait for the next replica, and that are kept to be sent \
+               again; then the client is not read",
+        cost: "memory of each WebSocket without a replica",
+        danger: "thousands of clients without a replica times a large bound end the process",
+        ..Key::NEW
+    },
+    Key {
+        name: "uncertain",
+        shape: Shape::Choice(&["at_most_once", "at_least_once"]),
+        default: || text("at_most_once"),
+        what: "What becomes of messages that a lost replica may or may not have read: they are not sent \
+               again, or they are sent to the next one",
+        cost: "with at_least_once, a copy of every message for a second or two",
+        danger: "with at_least_once, messages may be dealt with twice; with at_most_once, not at all",
+        ..Key::NEW
+    },
+    Key {
+        name: "prelude",
+        shape: Shape::Count { min: 0, max: 100 },
+        default: || number(Redial::default().prelude.first),
+        what: "How many of the client's first messages are kept, 64 KiB in all at most, and sent first to \
+               each new replica",
+        cost: "a copy of them for each WebSocket",
+        danger: "one too many is said twice",
+        ..Key::NEW
+    },
+    Key {
+        name: "suppress",
+        shape: Shape::Count { min: 0, max: 100 },
+        default: || number(Redial::default().prelude.suppress),
+        what: "How many of the first messages of each new replica answer the prelude and are not shown to \
+               the client",
+        danger: "one too many swallows what the client should see",
+        ..Key::NEW
+    },
+    Key {
+        name: "cutover",
+        shape: Shape::Text("`on_close`, `now`, or `quiet:` and a duration, as in `quiet:500ms`"),
+        default: || text("on_close"),
+        what: "When a WebSocket leaves a replica that drains: when the replica closes it, when no message \
+               has passed for so long, or between two messages. Only with on_replica_loss = \"redial\"; \
+               otherwise it is closed with 1012 when leave_within is nearly over",
+        cost: "quiet and now open the second connection before the first is closed",
+        danger: "with now, an answer that the old replica is still thinking about may be lost",
+        ..Key::NEW
+    },
+    Key {
+        name: "leave_within",
+        shape: seconds(1, DAY_S),
+        default: || duration(WebSocketPolicy::default().leave_within),
+        what: "How long leaving a replica that drains may take; WebSockets are told spread over the first \
+               80 % of it, and those that still stay are moved, or closed, in the rest",
+        cost: "how long a rolling deploy waits for each replica",
+        danger: "too short, all of them arrive at the others in one moment",
+        ..Key::NEW
+    },
+    Key {
         name: "message_bytes_max",
         shape: Shape::Size { min: 1, max: 1 << 40 },
         example: "\"1MiB\"",
@@ -109,7 +208,23 @@ static KEYS: &[Key] = &[
         danger: "cuts clients on fast links in the middle of an upload",
         ..Key::NEW
     },
+    Key {
+        name: "inject_client",
+        shape: Shape::Boolean,
+        default: || number(WebSocketPolicy::default().injects_client),
+        what: "Whether pages get the client for browsers, by one tag behind <head>: the WebSockets they \
+               open to their own host then survive lost links, where durable sessions are served",
+        cost: "8 KiB for each visitor, and pages that are not compressed between replica and client",
+        danger: "a Content-Security-Policy without 'self' for scripts keeps it out; pages without a \
+                 <head> tag stay as they are",
+        ..Key::NEW
+    },
 ];
+
+fn codes(codes: &[CloseCode]) -> String {
+    let codes: Vec<String> = codes.iter().map(|code| format!("\"{code}\"")).collect();
+    format!("[{}]", codes.join(", "))
+}
 
 pub(super) static ROUTE_WEBSOCKET: Section = Section {
     name: "websocket",

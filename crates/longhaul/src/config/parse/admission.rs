@@ -1,18 +1,104 @@
 //! Reads `[admission]`, `[cors]` and the same for one route.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use longhaul_gateway::config::{
-    AdmissionLimits, AdmissionPolicy, Allowance, CorsRules, OriginPattern, OriginRules,
-    RefusalStyle,
+    AdmissionLimits, AdmissionPolicy, Allowance, AuthScope, Authority, BreakerPolicy, CorsRules,
+    OriginPattern, OriginRules, RefusalStyle,
 };
 
+use super::tokens;
 use crate::config::problem::Problem;
 use crate::config::read::Reader;
+use crate::config::units::show_duration;
 use crate::config::{defaults, forms};
 
+/// Where a gateway runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Environment {
+    Production,
+    Staging,
+    Development,
+}
+
+impl Environment {
+    pub(super) fn read(server: &Reader<'_>) -> Self {
+        match server.choice("environment") {
+            Some("staging") => Self::Staging,
+            Some("development") => Self::Development,
+            _ => Self::Production,
+        }
+    }
+
+    /// When an authentication service is left alone that does not answer.
+    pub(super) fn breaker(self) -> BreakerPolicy {
+        let seconds = Duration::from_secs;
+        match self {
+            Self::Staging => BreakerPolicy { failures: 2, recovery: seconds(30) },
+            Self::Production | Self::Development => {
+                BreakerPolicy { failures: 5, recovery: seconds(60) }
+            }
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Staging => "staging",
+            Self::Development => "development",
+        }
+    }
+
+    /// The deadline of admission when nothing else is said, and the longest that may be.
+    fn deadlines(self) -> (Duration, Duration) {
+        let seconds = Duration::from_secs;
+        match self {
+            Self::Production => (seconds(2), seconds(15)),
+            Self::Staging => (seconds(1), seconds(6)),
+            Self::Development => (seconds(2), seconds(8)),
+        }
+    }
+}
+
+/// What policies are read with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) environment: Environment,
+    pub(super) authorities: &'a [Authority],
+}
+
+impl About<'_> {
+    /// The policy when nothing is said.
+    pub(super) fn default_policy(&self) -> AdmissionPolicy {
+        let (deadline, _) = self.environment.deadlines();
+        AdmissionPolicy { deadline, ..AdmissionPolicy::default() }
+    }
+
+    fn deadline(&self, reader: &Reader<'_>) -> Option<Duration> {
+        let deadline = reader.duration("deadline")?;
+        let (_, longest) = self.environment.deadlines();
+        if deadline > longest {
+            let (is, environment) = (show_duration(deadline), self.environment.name());
+            let title =
+                format!("{}.deadline = {is:?} is too long for {environment}", reader.path());
+            let most = show_duration(longest);
+            let problem = Problem::error(reader.at_key("deadline"), title)
+                .note("every client waits for so long while the login does not answer");
+            reader.report(
+                problem.remedy(format!("use {most} or less, or another server.environment")),
+            );
+        }
+        Some(deadline)
+    }
+}
+
 /// What `reader` says, over `base`.
-pub(super) fn read(reader: &Reader<'_>, base: &AdmissionPolicy) -> AdmissionPolicy {
+pub(super) fn read(
+    reader: &Reader<'_>,
+    base: &AdmissionPolicy,
+    about: &About<'_>,
+) -> AdmissionPolicy {
     let allow = reader.parsed_list("origins", forms::origin).map(without_places);
     let origins = OriginRules {
         allow: allow.unwrap_or_else(|| base.origins.allow.clone()),
@@ -27,7 +113,20 @@ pub(super) fn read(reader: &Reader<'_>, base: &AdmissionPolicy) -> AdmissionPoli
         Some(_) => RefusalStyle::Status,
         None => base.refusal,
     };
-    AdmissionPolicy { origins, refusal, ..base.clone() }
+    let scope = match reader.choice("auth_scope") {
+        Some("websockets") => AuthScope::WebSockets,
+        Some(_) => AuthScope::Everything,
+        None => base.scope,
+    };
+    let authorities = tokens::named(reader, "auth", about.authorities);
+    AdmissionPolicy {
+        origins,
+        refusal,
+        scope,
+        authorities: authorities.unwrap_or_else(|| base.authorities.clone()),
+        deadline: about.deadline(reader).unwrap_or(base.deadline),
+        ..base.clone()
+    }
 }
 
 /// What `[limits]` says about upgrades and WebSockets.
@@ -37,6 +136,10 @@ pub(super) fn limits(reader: &Reader<'_>) -> AdmissionLimits {
         client: allowance(
             reader,
             ["client_upgrades_per_second", "client_upgrades_burst", "client_websockets_max"],
+        ),
+        subject: allowance(
+            reader,
+            ["subject_upgrades_per_second", "subject_upgrades_burst", "subject_websockets_max"],
         ),
         ..AdmissionLimits::default()
     }

@@ -5,11 +5,14 @@
 mod admin;
 mod admission;
 mod app;
+mod auth_services;
+mod durable;
 mod health;
 mod listeners;
 mod process;
 mod routes;
 mod tls;
+mod tokens;
 mod upstreams;
 mod websocket;
 
@@ -38,11 +41,16 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
     let log = app::log(&sections);
     let process = process::read(&sections);
     let upstreams = upstreams::read(&sections, app.is_some());
+    let durable = durable::read(&sections.one("durable"));
     let websocket = websocket::read(&sections.one("websocket"), &Default::default());
     let listeners = &process.listeners;
-    let admission = admission::read(&sections.one("admission"), &Default::default());
+    let authorities = tokens::authorities(&sections, process.environment);
+    let tickets = tokens::tickets(&sections);
+    let about = admission::About { environment: process.environment, authorities: &authorities };
+    let default = about.default_policy();
+    let admission = admission::read(&sections.one("admission"), &default, &about);
     let admission = admission::with_cors(admission, Some(&sections.one("cors")));
-    let base = routes::Base { websocket, admission };
+    let base = routes::Base { websocket, admission, about };
     let routes = routes::read(&sections, listeners, &upstreams, &base, app.is_some());
     warn_of_long_goodbyes(&process, app.as_ref());
 
@@ -57,6 +65,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
     });
     let gateway = Config {
         listeners: process.listeners,
+        inherited: Vec::new(),
         certificates: process.tls.certificates,
         certificate_watch: process.tls.watch,
         workers: process.workers,
@@ -69,6 +78,10 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         tcp_routes: routes.tcp,
         affinity_key: process.affinity_key,
         dns_servers: process.dns_servers,
+        durable,
+        authorities,
+        tickets,
+        bypass_key: process.bypass_key,
     };
     let in_force = in_force::all(root);
     let config_watch = process.config_watch;

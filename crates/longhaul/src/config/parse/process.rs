@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use longhaul_gateway::config::{HealthPaths, Limits, Listener, Timeouts};
 
+use super::admission::Environment;
 use super::{Sections, admin, admission, listeners, tls};
 use crate::config::AdminSettings;
 use crate::config::problem::{Origin, Problem};
@@ -25,6 +26,8 @@ pub(super) struct Process<'a> {
     pub(super) health_paths: HealthPaths,
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) affinity_key: [u8; 32],
+    pub(super) environment: Environment,
+    pub(super) bypass_key: Option<[u8; 32]>,
     pub(super) dns_servers: Vec<SocketAddr>,
     pub(super) config_watch: Option<Duration>,
 }
@@ -35,6 +38,7 @@ pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
     let listeners = listeners::read(sections, &server, &tls);
     tls.warn_of_unused(sections, &listeners);
     let timeouts_said = sections.one("timeouts");
+    let environment = Environment::read(&server);
     Process {
         admin: admin::read(&server, &listeners, sections.directory),
         workers: server.count("workers").map_or_else(defaults::workers, to_usize),
@@ -44,6 +48,8 @@ pub(super) fn read<'a>(sections: &Sections<'a>) -> Process<'a> {
         health_paths: health_paths(&sections.one("health")),
         trusted_proxies: trusted_proxies(&server),
         affinity_key: affinity_key(&server),
+        bypass_key: bypass_key(&server, environment),
+        environment,
         dns_servers: dns_servers(&server),
         config_watch: server
             .duration_or_off("config_watch")
@@ -73,6 +79,23 @@ fn affinity_key(server: &Reader<'_>) -> [u8; 32] {
         }
         key
     })
+}
+
+/// A key for bypass tokens, which has no place in production: there the login could be left out by
+/// whoever got hold of it.
+fn bypass_key(server: &Reader<'_>, environment: Environment) -> Option<[u8; 32]> {
+    let key = server.parsed("bypass_key", forms::key_of_32_bytes)?;
+    if environment == Environment::Production {
+        let title = "server.bypass_key in production would let tests, and whoever has the key, in \
+                     without a login";
+        let problem = Problem::error(server.at_key("bypass_key"), title);
+        server.report(problem.remedy(
+            "remove it, or say with server.environment that this is \"staging\" or \"development\"",
+        ));
+        return None;
+    }
+    server.warn("bypass_key", "tokens made with it need no login", "remove it before production");
+    Some(key)
 }
 
 fn dns_servers(server: &Reader<'_>) -> Vec<SocketAddr> {

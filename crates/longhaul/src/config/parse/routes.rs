@@ -14,9 +14,10 @@ use crate::config::read::{Reader, nearest};
 use crate::config::tree::Kind;
 
 /// What routes take over that say nothing of their own.
-pub(super) struct Base {
+pub(super) struct Base<'a> {
     pub(super) websocket: WebSocketPolicy,
     pub(super) admission: AdmissionPolicy,
+    pub(super) about: admission::About<'a>,
 }
 
 /// All routes.
@@ -29,7 +30,7 @@ pub(super) fn read(
     sections: &Sections<'_>,
     listeners: &[Listener],
     upstreams: &Upstreams,
-    base: &Base,
+    base: &Base<'_>,
     has_app: bool,
 ) -> Routes {
     let readers = sections.each("routes");
@@ -70,7 +71,7 @@ fn leave_to_tcp(routes: &mut Routes, listeners: usize) {
 fn catch_all(
     sections: &Sections<'_>,
     upstreams: &Upstreams,
-    base: &Base,
+    base: &Base<'_>,
     has_app: bool,
 ) -> Option<Route> {
     let problem = match upstreams.configs.len() {
@@ -109,7 +110,7 @@ fn route(
     reader: &Reader<'_>,
     listeners: &[Listener],
     upstreams: &Upstreams,
-    base: &Base,
+    base: &Base<'_>,
 ) -> Option<Route> {
     reader.require();
     let host = reader.parsed("host", forms::host_pattern).unwrap_or_default();
@@ -125,9 +126,10 @@ fn route(
     let websocket = reader
         .child("websocket")
         .map_or_else(|| base.websocket.clone(), |reader| websocket::read(&reader, &base.websocket));
-    let admission = reader
-        .child("admission")
-        .map_or_else(|| base.admission.clone(), |own| admission::read(&own, &base.admission));
+    let admission = reader.child("admission").map_or_else(
+        || base.admission.clone(),
+        |own| admission::read(&own, &base.admission, &base.about),
+    );
     let admission = admission::with_cors(admission, reader.child("cors").as_ref());
     let admission = admission::with_limits(admission, reader.child("limits").as_ref());
     Some(Route {

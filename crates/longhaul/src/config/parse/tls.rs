@@ -341,7 +341,11 @@ fn authorities(reader: &Reader<'_>, name: &str, path: PathBuf) -> Option<Authori
 
 /// The path that a key names. One in the file is relative to the file, one of a flag to where the
 /// gateway was started.
-fn file(sections: &Sections<'_>, reader: &Reader<'_>, name: &'static str) -> Option<PathBuf> {
+pub(super) fn file(
+    sections: &Sections<'_>,
+    reader: &Reader<'_>,
+    name: &'static str,
+) -> Option<PathBuf> {
     let path = reader.parsed(name, |text| match text.is_empty() {
         true => Err("is empty; name a file".to_owned()),
         false => Ok(PathBuf::from(text)),

@@ -23,14 +23,14 @@ impl Reader<'_> {
     }
 
     fn problem(&self, name: &str, value: &Value, problem: &str) -> Problem {
-        let shown = if SECRETS.contains(&name) { "…".to_owned() } else { show(value) };
-        let title = format!("{}.{name} = {shown} {problem}", self.path);
+        let title = format!("{}.{name} = {} {problem}", self.path, show_unless_secret(name, value));
         Problem::error(value.at.clone(), title).label(problem)
     }
 
     /// Reports something about a key that is legal but dangerous.
     pub(in crate::config) fn warn(&self, name: &str, danger: &str, remedy: &str) {
-        let shown = self.value(name).map_or(String::new(), |value| format!(" = {}", show(value)));
+        let shown = self.value(name).map(|value| format!(" = {}", show_unless_secret(name, value)));
+        let shown = shown.unwrap_or_default();
         let title = format!("{}.{name}{shown}: {danger}", self.path);
         self.report(Problem::warning(self.at_key(name), title).remedy(remedy));
     }
@@ -101,6 +101,10 @@ pub(in crate::config) fn nearest<'w>(
         .filter(|(distance, known)| *distance <= 1 + known.len().min(word.len()) / 4)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
+}
+
+fn show_unless_secret(name: &str, value: &Value) -> String {
+    if SECRETS.contains(&name) { "…".to_owned() } else { show(value) }
 }
 
 /// A value as the file would say it, short enough for one line.

@@ -217,6 +217,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The elements of a list, or the one that stands for a list of its own.
+    pub(in crate::config) fn list_or_one(&self, name: &'static str) -> Option<&'a [Value]> {
+        let value = self.value(name)?;
+        Some(match &value.kind {
+            Kind::List(values) => values,
+            _ => std::slice::from_ref(value),
+        })
+    }
+
     /// A table of free keys.
     pub(in crate::config) fn table(&self, name: &'static str) -> Option<&'a Table> {
         let value = self.value(name)?;

@@ -79,6 +79,12 @@ impl Gateway {
         Self::start(&mut command, 1, None)
     }
 
+    /// By a command of one's own, with so many listeners.
+    #[track_caller]
+    pub(crate) fn with_command(command: &mut Command, listeners: usize) -> Self {
+        Self::start(command, listeners, None)
+    }
+
     /// `longhaul demo` on a free port.
     #[track_caller]
     pub(crate) fn demo() -> Self {

@@ -5,6 +5,7 @@
 pub(crate) mod admin;
 pub(crate) mod apps;
 pub(crate) mod clients;
+pub(crate) mod cutter;
 pub(crate) mod dns;
 pub(crate) mod frames;
 pub(crate) mod gateway;

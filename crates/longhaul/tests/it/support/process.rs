@@ -145,7 +145,11 @@ impl Drop for Process {
             let lines = self.lines();
             let shown = lines.len().saturating_sub(60);
             eprintln!("--- last words of {}:\n{}\n---", self.name, lines[shown..].join("\n"));
+            return;
         }
+        // A task that died alone would otherwise be seen by nobody.
+        let panics = |line: &String| line.contains("panicked at crates/");
+        assert!(!self.lines().iter().any(panics), "{} panicked: {:#?}", self.name, self.lines());
     }
 }
 

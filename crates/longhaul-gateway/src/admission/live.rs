@@ -1,0 +1,233 @@
+//! WebSockets whose right to exist ends: when a token does, or when somebody takes it back.
+//!
+//! Touched when such a WebSocket opens and when it closes; what relays it knows nothing of this and
+//! is told by its [`Control`]. Start at [`Live::watch`].
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use longhaul_policy::admission::revocation::{Revocation, Revocations};
+use longhaul_policy::token::Grant;
+use tokio::sync::Notify;
+
+use crate::relay::control::{Control, Order};
+use crate::supervise::TaskError;
+
+/// Nobody means a later end than this; and no clock can count much farther.
+const LIFE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+
+/// Every open WebSocket that came by a grant, and what was taken back lately.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    entries: Mutex<Entries>,
+    revocations: Mutex<Revocations>,
+    /// Told when an end may be nearer than the one that is waited for.
+    sooner: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    next_id: u64,
+    by_id: HashMap<u64, Entry>,
+    /// Nearest first.
+    ends: BTreeSet<(Instant, u64)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    control: Arc<Control>,
+    subject: Option<Arc<str>>,
+    token_id: Option<Arc<str>>,
+    ends_at: Option<Instant>,
+}
+
+/// One WebSocket in the list; dropping it takes it off.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    live: Arc<Live>,
+    id: u64,
+}
+
+impl Live {
+    /// Lists a WebSocket, to be told when its right ends.
+    pub(crate) fn watch(self: &Arc<Self>, control: &Arc<Control>, grant: &Grant) -> Listed {
+        let ends_at = grant.expires.map(moment);
+        let mut entries = self.lock();
+        let id = entries.next_id;
+        entries.next_id += 1;
+        let entry = Entry {
+            control: control.clone(),
+            subject: grant.subject.clone(),
+            token_id: grant.token_id.clone(),
+            ends_at,
+        };
+        entries.by_id.insert(id, entry);
+        if let Some(ends_at) = ends_at {
+            entries.ends.insert((ends_at, id));
+            if entries.ends.first() == Some(&(ends_at, id)) {
+                self.sooner.notify_one();
+            }
+        }
+        drop(entries);
+        // It may have been taken back between the verdict and this moment.
+        if self.is_revoked(grant) {
+            control.order(Order::Revoked);
+        }
+        Listed { live: self.clone(), id }
+    }
+
+    /// Whether the grant was taken back.
+    pub(crate) fn is_revoked(&self, grant: &Grant) -> bool {
+        self.lock_revocations().covers(grant, Instant::now())
+    }
+
+    /// Takes back what was granted, and ends the WebSockets that came by it. Returns how many.
+    pub(crate) fn revoke(&self, revocation: Revocation, keep: Duration) -> usize {
+        let is_meant = |entry: &Entry| match &revocation {
+            Revocation::Subject(subject) => entry.subject.as_deref() == Some(subject),
+            Revocation::Token(id) => entry.token_id.as_deref() == Some(id),
+        };
+        // First remembered, then looked up: what opens in between is caught by one of the two.
+        self.lock_revocations().add(revocation.clone(), keep, SystemTime::now(), Instant::now());
+        let entries = self.lock();
+        let meant = entries.by_id.values().filter(|entry| is_meant(entry));
+        meant.map(|entry| entry.control.order(Order::Revoked)).count()
+    }
+
+    /// Lets the WebSockets of one subject go on until `expires`. Returns how many.
+    pub(crate) fn refresh(&self, subject: &str, expires: SystemTime) -> usize {
+        let ends_at = moment(expires);
+        let mut guard = self.lock();
+        let entries = &mut *guard;
+        let mut count = 0;
+        for (id, entry) in &mut entries.by_id {
+            if entry.subject.as_deref() == Some(subject)
+                && let Some(before) = entry.ends_at.replace(ends_at)
+            {
+                entries.ends.remove(&(before, *id));
+                entries.ends.insert((ends_at, *id));
+                count += 1;
+            }
+        }
+        drop(guard);
+        self.sooner.notify_one();
+        count
+    }
+
+    /// How many are listed.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().by_id.len()
+    }
+
+    /// Ends WebSockets as their rights end; never returns by itself.
+    pub(crate) async fn end_in_time(self: Arc<Self>) -> Result<(), TaskError> {
+        loop {
+            let next = self.end_due(Instant::now());
+            let due = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.sooner.notified() => {}
+            }
+        }
+    }
+
+    /// Ends what is due and returns when the next is.
+    fn end_due(&self, now: Instant) -> Option<Instant> {
+        let mut entries = self.lock();
+        while let Some(&(ends_at, id)) = entries.ends.first() {
+            if ends_at > now {
+                return Some(ends_at);
+            }
+            entries.ends.pop_first();
+            if let Some(entry) = entries.by_id.get(&id) {
+                entry.control.order(Order::Expired);
+            }
+        }
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_revocations(&self) -> MutexGuard<'_, Revocations> {
+        self.revocations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut entries = self.live.lock();
+        if let Some(entry) = entries.by_id.remove(&self.id)
+            && let Some(ends_at) = entry.ends_at
+        {
+            entries.ends.remove(&(ends_at, self.id));
+        }
+    }
+}
+
+/// The moment of the monotonic clock that a time of day means now.
+fn moment(time: SystemTime) -> Instant {
+    let left = time.duration_since(SystemTime::now()).unwrap_or_default();
+    Instant::now() + left.min(LIFE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Card, Telemetry};
+
+    fn control() -> Arc<Control> {
+        let card = Card::new(&Telemetry::new(1), "chat".into(), [127, 0, 0, 1].into());
+        Arc::new(Control::new(([127, 0, 0, 1], 1).into(), card))
+    }
+
+    fn grant(subject: &str, token_id: &str, left: Duration) -> Grant {
+        Grant {
+            subject: Some(subject.into()),
+            token_id: Some(token_id.into()),
+            expires: Some(SystemTime::now() + left),
+            ..Grant::default()
+        }
+    }
+
+    #[test]
+    fn the_nearest_end_comes_first_and_a_refreshed_one_later() {
+        let live = Arc::new(Live::default());
+        let minute = Duration::from_secs(60);
+        let ann = live.watch(&control(), &grant("ann", "1", minute));
+        let bob = live.watch(&control(), &grant("bob", "2", 2 * minute));
+        let now = Instant::now();
+        let next = live.end_due(now).unwrap();
+        assert!(next <= now + minute && next > now + minute / 2);
+        assert_eq!(live.refresh("ann", SystemTime::now() + 10 * minute), 1);
+        let next = live.end_due(now).unwrap();
+        assert!(next > now + minute && next <= Instant::now() + 2 * minute);
+        assert!(live.end_due(now + 3 * minute).is_some());
+        assert_eq!(live.end_due(now + 11 * minute), None);
+        drop((ann, bob));
+        assert_eq!((live.len(), live.lock().ends.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_taken_back_stays_so_for_tokens_from_before() {
+        let live = Arc::new(Live::default());
+        let minute = Duration::from_secs(60);
+        let _ann = live.watch(&control(), &grant("ann", "1", minute));
+        let _bob = live.watch(&control(), &grant("bob", "2", minute));
+        assert_eq!(live.revoke(Revocation::Token("2".into()), minute), 1);
+        assert!(live.is_revoked(&grant("bob", "2", minute)));
+        assert!(!live.is_revoked(&grant("bob", "3", minute)));
+        assert_eq!(live.revoke(Revocation::Subject("ann".into()), minute), 1);
+        assert!(live.is_revoked(&grant("ann", "4", minute)));
+        let later = SystemTime::now() + Duration::from_secs(2);
+        let newer = Grant { issued: Some(later), ..grant("ann", "4", minute) };
+        assert!(!live.is_revoked(&newer), "a login after it counts again");
+    }
+}

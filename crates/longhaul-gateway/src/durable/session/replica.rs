@@ -1,0 +1,133 @@
+//! The leg of a session: what the replica says, what it has confirmed, and how it goes.
+
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use longhaul_proto::durable::{Form, code};
+use longhaul_proto::websocket::CloseCode;
+use longhaul_proto::websocket::messages::Event;
+
+use super::Session;
+use crate::durable::wire::Read;
+use crate::relay::stream::with_scratch;
+
+/// What is read of a leg at once.
+const READ_BYTES: usize = 64 << 10;
+/// Messages that are taken before the links get their turn.
+const MESSAGES_MAX: usize = 64;
+/// How long a replica may take to answer a close.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// Whether the node has no room for more from this leg, since no link takes it.
+    pub(super) fn must_not_take_more(&self) -> bool {
+        !self.owner.is_attached() && self.sessions.is_tight()
+    }
+
+    /// Reads the leg, if the machine wants to hear it. Says whether it had something.
+    pub(super) fn read_leg(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = Instant::now();
+        let must_wait = self.must_not_take_more();
+        for taken in 0..MESSAGES_MAX {
+            let Some(leg) = &mut self.leg else { return taken > 0 };
+            // Once it is closed, only its answer is waited for.
+            let wants = leg.wire.is_closing() || self.owner.wants_leg() && !must_wait;
+            if !wants {
+                self.leg_heard_at = now;
+                return taken > 0;
+            }
+            let wire = &mut leg.wire;
+            let Poll::Ready(read) =
+                with_scratch(READ_BYTES, |scratch| wire.poll_event(cx, scratch))
+            else {
+                return taken > 0;
+            };
+            (self.leg_heard_at, self.leg_pings) = (now, 0);
+            match read {
+                Read::Event(Event::Text(message)) => {
+                    self.owner.leg_message(Form::Text, message, now);
+                }
+                Read::Event(Event::Binary(message)) => {
+                    self.owner.leg_message(Form::Binary, message, now);
+                }
+                Read::Event(Event::Ping(payload)) => wire.pong(payload),
+                Read::Event(Event::Pong) => {}
+                Read::Event(Event::Close(code, reason)) => {
+                    wire.close(code, "");
+                    // Whether the answer still reaches it is its own affair.
+                    let _ = wire.flush(cx);
+                    self.end_leg(code.unwrap_or(code::NO_STATUS), &reason, now);
+                }
+                Read::Fault(fault) => {
+                    wire.close(Some(fault), "");
+                    let _ = wire.flush(cx);
+                    self.end_leg(fault, "the replica broke the WebSocket protocol", now);
+                }
+                Read::End => self.lose_leg(now),
+            }
+        }
+        true
+    }
+
+    /// The leg is gone without a word.
+    pub(super) fn lose_leg(&mut self, now: Instant) {
+        self.end_leg(CloseCode::SERVICE_RESTART, "the connection to the replica was lost", now);
+    }
+
+    fn end_leg(&mut self, code: CloseCode, reason: &str, now: Instant) {
+        self.leg = None;
+        self.leg_until = None;
+        self.unconfirmed.clear();
+        self.owner.leg_closed(code, reason, now);
+    }
+
+    pub(super) fn close_leg(&mut self, code: CloseCode, reason: &str) {
+        if let Some(leg) = &mut self.leg {
+            let code = (code != code::NO_STATUS).then_some(code);
+            leg.wire.close(code, reason);
+            self.leg_until = Some(Instant::now() + FAREWELL);
+        }
+    }
+
+    /// Tells the machine what the replica's system has confirmed.
+    pub(super) fn note_confirmed(&mut self) {
+        if self.unconfirmed.is_empty() {
+            return;
+        }
+        let Some(leg) = &self.leg else { return };
+        let confirmed = leg.wire.bytes_confirmed();
+        let mut last = None;
+        while let Some(&(end, seq)) = self.unconfirmed.front()
+            && end <= confirmed
+        {
+            self.unconfirmed.pop_front();
+            last = Some(seq);
+        }
+        if let Some(seq) = last {
+            self.owner.confirm(seq, Instant::now());
+        }
+    }
+
+    /// Pings a leg that is silent, and gives up one that stays so.
+    pub(super) fn watch_leg(&mut self, now: Instant) {
+        if self.leg_until.is_some_and(|until| until <= now) {
+            return self.lose_leg(now);
+        }
+        let (Some(leg), Some(interval)) = (&mut self.leg, self.ping) else { return };
+        if self.leg_heard_at + interval * (self.leg_pings + 1) > now {
+            return;
+        }
+        if self.leg_pings >= self.pings_missed_max {
+            return self.lose_leg(now);
+        }
+        self.leg_pings += 1;
+        leg.wire.ping(Bytes::from_static(b"lh"));
+    }
+
+    pub(super) fn leg_due_at(&self) -> Option<Instant> {
+        self.leg.as_ref()?;
+        let ping = self.ping.map(|interval| self.leg_heard_at + interval * (self.leg_pings + 1));
+        [ping, self.leg_until].into_iter().flatten().min()
+    }
+}
