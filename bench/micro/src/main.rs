@@ -56,7 +56,9 @@ fn main() -> ExitCode {
         ["count"] | ["check"] => report(words[0] == "check"),
         _ => {
             eprintln!("longhaul-micro count   prints instructions per step");
-            eprintln!("longhaul-micro check   the same, and fails where they are a tenth above the baseline");
+            eprintln!(
+                "longhaul-micro check   the same, and fails where they are a tenth above the baseline"
+            );
             ExitCode::FAILURE
         }
     }
@@ -77,7 +79,9 @@ fn report(is_check: bool) -> ExitCode {
         });
         println!("{each:.0} {name}");
         if is_check && before.is_none_or(|before| each > before * TOLERANCE) {
-            eprintln!("  the baseline is {before:?}; mend it, or change bench/micro/baseline.txt on purpose");
+            eprintln!(
+                "  the baseline is {before:?}; mend it, or change bench/micro/baseline.txt on purpose"
+            );
             is_worse = true;
         }
     }
@@ -94,7 +98,8 @@ fn instructions(case: &str, count: u64) -> Result<f64, String> {
         .output()
         .map_err(|error| format!("valgrind: {error}; install the package of this name"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    let collected = said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
+    let collected =
+        said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
     collected.ok_or_else(|| said.into_owned())
 }
 
@@ -139,6 +144,7 @@ fn session(now: Instant) -> Session {
         idle: None,
         linger: Duration::from_secs(5),
         write_stall: Duration::from_secs(60),
+        minds_backend: true,
         bounds: Bounds::default(),
     };
     Session::new(Arc::new(policy), None, 42, now)
@@ -184,7 +190,8 @@ fn ping(count: u64) {
     }
 }
 
-const HEAD: &[u8] = b"GET /ws/socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: chat.example\r\n\
+const HEAD: &[u8] =
+    b"GET /ws/socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: chat.example\r\n\
     Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: https://chat.example\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
