@@ -76,6 +76,6 @@ mod tests {
         assert!(
             text.starts_with("{\"status\":\"starting\",\"waiting_for\":[{\"name\":\"replicas of")
         );
-        assert!(text.contains("{\"name\":\"a  quoted   name\",\"for_s\":0.0"), "{text}");
+        assert!(text.contains("{\"name\":\"a  quoted  name\",\"for_s\":0.0"), "{text}");
     }
 }
