@@ -14,7 +14,7 @@ use crate::websocket::CloseCode;
 pub struct BufferFull;
 
 /// The sending half.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sender {
     window: Window,
     chunk_bytes_max: usize,
@@ -49,7 +49,7 @@ impl Held {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Waiting {
     Message(Form, Bytes),
     Event(Bytes),

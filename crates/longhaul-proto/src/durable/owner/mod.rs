@@ -134,7 +134,7 @@ pub struct Ended {
 }
 
 /// The gateway's end of a durable session.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Owner {
     policy: Arc<OwnerPolicy>,
     seal: Arc<dyn Seal>,

@@ -21,7 +21,7 @@ pub struct Replacement {
 }
 
 /// What is kept of the client's messages for legs to come.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Legs {
     how: Replacement,
     /// Counts the legs, from 1.
