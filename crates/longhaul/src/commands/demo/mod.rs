@@ -93,8 +93,11 @@ fn run(listen: Option<SocketAddr>) -> Result<u8, DemoError> {
             }
         };
         let cluster = Cluster::start(&REPLICAS).await.map_err(DemoError::Replicas)?;
-        let loaded = config::load(sources(&cluster))
+        let mut loaded = config::load(sources(&cluster))
             .map_err(|report| DemoError::Settings(report.render(false)))?;
+        // No flag says this.
+        let routes = &mut loaded.settings.gateway.routes;
+        routes.iter_mut().for_each(|route| route.websocket.injects_client = true);
         logs::start(&loaded.settings.log);
         let greet = |started: &Started<'_>| {
             // Who has closed standard output does not want to know.
@@ -126,8 +129,13 @@ fn sources(cluster: &Arc<Cluster>) -> Sources {
         overrides: vec![
             said("server", "listen", "--listen", vec![any_port.clone()], true),
             said("server", "admin", "--admin", vec![any_port], false),
-            said("websocket", "on_replica_loss", "demo", vec!["redial".to_owned()], false),
-            said("websocket", "inject_client", "demo", vec!["true".to_owned()], false),
+            said(
+                "websocket",
+                "on_replica_loss",
+                "--on-replica-loss",
+                vec!["redial".to_owned()],
+                false,
+            ),
             said("upstreams", "replicas", "--upstream", replicas, true),
             said("timeouts", "drain", "--drain", vec![DRAIN.to_owned()], false),
             said(
