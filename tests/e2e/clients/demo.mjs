@@ -64,6 +64,7 @@ await withBrowser({}, async (context) => {
     const figures = ["#lost", "#duplicated", "#reconnects"].map((id) => figure(page, id));
     assert.deepEqual(await Promise.all(figures), [0, 0, 0]);
   }
+  await anna.locator("#round-trip", { hasText: "ms" }).waitFor();
   await anna.screenshot({ path: screenshot });
   console.log(`${first} was stopped; ${second} took over`);
 });
