@@ -93,12 +93,17 @@ async fn stay(
     if let Some(answer) = look_for_probe(&stream, &shared).await {
         return say(stream, answer).await;
     }
-    let Ok(seat) = shared.lane.seats.clone().try_acquire_owned() else {
+    let seat = shared.lane.seats.clone().try_acquire_owned();
+    let Some(seat) = seat.ok().filter(|_| !shared.overload.is_out_of_descriptors()) else {
         return refuse(stream, &shared).await;
     };
     drop(look);
     let place = wait(&stream, &shared).await;
-    drop((seat, shared));
+    drop(seat);
+    if place.is_none() && shared.overload.is_out_of_descriptors() {
+        return refuse(stream, &shared).await;
+    }
+    drop(shared);
     begin(&worker, id, stream, ends, place);
 }
 
@@ -115,7 +120,7 @@ pub(crate) async fn answer_at_the_end(worker: &Worker, id: ListenerId, stream: T
     }
 }
 
-/// Waits for a place; `None` when the client has left.
+/// Waits for a place; `None` when the client has left, or must leave for its descriptor.
 async fn wait(stream: &TcpStream, shared: &Shared) -> Option<Place> {
     let place = async {
         shared.overload.room().await;
@@ -123,14 +128,17 @@ async fn wait(stream: &TcpStream, shared: &Shared) -> Option<Place> {
     };
     tokio::select! {
         place = place => Some(place),
-        () = has_left(stream) => None,
+        () = must_end(stream, shared) => None,
     }
 }
 
-/// Waits for the end of what the client sends. What it has sent stays unread.
-async fn has_left(stream: &TcpStream) {
+/// Waits for the end of what the client sends, or of the descriptors. What it has sent stays unread.
+async fn must_end(stream: &TcpStream, shared: &Shared) {
     loop {
         sleep(STILL_THERE).await;
+        if shared.overload.is_out_of_descriptors() {
+            return;
+        }
         let ready = stream.ready(Interest::READABLE);
         if let Ok(Ok(ready)) = timeout(Duration::ZERO, ready).await
             && ready.is_read_closed()

@@ -114,7 +114,9 @@ pub(crate) async fn accept(
                     continue;
                 }
                 if !is_about_one_client(&error) {
-                    warn!(listener = name(&worker, listener), %error, "cannot accept");
+                    if worker.current.load().telemetry.may_log_refused_peer() {
+                        warn!(listener = name(&worker, listener), %error, "cannot accept");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
                 continue;

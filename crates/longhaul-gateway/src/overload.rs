@@ -107,6 +107,11 @@ impl Overload {
         *self.level.borrow() == Level::Full
     }
 
+    /// Whether it is descriptors that are used up: then even who waits holds one too many.
+    pub(crate) fn is_out_of_descriptors(&self) -> bool {
+        self.budgets()[1].level == Level::Full
+    }
+
     /// Waits until somebody gets something again.
     pub(crate) async fn room(&self) {
         let mut level = self.level.subscribe();
@@ -157,8 +162,12 @@ impl Overload {
         for (at, resource) in Resource::ALL.into_iter().enumerate() {
             self.tell(resource, at, before[at].level, after[at]);
         }
-        self.level.send_if_modified(|level| std::mem::replace(level, worst) != worst);
         worst
+    }
+
+    /// Lets those who wait know.
+    fn announce(&self, worst: Level) {
+        self.level.send_if_modified(|level| std::mem::replace(level, worst) != worst);
     }
 
     fn tell(&self, resource: Resource, at: usize, before: Level, now: Budget) {
@@ -197,6 +206,8 @@ async fn watch(current: Arc<ArcSwap<Shared>>) -> Result<(), TaskError> {
             }
             Level::Strained | Level::Calm => hold = None,
         }
+        // Behind the hold, which would refuse those who have waited.
+        shared.overload.announce(level);
         let [memory, descriptors] = shared.overload.budgets();
         if memory.level > Level::Calm && gave_back.elapsed() >= GIVE_BACK {
             // On a thread where it holds up nobody else.

