@@ -41,8 +41,8 @@ const GATHER: Duration = Duration::from_millis(500);
 /// How long the collector may take. What it does not take is dropped: tomorrow's requests matter more.
 const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// How long the last ones are waited for at the end of the process.
-const FLUSH: Duration = Duration::from_secs(1);
+/// How long the last ones are waited for at the end of the process: within what the drain is given.
+const FLUSH: Duration = Duration::from_millis(800);
 
 /// Follows requests for one gateway.
 #[derive(Debug)]
