@@ -15,10 +15,8 @@ pub(super) fn read(sections: &Sections<'_>) -> Option<TraceConfig> {
     let one_in = reader.count("one_in").and_then(|count| u32::try_from(count).ok());
     let follows = reader.boolean("follow").unwrap_or(true);
     if !reader.has("collector") {
-        for key in ["ca", "one_in", "follow", "service"] {
-            if reader.has(key) {
-                reader.warn(key, "has no effect", "say with `collector` where traces go");
-            }
+        if reader.has("ca") {
+            reader.warn("ca", "has no effect", "say with `collector` where traces go");
         }
         return None;
     }
