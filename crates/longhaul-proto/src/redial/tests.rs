@@ -1,5 +1,7 @@
 //! Stories of one client leg and the replicas behind it, one after the other.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
