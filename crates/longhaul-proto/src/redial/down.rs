@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::gather::{Kind, Place};
 use super::pulse::Answer;
+use super::ritual::Hearing;
 use super::{News, Received, Redial};
 use crate::websocket::frame::CONTROL_PAYLOAD_BYTES_MAX;
 use crate::websocket::{CloseCode, ControlFrame, Opcode};
@@ -24,7 +25,8 @@ impl Redial {
         let mut received = Received { pass: 0, news: News::None };
         let mut at = 0;
         while at < bytes.len() {
-            let messages_max = if self.suppress > 0 { 1 } else { u64::MAX };
+            let is_heard = self.suppress > 0 || self.ritual.is_some();
+            let messages_max = if is_heard { 1 } else { u64::MAX };
             let down = match &mut self.former_down {
                 Some(former) if is_former => former,
                 _ => &mut self.down,
@@ -55,6 +57,9 @@ impl Redial {
                 Verdict::Pass => self.to_client.extend_from_slice(wire),
             }
         }
+        if self.ritual.as_ref().is_some_and(|ritual| ritual.is_refused()) {
+            received.news = News::Refuses;
+        }
         received
     }
 
@@ -78,7 +83,11 @@ impl Redial {
     fn judge(&mut self, kind: Kind, wire: &[u8], is_former: bool, now: Instant) -> Verdict {
         let Kind::Control(header) = kind else {
             self.data_at = now;
-            if self.suppress == 0 || is_former {
+            if !self.is_for_client(kind, wire, is_former, now) {
+                return Verdict::Swallow;
+            }
+            let counts = self.ritual.as_ref().is_none_or(|ritual| ritual.is_event(wire));
+            if self.suppress == 0 || is_former || !counts {
                 return Verdict::Pass;
             }
             self.suppress -= u64::from(!matches!(kind, Kind::Piece { is_last: false, .. }));
@@ -103,12 +112,40 @@ impl Redial {
         }
     }
 
+    /// Lets the ritual hear a message, or a piece of one.
+    fn is_for_client(&mut self, kind: Kind, wire: &[u8], is_former: bool, now: Instant) -> bool {
+        let Some(ritual) = &mut self.ritual else { return true };
+        let passes = match kind {
+            Kind::Piece { is_last, .. } => {
+                self.to_client.extend(ritual.hear_large(is_last));
+                true
+            }
+            Kind::Messages(_) | Kind::Control(_) => {
+                match ritual.hear_replica(wire, is_former, now) {
+                    Hearing::Pass => true,
+                    Hearing::Swallow | Hearing::Hold => false,
+                    Hearing::Release => {
+                        self.to_client.extend(ritual.take_held());
+                        false
+                    }
+                }
+            }
+        };
+        self.heed_ritual(now);
+        passes
+    }
+
     fn judge_close(&mut self, code: Option<CloseCode>, is_former: bool) -> Verdict {
         match code {
             // A leg that was left closes for itself alone.
             code if is_former => Verdict::Goes(code.unwrap_or(CloseCode::GOING_AWAY)),
             Some(code) if !self.is_closing && self.policy.codes.contains(&code) => {
                 Verdict::Goes(code)
+            }
+            None if !self.is_closing
+                && self.ritual.as_ref().is_some_and(|ritual| ritual.goes_without_code()) =>
+            {
+                Verdict::Goes(CloseCode::GOING_AWAY)
             }
             _ => {
                 self.is_closing = true;

@@ -17,6 +17,8 @@ mod outcome;
 mod owed;
 mod policy;
 mod pulse;
+mod ritual;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod up;
@@ -27,9 +29,11 @@ use std::time::Instant;
 use gather::Gather;
 use owed::{Owed, Rest};
 use pulse::Pulse;
+use ritual::Ritual;
 
 pub use outcome::{Alarm, Loss, News, Received, Sending};
 pub use policy::{Prelude, RedialPolicy, Uncertain};
+pub use ritual::{Polled, Profile};
 
 use crate::websocket::frame::OwnFrame;
 use crate::websocket::{CloseCode, Role};
@@ -64,6 +68,12 @@ pub struct Redial {
     prelude_count: u64,
     /// Messages of this replica that are still to be swallowed.
     suppress: u64,
+    /// The protocol, where it has an opening of its own.
+    ritual: Option<Box<Ritual>>,
+    /// What the ritual says to the replica.
+    talk: Vec<u8>,
+    /// Since when the replica has been told the opening, until it has heard it all.
+    unsettled_since: Option<Instant>,
     random: u64,
 }
 
@@ -77,8 +87,13 @@ struct Recent {
 
 impl Redial {
     /// Begins with a leg that stands at a frame boundary. `random` seeds mask keys.
-    pub fn new(policy: Arc<RedialPolicy>, random: u64, now: Instant) -> Self {
+    pub fn new(policy: Arc<RedialPolicy>, profile: Profile, random: u64, now: Instant) -> Self {
+        let repeats = policy.uncertain == Uncertain::AtLeastOnce;
+        let bounds = (policy.keep_bytes_max, policy.hold_bytes_max);
         Self {
+            ritual: Ritual::new(profile, bounds.0, bounds.1, repeats, now),
+            talk: Vec::new(),
+            unsettled_since: None,
             up: Gather::new(Role::Client, policy.hold_bytes_max),
             down: Gather::new(Role::Server, policy.hold_bytes_max),
             former_down: None,
@@ -102,20 +117,31 @@ impl Redial {
     }
 
     /// The leg is gone. `is_abrupt` when no close frame came before.
-    pub fn lose(&mut self, is_abrupt: bool) -> Loss {
+    pub fn lose(&mut self, is_abrupt: bool, now: Instant) -> Loss {
         let is_meant = !is_abrupt || self.policy.codes.contains(&ABNORMAL);
         self.is_up = false;
         self.blocked_since = None;
+        self.talk = Vec::new();
         if self.is_closing || !is_meant || self.down.is_streaming() {
             return Loss::Fatal;
         }
-        match self.owed.rewind() {
+        let rest = self.owed.rewind();
+        if rest != Rest::None && self.ritual.as_ref().is_some_and(|ritual| ritual.is_inside()) {
+            // Half an attachment: the packet is lost to any replica.
+            return Loss::Fatal;
+        }
+        match rest {
             Rest::None => {}
             Rest::Dropped => self.sent += 1,
             Rest::ToCome => {
                 self.is_skipping = true;
                 self.sent += 1;
             }
+        }
+        if let Some(ritual) = &mut self.ritual {
+            let Some(unfinished) = ritual.lose(now) else { return Loss::Fatal };
+            self.owed.push_front(owed::Kind::Again, &unfinished);
+            self.heed_ritual(now);
         }
         Loss::Hidden { uncertain: (self.read < self.sent).then_some((self.read + 1, self.sent)) }
     }
@@ -147,17 +173,24 @@ impl Redial {
 
     /// The former leg has said its last. False when half a message of it has passed to the client.
     pub fn end_former(&mut self) -> bool {
-        self.former_down.take().is_none_or(|down| !down.is_streaming())
+        let is_whole = self.former_down.take().is_none_or(|down| !down.is_streaming());
+        is_whole & self.ritual.as_mut().is_none_or(|ritual| ritual.end_former())
     }
 
     /// Whether the leg may be left now without cutting a message of the client's in two.
     pub fn may_move(&self) -> bool {
-        self.is_up && !self.is_closing && self.owed.is_empty() && !self.up.is_streaming()
+        self.is_up
+            && !self.is_closing
+            && !self.is_settling()
+            && self.owed.is_empty()
+            && !self.up.is_streaming()
+            && !self.ritual.as_ref().is_some_and(|ritual| ritual.is_inside())
     }
 
     /// Since when no message passed, if none is under way in either direction.
     pub fn quiet_since(&self) -> Option<Instant> {
-        (self.up.is_idle() && self.down.is_idle() && self.owed.is_empty()).then_some(self.data_at)
+        let is_idle = self.up.is_idle() && self.down.is_idle() && self.owed.is_empty();
+        (is_idle && !self.is_settling()).then_some(self.data_at)
     }
 
     /// Whether the session ends: a close frame has passed, or its side was finished.
@@ -189,6 +222,11 @@ impl Redial {
             let prelude = self.prelude.clone();
             self.owed.push_front(owed::Kind::Again, &prelude);
             self.suppress = self.policy.prelude.suppress;
+        }
+        if let Some(ritual) = &mut self.ritual {
+            ritual.begin();
+            self.unsettled_since = None;
+            self.heed_ritual(now);
         }
     }
 

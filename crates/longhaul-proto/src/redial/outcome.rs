@@ -30,6 +30,8 @@ pub enum News {
     Goes(CloseCode),
     /// What it sent cannot be followed; all of it was passed on.
     Garbled,
+    /// It does not take the client, who was with another before.
+    Refuses,
 }
 
 /// What losing a leg means.
@@ -54,4 +56,6 @@ pub enum Alarm {
     Silent,
     /// The replica takes no byte.
     Stalled,
+    /// It does not go through with the opening of the protocol.
+    Unsettled,
 }

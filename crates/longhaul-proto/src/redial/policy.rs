@@ -23,6 +23,10 @@ pub struct RedialPolicy {
     /// Close codes with which a replica says that it goes, and not that the talk is over. 1006
     /// stands for a connection that ended without a close frame.
     pub codes: Vec<CloseCode>,
+    /// Bytes of a client's opening that are remembered for later replicas.
+    pub keep_bytes_max: usize,
+    /// How long a new replica may take for the opening of the protocol, where it has one.
+    pub settle: Duration,
     /// The client's first messages, which each replica must hear before all others.
     pub prelude: Prelude,
 }
@@ -40,10 +44,9 @@ pub enum Uncertain {
 /// What each new replica hears first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Prelude {
-    /// So many of the client's first messages are kept and sent first on each new leg.
+    /// So many of the client's first messages are kept and sent first on each new leg; of a protocol
+    /// with an opening of its own, those behind that.
     pub first: u64,
-    /// Bytes of them that are kept; later ones are forgotten when they do not fit.
-    pub bytes_max: usize,
     /// So many of the first messages of each new replica answer the prelude and are swallowed.
     pub suppress: u64,
 }

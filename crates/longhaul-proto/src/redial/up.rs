@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::gather::{Kind, Place};
-use super::{Prelude, Redial, Sending, Uncertain, gather, owed};
+use super::{Redial, Sending, gather, owed};
 use crate::websocket::frame::OwnFrame;
 use crate::websocket::{CloseCode, ControlFrame, FrameFault, Opcode};
 
@@ -27,17 +27,22 @@ impl Redial {
             let is_direct = taken == 0
                 && self.is_up
                 && self.owed.is_empty()
+                && !self.is_settling()
                 && unit.place == Place::Input
                 && matches!(unit.kind, Kind::Messages(_));
             if matches!(unit.kind, Kind::Messages(_) | Kind::Piece { .. }) {
                 self.data_at = now;
             }
             if is_direct {
+                if !self.hear_client(piece, now) {
+                    taken += next.consumed;
+                    continue;
+                }
                 self.keep_prelude(piece);
                 return Ok(Sending::Direct(next.consumed));
             }
             let stash = (unit.place == Place::Stash).then(|| self.up.take_stash());
-            self.owe(unit.kind, stash.as_deref().unwrap_or(piece));
+            self.owe(unit.kind, stash.as_deref().unwrap_or(piece), now);
             taken += next.consumed;
         }
         Ok(Sending::Owed(taken))
@@ -60,17 +65,31 @@ impl Redial {
 
     /// What to write to the replica now.
     pub fn owed(&self) -> &[u8] {
-        if self.is_up { self.owed.bytes() } else { &[] }
+        match self.is_up {
+            false => &[],
+            true if !self.talk.is_empty() => &self.talk,
+            true if self.is_settling() => &[],
+            true => self.owed.bytes(),
+        }
     }
 
     /// Says that so many bytes of [`Self::owed`] were written; with 0 that the replica took none.
     pub fn wrote(&mut self, count: usize, now: Instant) {
-        if count > 0 {
+        if count > 0 && !self.talk.is_empty() {
+            self.pulse.note_spoken(now);
+            self.talk.drain(..count);
+            if self.talk.is_empty() {
+                self.talk = Vec::new();
+            }
+        } else if count > 0 {
             self.pulse.note_spoken(now);
             let mut owed = std::mem::take(&mut self.owed);
             owed.wrote(count, |kind, bytes| match kind {
                 owed::Kind::Message => self.note_sent(bytes),
-                owed::Kind::Piece { is_last: true, .. } => self.sent += 1,
+                owed::Kind::Piece { is_last: true, .. } => {
+                    self.sent += 1;
+                    self.ritual.iter_mut().for_each(|ritual| ritual.note_large_sent());
+                }
                 owed::Kind::Piece { .. }
                 | owed::Kind::Again
                 | owed::Kind::Control
@@ -78,7 +97,7 @@ impl Redial {
             });
             self.owed = owed;
         }
-        self.blocked_since = match (self.owed.is_empty(), self.blocked_since) {
+        self.blocked_since = match (self.owed().is_empty(), self.blocked_since) {
             (true, _) => None,
             (false, Some(since)) if count == 0 => Some(since),
             (false, _) => Some(now),
@@ -89,29 +108,40 @@ impl Redial {
     fn room(&self) -> usize {
         match self.is_up {
             // A replica that does not keep up holds its client back at once.
+            true if self.is_settling() => {
+                self.policy.wait_bytes_max.saturating_sub(self.owed.len())
+            }
             true if !self.owed.is_empty() || self.kept() > self.policy.wait_bytes_max => 0,
             true => usize::MAX,
             false => self.policy.wait_bytes_max.saturating_sub(self.owed.len()),
         }
     }
 
-    /// While the prelude is kept its messages are looked at one by one.
+    /// While the prelude is kept, or somebody listens, messages are looked at one by one.
     fn messages_max_up(&self) -> u64 {
-        if self.prelude_count < self.policy.prelude.first { 1 } else { u64::MAX }
+        if self.prelude_count < self.policy.prelude.first || self.ritual.is_some() {
+            1
+        } else {
+            u64::MAX
+        }
     }
 
-    fn keep_prelude(&mut self, message: &[u8]) {
-        let Prelude { first, bytes_max, .. } = self.policy.prelude;
-        if self.prelude_count < first && self.prelude.len() + message.len() <= bytes_max {
+    pub(super) fn keep_prelude(&mut self, message: &[u8]) {
+        let fits = self.prelude.len() + message.len() <= self.policy.keep_bytes_max;
+        let counts = self.ritual.as_ref().is_none_or(|ritual| ritual.is_event(message));
+        if self.prelude_count < self.policy.prelude.first && fits && counts {
             self.prelude_count += 1;
             self.prelude.extend_from_slice(message);
         }
     }
 
-    fn owe(&mut self, kind: Kind, bytes: &[u8]) {
+    fn owe(&mut self, kind: Kind, bytes: &[u8], now: Instant) {
         match kind {
             Kind::Messages(_) => {
                 for message in gather::each_message(bytes) {
+                    if !self.hear_client(message, now) {
+                        continue;
+                    }
                     self.keep_prelude(message);
                     self.owed.push(owed::Kind::Message, message);
                 }
@@ -140,13 +170,6 @@ impl Redial {
                 self.to_client.extend_from_slice(frame.as_bytes());
             }
             None => self.to_client.extend_from_slice(&[0x88, 0]),
-        }
-    }
-
-    fn note_sent(&mut self, message: &[u8]) {
-        self.sent += 1;
-        if self.policy.uncertain == Uncertain::AtLeastOnce {
-            self.recent.newer.extend_from_slice(message);
         }
     }
 }
