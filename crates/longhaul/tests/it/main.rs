@@ -51,7 +51,9 @@ mod alerts;
 
 // The life of the process.
 mod cli;
+mod cost;
 mod drain;
+mod health;
 mod leak;
 mod limits;
 mod logs;
