@@ -128,6 +128,7 @@ impl AsyncWrite for Lasting {
         inner.progress(cx);
         let wrote = inner.write(cx, bytes);
         inner.arm(cx);
+        inner.wake_reader(cx);
         wrote
     }
 
@@ -135,6 +136,7 @@ impl AsyncWrite for Lasting {
         let inner = &mut *self.get_mut().0;
         inner.progress(cx);
         inner.arm(cx);
+        inner.wake_reader(cx);
         if inner.redial.owed().is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
@@ -174,8 +176,12 @@ impl Inner {
     fn progress(&mut self, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.poll_search(cx, now);
-        if self.redial.check(false, now) == Alarm::Stalled {
-            self.lose(Reason::Crash, true, Some(Cause::Stalled(Side::Backend)));
+        match self.redial.check(false, now) {
+            Alarm::Stalled => {
+                self.lose(Reason::Crash, true, Some(Cause::Stalled(Side::Backend)));
+            }
+            Alarm::Unsettled => self.give_up(),
+            Alarm::None | Alarm::Silent => {}
         }
         self.flush(cx, now);
         self.consider_leaving(cx, now);
@@ -264,7 +270,7 @@ impl Inner {
         let Some(wire) = self.current.take() else { return };
         let is_draining = self.leaving.is_some() || wire.held.replica().is_draining();
         let reason = if is_draining { Reason::Drain } else { reason };
-        match self.redial.lose(is_abrupt) {
+        match self.redial.lose(is_abrupt, Instant::now()) {
             Loss::Fatal => self.end(cause),
             Loss::Hidden { uncertain } => {
                 let before = address(&wire);
@@ -278,6 +284,12 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// The replica does not go through with the opening of the client's protocol.
+    fn give_up(&mut self) {
+        self.current = None;
+        self.end(Some(Cause::RedialUnsettled));
     }
 
     fn end(&mut self, cause: Option<Cause>) {
@@ -322,8 +334,11 @@ impl Inner {
                 Poll::Ready(Ok(0) | Err(_)) => self.lose(Reason::Crash, true, None),
                 Poll::Ready(Ok(count)) => {
                     let received = self.redial.receive(&buffer[..count], is_former, now);
-                    if let News::Goes(code) = received.news {
-                        if is_former { self.end_former() } else { self.take_leave(cx, code) }
+                    match received.news {
+                        News::Goes(_) if is_former => self.end_former(),
+                        News::Goes(code) => self.take_leave(cx, code),
+                        News::Refuses => self.give_up(),
+                        News::None | News::Garbled => {}
                     }
                     if received.pass > 0 {
                         return Poll::Ready(Ok(received.pass));
@@ -362,6 +377,9 @@ impl Inner {
         }
         let now = Instant::now();
         let sending = self.redial.send(bytes, now).map_err(io::Error::other)?;
+        if self.redial.wants_polled() {
+            self.redial.note_polled(self.origin.polled());
+        }
         match (sending, &mut self.current) {
             (Sending::Owed(0), _) => Poll::Pending,
             (Sending::Owed(count), _) => {
@@ -405,6 +423,13 @@ impl Inner {
         let is_flushed = Pin::new(&mut wire.io).poll_flush(cx).is_ready();
         if self.is_finishing && is_flushed {
             let _ = Pin::new(&mut wire.io).poll_shutdown(cx);
+        }
+    }
+
+    /// What was said to the client while nobody was reading waits for the next read.
+    fn wake_reader(&self, cx: &mut Context<'_>) {
+        if self.redial.has_for_client() {
+            cx.waker().wake_by_ref();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longhaul_gateway::config::{
-    Bounds, Cutover, OnReplicaLoss, Prelude, Redial, Uncertain, WebSocketPolicy,
+    Bounds, Cutover, OnReplicaLoss, Prelude, Profile, Redial, Uncertain, WebSocketPolicy,
 };
 
 use crate::config::forms;
@@ -70,9 +70,16 @@ fn redial(reader: &Reader<'_>, base: &Redial) -> Redial {
             || base.codes.clone(),
             |codes| codes.into_iter().map(|(code, _)| code).collect(),
         ),
+        profile: match reader.choice("profile") {
+            Some("plain") => Profile::Plain,
+            Some("socketio") => Profile::SocketIo,
+            Some("graphql_ws") => Profile::GraphQl,
+            Some(_) => Profile::Auto,
+            None => base.profile,
+        },
+        keep_bytes_max: reader.size("redial_keep_bytes_max").unwrap_or(base.keep_bytes_max),
         prelude: Prelude {
             first: reader.count("prelude").unwrap_or(base.prelude.first),
-            bytes_max: base.prelude.bytes_max,
             suppress: reader.count("suppress").unwrap_or(base.prelude.suppress),
         },
     }
@@ -89,6 +96,7 @@ fn warn_of_redial(reader: &Reader<'_>, policy: &WebSocketPolicy) {
     }
     let is_asked_for = [
         ("prelude", policy.redial.prelude.first > 0),
+        ("profile", policy.redial.profile != Profile::Auto),
         ("suppress", policy.redial.prelude.suppress > 0),
         ("uncertain", is_at_least_once),
         ("cutover", policy.cutover != Cutover::OnClose),
