@@ -2,12 +2,12 @@
 //! GraphQL, real servers and real clients.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::time::Duration;
 
-use crate::support::apps::{App, script};
+use crate::support::apps::App;
 use crate::support::gateway::Gateway;
 use crate::support::process::Process;
-use crate::support::{e2e, s, wait_until};
+use crate::support::{clients, s};
 
 /// A gateway that re-dials before these replicas.
 fn gateway(replicas: &[SocketAddr]) -> Gateway {
@@ -21,30 +21,42 @@ fn gateway(replicas: &[SocketAddr]) -> Gateway {
 
 /// One of the clients, from when it is ready.
 fn client(file: &str, arguments: &[&str]) -> Process {
-    let mut command: Command = script(&e2e().join("clients").join(file));
-    let mut client = Process::start(file.to_owned(), command.args(arguments));
+    let mut client = clients::start(file, arguments);
     client.line("ready", s(90), |line| (line == "ready").then_some(()));
     client
 }
 
 /// The only replica is killed, stays away for a while, and comes back as another.
 #[track_caller]
-fn changes_under(
-    app: &str,
-    mut clients: Vec<Process>,
-    replica: &mut App,
-    away: std::time::Duration,
-) {
+fn changes_under(app: &str, mut affected: Vec<Process>, replica: &mut App, away: Duration) {
     replica.process.kill();
+    // Time that really has to pass for the clients.
     std::thread::sleep(away);
     *replica = App::start_on(app, "two", replica.address.port());
-    for client in &mut clients {
+    for client in &mut affected {
         client.line("done", s(90), |line| {
             assert!(!line.starts_with("failed"), "{line}");
             (line == "done").then_some(())
         });
         assert!(client.end(s(20)).success());
     }
+}
+
+/// Longer than the clients would wait for a ping: they get one, though no replica is there.
+#[test]
+fn socketio_clients_are_pinged_while_no_replica_is() {
+    let mut replica = App::start_with("socketio_node.mjs", &[("PING_MS", "300")]);
+    let gateway = gateway(&[replica.address]);
+    let clients = vec![client("socketio_redial.mjs", &[&gateway.http(), "1"])];
+    changes_under("socketio_node.mjs", clients, &mut replica, s(4));
+}
+
+#[test]
+fn graphql_subscriptions_go_on_at_another_server() {
+    let mut replica = App::start("graphql.mjs", "one");
+    let gateway = gateway(&[replica.address]);
+    let clients = vec![client("graphql_redial.mjs", &[&gateway.address().to_string()])];
+    changes_under("graphql.mjs", clients, &mut replica, s(0));
 }
 
 #[test]
