@@ -155,7 +155,7 @@ fn show_status(status: &Value) -> String {
     for upstream in list(&status["upstreams"]) {
         for replica in list(&upstream["replicas"]) {
             let state = match replica["draining"].as_str() {
-                Some(_) => format!("{}, draining", word(&replica["state"])),
+                Some(why) => format!("{}, draining ({why})", word(&replica["state"])),
                 None => word(&replica["state"]),
             };
             replicas.row([
