@@ -18,7 +18,7 @@ use crate::shared::{Door, ListenerId, Shared};
 use crate::supervise::Tasks;
 use crate::upstream::{Draining, Upstream};
 use crate::worker::{self, Seat};
-use crate::{background, listen, retire, tls};
+use crate::{background, listen, overload, retire, tls};
 
 /// A running gateway.
 #[derive(Debug)]
@@ -107,6 +107,7 @@ impl Running {
             let telemetry = telemetry.clone();
             async move { telemetry.loops.beat(telemetry.loops.watch()).await }
         }));
+        overload::start(self.current.clone(), &self.tasks, &self.stop);
         shared.admission.start(&self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())
             .map(|upstream| {

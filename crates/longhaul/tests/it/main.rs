@@ -58,6 +58,7 @@ mod health;
 mod leak;
 mod limits;
 mod logs;
+mod overload;
 mod parent;
 mod reload;
 mod systemd;
