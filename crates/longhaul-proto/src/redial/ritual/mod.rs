@@ -7,10 +7,12 @@
 
 mod graphql;
 mod heart;
+mod operation;
 mod packet;
 mod payload;
 mod polled;
 mod questions;
+mod said;
 mod socket_io;
 
 use std::time::Instant;
