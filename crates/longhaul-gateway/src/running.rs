@@ -71,6 +71,7 @@ impl Running {
         readiness: &Readiness,
         stop: &CancellationToken,
     ) -> Result<(Self, Vec<JoinHandle<()>>), StartError> {
+        let step = readiness.startup_step("listeners and workers");
         let mut parts = Parts::default();
         let bound: Vec<Bound> = (config.listeners.iter())
             .map(|listener| parts.bind(listener, &config))
@@ -94,6 +95,8 @@ impl Running {
         let mut running = Self { current, tasks, seats, stop: stop.clone(), parts };
         running.start_watching(readiness);
         let parts = running.parts.get_mut();
+        // Over before the first client can ask: one that waited on a held socket must not be told to come back.
+        drop(step);
         for bound in bound {
             parts.listeners.push(open(&running.seats, &running.stop, bound));
         }
