@@ -546,6 +546,9 @@ pub enum Profile {
     GraphQl,
 }
 
+/// Enough for tokens and some dozens of subscriptions.
+const KEEP_BYTES_MAX: usize = 64 * 1024;
+
 impl Default for Redial {
     fn default() -> Self {
         Self {
@@ -554,9 +557,9 @@ impl Default for Redial {
             wait_bytes_max: 256 * 1024,
             uncertain: Uncertain::AtMostOnce,
             codes: [1001, 1006, 1012, 1013].map(CloseCode).to_vec(),
-            prelude: Prelude::default(),
+            prelude: Prelude { first: 0, bytes_max: KEEP_BYTES_MAX, suppress: 0 },
             profile: Profile::Auto,
-            keep_bytes_max: 64 * 1024,
+            keep_bytes_max: KEEP_BYTES_MAX,
         }
     }
 }

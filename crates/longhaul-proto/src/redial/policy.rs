@@ -47,6 +47,8 @@ pub struct Prelude {
     /// So many of the client's first messages are kept and sent first on each new leg; of a protocol
     /// with an opening of its own, those behind that.
     pub first: u64,
+    /// Bytes of them that are kept; later ones are forgotten when they do not fit.
+    pub bytes_max: usize,
     /// So many of the first messages of each new replica answer the prelude and are swallowed.
     pub suppress: u64,
 }

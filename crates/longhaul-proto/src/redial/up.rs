@@ -127,7 +127,7 @@ impl Redial {
     }
 
     pub(super) fn keep_prelude(&mut self, message: &[u8]) {
-        let fits = self.prelude.len() + message.len() <= self.policy.keep_bytes_max;
+        let fits = self.prelude.len() + message.len() <= self.policy.prelude.bytes_max;
         let counts = self.ritual.as_ref().is_none_or(|ritual| ritual.is_event(message));
         if self.prelude_count < self.policy.prelude.first && fits && counts {
             self.prelude_count += 1;

@@ -341,7 +341,7 @@ fn last_words_before_a_close_are_delivered_first() {
 
 #[test]
 fn each_replica_hears_the_prelude_and_its_answer_is_swallowed() {
-    let prelude = Prelude { first: 2, suppress: 1 };
+    let prelude = Prelude { first: 2, bytes_max: 100, suppress: 1 };
     let mut story = Story::with(RedialPolicy { prelude, ..policy() });
     let three = [up(0x81, b"hello"), up(0x81, b"join"), up(0x81, b"chat")].concat();
     story.client_sends(&three, ALL);

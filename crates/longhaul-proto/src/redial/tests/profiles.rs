@@ -260,7 +260,7 @@ fn a_session_that_came_over_from_polling_is_told_of_what_was_polled() {
 
 #[test]
 fn a_prelude_of_events_follows_the_opening() {
-    let prelude = Prelude { first: 1, suppress: 1 };
+    let prelude = Prelude { first: 1, bytes_max: 100, suppress: 1 };
     let mut story = connected(RedialPolicy { prelude, ..policy() });
     story.say("42[\"join\"]");
     story.say("42[\"chat\"]");

@@ -57,6 +57,7 @@ pub(super) fn read(reader: &Reader<'_>, base: &WebSocketPolicy) -> WebSocketPoli
 
 fn redial(reader: &Reader<'_>, base: &Redial) -> Redial {
     let codes = reader.parsed_list("redial_codes", forms::close_code);
+    let keep_bytes_max = reader.size("redial_keep_bytes_max").unwrap_or(base.keep_bytes_max);
     Redial {
         give_up: reader.duration("redial_give_up").unwrap_or(base.give_up),
         hold_bytes_max: reader.size("redial_hold_bytes_max").unwrap_or(base.hold_bytes_max),
@@ -77,9 +78,10 @@ fn redial(reader: &Reader<'_>, base: &Redial) -> Redial {
             Some(_) => Profile::Auto,
             None => base.profile,
         },
-        keep_bytes_max: reader.size("redial_keep_bytes_max").unwrap_or(base.keep_bytes_max),
+        keep_bytes_max,
         prelude: Prelude {
             first: reader.count("prelude").unwrap_or(base.prelude.first),
+            bytes_max: keep_bytes_max,
             suppress: reader.count("suppress").unwrap_or(base.prelude.suppress),
         },
     }
