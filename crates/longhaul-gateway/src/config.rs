@@ -61,6 +61,8 @@ pub struct Config {
     pub affinity_key: [u8; 32],
     /// How durable sessions are kept.
     pub durable: DurableConfig,
+    /// What a collector is told of single requests; `None`: nothing. Default: `None`.
+    pub traces: Option<TraceConfig>,
     /// DNS servers that look replicas up; empty takes those of the system. The hosts file counts
     /// before either.
     pub dns_servers: Vec<SocketAddr>,
@@ -70,6 +72,19 @@ pub struct Config {
     pub tickets: Option<TicketOffice>,
     /// Opens bypass tokens of end-to-end tests. Never set in production.
     pub bypass_key: Option<[u8; 32]>,
+}
+
+/// What a collector is told of single requests, by OTLP over HTTP.
+#[derive(Debug, Clone)]
+pub struct TraceConfig {
+    /// Where it is.
+    pub collector: Service,
+    /// One in so many requests is traced, of those whose caller does not say. At least 1.
+    pub one_in: u32,
+    /// Whether a caller's word counts that its request is traced, or is not.
+    pub follows: bool,
+    /// What this gateway is called in traces.
+    pub service_name: String,
 }
 
 /// How durable sessions are kept. They are for clients that ask for the subprotocol `longhaul.v1`.
@@ -526,7 +541,28 @@ pub struct Redial {
     pub codes: Vec<CloseCode>,
     /// What each new replica hears first.
     pub prelude: Prelude,
+    /// Which protocol with an opening of its own is spoken. Default: recognised.
+    pub profile: Profile,
+    /// Bytes of a client's opening that are remembered. Default: 64 KiB.
+    pub keep_bytes_max: usize,
 }
+
+/// Which protocol the WebSockets of a route speak, as far as its opening has to be said again to each
+/// new replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Recognised by path query and subprotocol.
+    Auto,
+    /// None: messages are opaque.
+    Plain,
+    /// Socket.IO over Engine.IO 4.
+    SocketIo,
+    /// The subprotocol `graphql-transport-ws`.
+    GraphQl,
+}
+
+/// Enough for tokens and some dozens of subscriptions.
+const KEEP_BYTES_MAX: usize = 64 * 1024;
 
 impl Default for Redial {
     fn default() -> Self {
@@ -536,7 +572,9 @@ impl Default for Redial {
             wait_bytes_max: 256 * 1024,
             uncertain: Uncertain::AtMostOnce,
             codes: [1001, 1006, 1012, 1013].map(CloseCode).to_vec(),
-            prelude: Prelude { first: 0, bytes_max: 64 * 1024, suppress: 0 },
+            prelude: Prelude { first: 0, bytes_max: KEEP_BYTES_MAX, suppress: 0 },
+            profile: Profile::Auto,
+            keep_bytes_max: KEEP_BYTES_MAX,
         }
     }
 }

@@ -34,6 +34,7 @@ mod admission;
 
 // Layer 4, and who connects through it.
 mod passthrough;
+mod profiles;
 mod proxy_protocol;
 mod tcp;
 
@@ -49,6 +50,7 @@ mod replicas;
 // What operators see and tell.
 mod admin;
 mod alerts;
+mod traces;
 
 // The life of the process.
 mod cli;
