@@ -39,6 +39,7 @@ mod retire;
 mod running;
 mod shared;
 mod telemetry;
+mod trace;
 mod transport;
 mod tunnel;
 mod upgrade;

@@ -18,7 +18,7 @@ use crate::shared::{Door, ListenerId, Shared};
 use crate::supervise::Tasks;
 use crate::upstream::{Draining, Upstream};
 use crate::worker::{self, Seat};
-use crate::{background, listen, overload, retire, tls};
+use crate::{background, listen, overload, retire, tls, trace};
 
 /// A running gateway.
 #[derive(Debug)]
@@ -110,6 +110,9 @@ impl Running {
             let telemetry = telemetry.clone();
             async move { telemetry.loops.beat(telemetry.loops.watch()).await }
         }));
+        if let Some(tracer) = &shared.tracer {
+            trace::start(tracer, &self.tasks, &self.stop);
+        }
         overload::start(self.current.clone(), &self.tasks, &self.stop);
         shared.admission.start(&self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())

@@ -25,6 +25,7 @@ use crate::relay::stream::LegIo;
 use crate::relay::{Ended, Leg, Relay, RelayPolicy};
 use crate::telemetry::Card;
 use crate::telemetry::tally::Tally;
+use crate::trace::Sequel;
 use crate::transport::Transport;
 use crate::upstream::Held;
 use crate::worker::Worker;
@@ -53,6 +54,8 @@ pub(crate) struct Extras {
     pub(crate) pass: Option<Box<Pass>>,
     /// Where lost replicas are replaced, what that takes.
     pub(crate) origin: Option<Arc<Origin>>,
+    /// Where its handshake was traced, what tells of its end.
+    pub(crate) sequel: Option<Box<Sequel>>,
 }
 
 impl Tunnel {
@@ -63,8 +66,8 @@ impl Tunnel {
         held: Held,
         card: Card,
     ) -> Self {
-        let Extras { stream, pass, origin } = &extras;
-        let has_extras = stream.is_some() || pass.is_some() || origin.is_some();
+        let Extras { stream, pass, origin, sequel } = &extras;
+        let has_extras = stream.is_some() || pass.is_some() || origin.is_some() || sequel.is_some();
         let extras = has_extras.then(|| Box::new(extras));
         Self {
             worker: visit.worker.clone(),
@@ -149,6 +152,9 @@ impl Tunnel {
         drop(self.held);
         self.tally.open.sub(1);
         self.control.card.close(&shared.telemetry, self.control.replica(), ended);
+        if let Some(sequel) = self.extras.and_then(|extras| extras.sequel) {
+            sequel.end(&self.control.card, ended);
+        }
     }
 }
 
