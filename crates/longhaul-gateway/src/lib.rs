@@ -21,6 +21,7 @@ mod durable;
 mod fetch;
 mod front;
 mod gateway;
+pub mod handoff;
 mod http;
 mod keys;
 mod listen;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use longhaul_policy::admission::revocation::{Revocation, Revocations};
 use longhaul_policy::token::Grant;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::relay::control::{Control, Order};
@@ -40,6 +41,24 @@ struct Entry {
     subject: Option<Arc<str>>,
     token_id: Option<Arc<str>>,
     ends_at: Option<Instant>,
+}
+
+/// By what right a WebSocket is here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Right {
+    subject: Option<Arc<str>>,
+    token_id: Option<Arc<str>>,
+    /// Until it ends.
+    left: Option<Duration>,
+}
+
+impl Right {
+    /// As it was granted: its end stays what it is.
+    pub(crate) fn into_grant(self) -> Grant {
+        let Self { subject, token_id, left } = self;
+        let expires = left.map(|left| SystemTime::now() + left.min(LIFE_MAX));
+        Grant { subject, token_id, expires, ..Grant::default() }
+    }
 }
 
 /// One WebSocket in the list; dropping it takes it off.
@@ -113,6 +132,18 @@ impl Live {
         drop(guard);
         self.sooner.notify_one();
         count
+    }
+
+    /// By what right a listed WebSocket is here, for another process.
+    pub(crate) fn right_of(&self, listed: &Listed) -> Option<Right> {
+        let entries = self.lock();
+        let entry = entries.by_id.get(&listed.id)?;
+        let left = |at: Instant| at.saturating_duration_since(Instant::now());
+        Some(Right {
+            subject: entry.subject.clone(),
+            token_id: entry.token_id.clone(),
+            left: entry.ends_at.map(left),
+        })
     }
 
     /// How many are listed.
