@@ -100,6 +100,15 @@ impl Message {
     }
 }
 
+/// Every connection in turn sends one message and reads its echo.
+pub(crate) async fn echo_once(streams: &mut [Stream], size: usize) -> io::Result<()> {
+    let mut message = Message::new(size);
+    for stream in streams {
+        message.echo(stream).await?;
+    }
+    Ok(())
+}
+
 /// Closed loop: every connection sends its next message as soon as the last is back.
 pub(crate) async fn echo_closed(
     streams: &mut Vec<Stream>,

@@ -5,10 +5,12 @@
 //!
 //! Start at [`run::run`].
 
+mod chart;
 mod echo;
 mod floor;
 mod load;
 mod measure;
+mod noise;
 mod peers;
 mod process;
 mod report;
@@ -19,12 +21,14 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-longhaul-bench run [--quick] [--tls] [--peers A,B,…] [--rounds N] [--out DIR] [--longhaul BINARY]
+longhaul-bench run [--quick] [--series plain,tls,scale] [--peers A,B,…] [--rounds N] [--out DIR]
+                   [--chart FILE] [--longhaul BINARY]
 longhaul-bench echo ADDRESS               the backend: echoes WebSocket messages
 longhaul-bench floor LISTEN UPSTREAM      the floor: a relay that parses nothing
 
 Peers: floor, longhaul, nginx, haproxy, caddy; those that are not installed are left out, and said so.
---quick takes about two minutes; without it, about fifteen. --tls ends TLS in the peers (no floor then).
+--quick takes under two minutes; without it, about half an hour.
+Series: plain, tls (ended in the peers; no floor then), scale (10 to 9,000 connections).
 ";
 
 fn main() -> ExitCode {

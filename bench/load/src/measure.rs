@@ -20,8 +20,22 @@ pub(crate) enum Scenario {
     IdleAfterLarge { connections: usize },
     /// Median latency of an echo over one connection, in µs.
     Latency,
-    /// 99th percentile at this many echoes of 64 B a second over 64 connections, in µs.
-    OpenLoop { per_second: f64 },
+    /// 99th percentile at a third of what the slowest peer can do, over 64 connections, in µs.
+    OpenLoop,
+    /// CPU of the peer per echo at 2,000 a second spread over this many connections, in µs.
+    ScaleEcho { connections: usize },
+    /// Memory of the peer per WebSocket with this many open, in bytes.
+    ScaleMemory { connections: usize },
+}
+
+/// Echoes a second when the question is how cost grows with connections and not with load.
+const SCALE_RATE: f64 = 2000.0;
+
+/// What one measurement brought.
+pub(crate) struct Measured {
+    pub(crate) value: f64,
+    /// Echoes a second, of closed loops.
+    pub(crate) rate: Option<f64>,
 }
 
 impl Scenario {
@@ -38,26 +52,39 @@ impl Scenario {
                 format!("the same after 1 MiB over each, {connections} open (B)")
             }
             Self::Latency => "latency, one connection, median (µs)".into(),
-            Self::OpenLoop { per_second } => {
-                format!("latency at {per_second:.0} echoes/s, 99th percentile (µs)")
+            Self::OpenLoop => "latency at a third of saturation, 99th percentile (µs)".into(),
+            Self::ScaleEcho { connections } => {
+                format!("CPU per echo at {SCALE_RATE:.0}/s over {connections} connections (µs)")
+            }
+            Self::ScaleMemory { connections } => {
+                format!("memory per WebSocket, {connections} open (B)")
             }
         }
     }
 
-    /// Takes the number. `time` bounds the load; warm-up comes on top.
+    /// Whether it counts bytes.
+    pub(crate) fn is_memory(self) -> bool {
+        matches!(self, Self::Idle { .. } | Self::IdleAfterLarge { .. } | Self::ScaleMemory { .. })
+    }
+
+    /// Takes the number. `time` bounds the load; warm-up comes on top. `rate` is what open loops run
+    /// at, in echoes a second.
     pub(crate) fn measure(
         self,
         peer: &Running,
         target: &Target,
         time: Duration,
-    ) -> io::Result<f64> {
-        load::block_on(async {
+        rate: f64,
+    ) -> io::Result<Measured> {
+        let mut closed_rate = None;
+        let value = load::block_on(async {
             match self {
                 Self::Echo { connections, size } => {
                     let mut streams = load::open_all(target, connections).await?;
                     load::echo_closed(&mut streams, size, time / 5).await?;
                     let before = peer.tree.cpu();
                     let echoes = load::echo_closed(&mut streams, size, time).await?;
+                    closed_rate = Some(echoes.count as f64 / time.as_secs_f64());
                     Ok(per(peer.tree.cpu() - before, echoes.count))
                 }
                 Self::Upgrade => {
@@ -74,14 +101,24 @@ impl Scenario {
                     let echoes = load::echo_closed(&mut streams, 64, time).await?;
                     Ok(percentile(echoes.latencies, 0.5))
                 }
-                Self::OpenLoop { per_second } => {
+                Self::OpenLoop => {
                     let mut streams = load::open_all(target, 64).await?;
-                    load::echo_open(&mut streams, 64, per_second, time / 5).await?;
-                    let echoes = load::echo_open(&mut streams, 64, per_second, time).await?;
+                    load::echo_open(&mut streams, 64, rate, time / 5).await?;
+                    let echoes = load::echo_open(&mut streams, 64, rate, time).await?;
                     Ok(percentile(echoes.latencies, 0.99))
                 }
+                Self::ScaleEcho { connections } => {
+                    let mut streams = load::open_all(target, connections).await?;
+                    // Each connection has spoken once before, so that first times are not counted.
+                    load::echo_once(&mut streams, 64).await?;
+                    let before = peer.tree.cpu();
+                    let echoes = load::echo_open(&mut streams, 64, SCALE_RATE, time).await?;
+                    Ok(per(peer.tree.cpu() - before, echoes.count))
+                }
+                Self::ScaleMemory { connections } => idle(peer, target, connections, false).await,
             }
-        })
+        })?;
+        Ok(Measured { value, rate: closed_rate })
     }
 }
 
@@ -97,13 +134,7 @@ async fn idle(
     let before = peer.tree.pss();
     let mut streams = load::open_all(target, connections).await?;
     if is_after_large {
-        // A few at a time: all at once would measure the backlog of the machine.
-        for chunk in 0..streams.len().div_ceil(8) {
-            let at = chunk * 8;
-            let mut some: Vec<_> = streams.splice(at..streams.len().min(at + 8), []).collect();
-            load::echo_closed(&mut some, 1 << 20, Duration::from_millis(1)).await?;
-            streams.splice(at..at, some);
-        }
+        load::echo_once(&mut streams, 1 << 20).await?;
     }
     let added = peer.tree.pss().saturating_sub(before);
     Ok(added as f64 / streams.len() as f64)

@@ -1,28 +1,34 @@
 //! One whole run: rounds of all peers in turn, so that a noisy minute hits all of them.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::explain;
 use crate::measure::Scenario;
 use crate::peers::{self, Pair, Peer};
-use crate::report::{Report, Sample};
+use crate::report::{Report, Sample, Series};
 use crate::stream::Target;
+
+/// Connections of the series that asks whether cost grows with their number.
+const SCALE: [usize; 4] = [10, 100, 1000, 9000];
 
 /// What to measure, and how long.
 pub(crate) struct Options {
     is_quick: bool,
-    is_tls: bool,
+    series: Vec<Series>,
     peers: Vec<Peer>,
     rounds: usize,
     out: Option<PathBuf>,
+    chart: Option<PathBuf>,
     longhaul: PathBuf,
     command_line: String,
 }
@@ -31,10 +37,11 @@ impl Options {
     pub(crate) fn parse(words: &[&str]) -> Result<Self, String> {
         let mut options = Self {
             is_quick: false,
-            is_tls: false,
+            series: Vec::new(),
             peers: peers::ALL.to_vec(),
             rounds: 0,
             out: None,
+            chart: None,
             longhaul: PathBuf::from("target/release/longhaul"),
             command_line: format!("longhaul-bench run {}", words.join(" ")),
         };
@@ -43,10 +50,14 @@ impl Options {
             let mut value = || words.next().ok_or(format!("{word} takes a value"));
             match *word {
                 "--quick" => options.is_quick = true,
-                "--tls" => options.is_tls = true,
                 "--rounds" => options.rounds = value()?.parse().map_err(explain)?,
                 "--out" => options.out = Some(value()?.into()),
+                "--chart" => options.chart = Some(value()?.into()),
                 "--longhaul" => options.longhaul = value()?.into(),
+                "--series" => {
+                    let names = value()?.split(',');
+                    options.series = names.map(Series::parse).collect::<Result<_, _>>()?;
+                }
                 "--peers" => {
                     let names: Vec<&str> = value()?.split(',').collect();
                     options.peers.retain(|peer| names.contains(&peer.name()));
@@ -57,36 +68,61 @@ impl Options {
         if options.rounds == 0 {
             options.rounds = if options.is_quick { 2 } else { 4 };
         }
-        if options.is_tls {
-            options.peers.retain(|peer| *peer != Peer::Floor);
+        if options.series.is_empty() {
+            options.series = vec![Series::Plain, Series::Tls];
+            options.series.extend((!options.is_quick).then_some(Series::Scale));
         }
         Ok(options)
     }
 
     fn time(&self) -> Duration {
-        if self.is_quick { Duration::from_millis(800) } else { Duration::from_secs(4) }
+        if self.is_quick { Duration::from_millis(500) } else { Duration::from_secs(4) }
     }
 
-    fn scenarios(&self) -> Vec<Scenario> {
-        let idle = if self.is_quick { 500 } else { 2000 };
+    fn scenarios(&self, series: Series) -> Vec<Scenario> {
+        let idle = Scenario::Idle { connections: if self.is_quick { 500 } else { 2000 } };
         let echo = |connections, size| Scenario::Echo { connections, size };
-        let mut scenarios = vec![echo(64, 64), echo(256, 1024), echo(8, 65536), Scenario::Upgrade];
-        scenarios.push(Scenario::Idle { connections: idle });
-        if !self.is_quick {
-            scenarios.push(Scenario::IdleAfterLarge { connections: 200 });
-        }
-        scenarios.extend([Scenario::Latency, Scenario::OpenLoop { per_second: 5000.0 }]);
-        scenarios
+        let large = Scenario::IdleAfterLarge { connections: 200 };
+        let is_wanted = |one: &Scenario| !self.is_quick || *one != large;
+        let scenarios = match series {
+            Series::Plain => vec![
+                echo(64, 64),
+                echo(256, 1024),
+                echo(8, 65536),
+                Scenario::Upgrade,
+                idle,
+                large,
+                Scenario::Latency,
+                Scenario::OpenLoop,
+            ],
+            Series::Tls => vec![echo(64, 64), Scenario::Upgrade, idle, large],
+            Series::Scale => SCALE
+                .iter()
+                .flat_map(|&connections| {
+                    [Scenario::ScaleEcho { connections }, Scenario::ScaleMemory { connections }]
+                })
+                .collect(),
+        };
+        scenarios.into_iter().filter(is_wanted).collect()
+    }
+
+    fn peers(&self, series: Series, present: &[Peer]) -> Vec<Peer> {
+        let takes_part = |peer: &Peer| match series {
+            Series::Plain => true,
+            // The floor cannot end TLS.
+            Series::Tls => *peer != Peer::Floor,
+            Series::Scale => matches!(peer, Peer::Floor | Peer::Longhaul),
+        };
+        present.iter().copied().filter(takes_part).collect()
     }
 }
 
 /// Runs everything and writes the report.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
+    raise_descriptor_limit();
     let directory = std::env::temp_dir().join(format!("longhaul-bench-{}", std::process::id()));
     fs::create_dir_all(&directory).map_err(explain)?;
-    let pair = options.is_tls.then(|| self_signed(&directory)).transpose()?;
-    let tls = pair.as_ref().map(client_config).transpose()?;
-    let mut report = Report::new(&options.command_line, options.is_tls, options.rounds);
+    let mut report = Report::new(&options.command_line, options.rounds);
     let mut present = Vec::new();
     for peer in &options.peers {
         match peer.version(&options.longhaul) {
@@ -98,23 +134,82 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         }
     }
     let backend = Backend::start()?;
-    for round in 0..options.rounds {
-        for scenario in options.scenarios() {
-            for peer in &present {
-                let running = peer
-                    .start(backend.address, pair.as_ref(), &options.longhaul, &directory)
-                    .map_err(explain)?;
-                let target = Target { address: running.address, tls: tls.clone() };
-                let value = scenario
-                    .measure(&running, &target, options.time())
-                    .map_err(|error| format!("{} in {}: {error}", peer.name(), scenario.name()))?;
-                eprintln!("round {} {}: {} {value:.1}", round + 1, scenario.name(), peer.name());
-                report.samples.push(Sample { scenario, peer: peer.name(), round, value });
-            }
+    for &series in &options.series {
+        let pair = (series == Series::Tls).then(|| self_signed(&directory)).transpose()?;
+        let bench = Bench {
+            options,
+            series,
+            peers: options.peers(series, &present),
+            tls: pair.as_ref().map(client_config).transpose()?,
+            pair,
+            backend: backend.address,
+            directory: &directory,
+        };
+        let mut closed_rates = HashMap::new();
+        for round in 0..options.rounds {
+            bench.round(round, &mut closed_rates, &mut report)?;
         }
     }
     fs::remove_dir_all(&directory).map_err(explain)?;
-    report.write(options.out.as_deref())
+    drop(backend);
+    report.write(options.out.as_deref(), options.chart.as_deref())
+}
+
+/// One series of a run.
+struct Bench<'a> {
+    options: &'a Options,
+    series: Series,
+    peers: Vec<Peer>,
+    pair: Option<Pair>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    backend: SocketAddr,
+    directory: &'a Path,
+}
+
+impl Bench<'_> {
+    /// Measures every peer in every scenario once. `closed_rates` has the echoes a second that each
+    /// peer managed in the first scenario, and is filled by it.
+    fn round(
+        &self,
+        round: usize,
+        closed_rates: &mut HashMap<&'static str, f64>,
+        report: &mut Report,
+    ) -> Result<(), String> {
+        let (options, series) = (self.options, self.series);
+        for scenario in options.scenarios(series) {
+            for peer in &self.peers {
+                let running = peer
+                    .start(self.backend, self.pair.as_ref(), &options.longhaul, self.directory)
+                    .map_err(explain)?;
+                let target = Target { address: running.address, tls: self.tls.clone() };
+                let slowest = closed_rates.values().copied().fold(f64::INFINITY, f64::min);
+                let measured =
+                    scenario.measure(&running, &target, options.time(), slowest / 3.0).map_err(
+                        |error| format!("{} in {}: {error}", peer.name(), scenario.name()),
+                    )?;
+                let value = measured.value;
+                if let Some(rate) = measured.rate {
+                    closed_rates.entry(peer.name()).or_insert(rate);
+                }
+                let series_name = series.name();
+                eprintln!(
+                    "{series_name}, round {}: {}: {} {value:.1}",
+                    round + 1,
+                    scenario.name(),
+                    peer.name()
+                );
+                report.samples.push(Sample { series, scenario, peer: peer.name(), round, value });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Thousands of connections are open at both ends, and peers inherit the limit.
+fn raise_descriptor_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // A run that then has too few says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 struct Backend {
@@ -150,7 +245,7 @@ impl Drop for Backend {
 }
 
 /// A certificate for `localhost`; openssl is what Debian's peers bring along anyway.
-fn self_signed(directory: &std::path::Path) -> Result<Pair, String> {
+fn self_signed(directory: &Path) -> Result<Pair, String> {
     let pair = Pair { certificate: directory.join("cert.pem"), key: directory.join("key.pem") };
     let status = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
@@ -161,7 +256,7 @@ fn self_signed(directory: &std::path::Path) -> Result<Pair, String> {
         .arg(&pair.certificate)
         .stderr(Stdio::null())
         .status()
-        .map_err(|error| format!("openssl: {error}; install it for --tls"))?;
+        .map_err(|error| format!("openssl: {error}; install it for the TLS series"))?;
     if status.success() { Ok(pair) } else { Err(format!("openssl ended with {status}")) }
 }
 

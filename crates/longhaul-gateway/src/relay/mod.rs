@@ -6,6 +6,7 @@
 pub(crate) mod control;
 pub(crate) mod stream;
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -24,6 +25,13 @@ use crate::transport::Transport;
 
 /// Reads in a row before other tasks of the worker get their turn.
 const TURNS_MAX: usize = 32;
+
+/// How many times the bound of what is stored may be read at once while little is stored. With the
+/// default of 64 KiB a message of that size and its header come in one read, and 256 KiB in four
+/// segments of the loopback's.
+const READ_FACTOR: usize = 4;
+/// What the relays of one route on one worker may have stored before each keeps to its bound again.
+const STORED_BYTES_ROOMY: u64 = 4 << 20;
 
 /// How one WebSocket went.
 #[derive(Debug, Clone, Copy)]
@@ -198,10 +206,10 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         self.flush(cx, Side::Backend, now);
         self.read(cx, now);
         loop {
-            if let Some(cause) = self.settle(cx, now) {
-                return Poll::Ready(self.ended(cause));
-            }
-            let Output::Wait(deadline) = self.session.poll() else { continue };
+            let deadline = match self.settle(cx, now) {
+                ControlFlow::Break(cause) => return Poll::Ready(self.ended(cause)),
+                ControlFlow::Continue(deadline) => deadline,
+            };
             let Some(deadline) = deadline else { return Poll::Pending };
             ready!(self.poll_timer(cx, deadline.into()));
             now = Instant::now();
@@ -262,9 +270,13 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
 
     /// Reads both legs in turn until neither has anything, or the task's turn is over.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) {
-        with_scratch(self.buffer_bytes_max, |scratch| {
+        with_scratch(self.read_bytes_max(), |scratch| {
             let (mut client, mut backend) = (Read::Some, Read::Some);
-            for _ in 0..TURNS_MAX {
+            for turn in 0..TURNS_MAX {
+                if turn > 0 {
+                    // Frames of the gateway's own go between what was read and what comes next.
+                    let _ = self.settle(cx, now);
+                }
                 // The replica first: if it has gone, nothing more should be written to it.
                 if backend != Read::Nothing {
                     backend = self.read_leg(cx, Side::Backend, scratch, now);
@@ -278,6 +290,13 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
             }
             cx.waker().wake_by_ref();
         });
+    }
+
+    /// How much is read at once, which is also the most that a leg may refuse and is then stored. A
+    /// larger read spares calls for large messages, so it is larger while little is stored.
+    fn read_bytes_max(&self) -> usize {
+        let is_roomy = self.tally.buffered.get() < STORED_BYTES_ROOMY;
+        if is_roomy { self.buffer_bytes_max * READ_FACTOR } else { self.buffer_bytes_max }
     }
 
     /// Reads one leg once.
@@ -317,7 +336,9 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
                 Side::Backend => self.backend.write(cx, step.forward),
             };
             self.note_write(to, wrote.map(|()| true), now);
-            self.settle(cx, now);
+            if !bytes.is_empty() {
+                let _ = self.settle(cx, now);
+            }
         }
         let messages = self.session.messages(from) - messages;
         self.count(from, messages, len);
@@ -357,6 +378,8 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
 
     fn flush(&mut self, cx: &mut Context<'_>, to: Side, now: Instant) {
         let flushed = match to {
+            Side::Client if self.client.is_quiet() => return,
+            Side::Backend if self.backend.is_quiet() => return,
             Side::Client => self.client.flush(cx),
             Side::Backend => self.backend.flush(cx),
         };
@@ -382,8 +405,12 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         }
     }
 
-    /// Does what the session wants done. Returns the cause when it is done.
-    fn settle(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<Cause> {
+    /// Does what the session wants done, until it is done or waits for this moment.
+    fn settle(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> ControlFlow<Cause, Option<Instant>> {
         loop {
             match self.session.poll() {
                 Output::Send { to, frame } => {
@@ -400,8 +427,8 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
                     }
                     self.flush(cx, to, now);
                 }
-                Output::Done(cause) => return Some(cause),
-                Output::Wait(_) => return None,
+                Output::Done(cause) => return ControlFlow::Break(cause),
+                Output::Wait(deadline) => return ControlFlow::Continue(deadline),
             }
         }
     }

@@ -187,6 +187,11 @@ impl<S: LegIo> Stream<S> {
         &self.io
     }
 
+    /// Whether there is nothing to flush.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.waiting.is_none() && self.end != End::Due && !self.io.may_hold_back()
+    }
+
     /// The leg that outlasts its replica, if this is one.
     pub(crate) fn lasting(&mut self) -> Option<&mut Lasting> {
         self.io.lasting()

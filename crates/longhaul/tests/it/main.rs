@@ -51,6 +51,7 @@ mod alerts;
 
 // The life of the process.
 mod cli;
+mod cost;
 mod drain;
 mod leak;
 mod limits;

@@ -75,8 +75,9 @@ static KEYS: &[Key] = &[
         name: "buffer_bytes_max",
         shape: Shape::Size { min: 4 << 10, max: 64 << 20 },
         default: || size(WebSocketPolicy::default().buffer_bytes_max),
-        what: "Bytes that may wait for a slow leg in each direction; then the other leg is not read",
-        cost: "memory of each slow WebSocket, twice this at most",
+        what: "Bytes that may wait for a slow leg in each direction; then the other leg is not read. Four \
+               times as many while less than 4 MiB wait in all, for each worker and route",
+        cost: "memory of each slow WebSocket, twice this at most once many are slow",
         danger: "thousands of slow readers times a large buffer end the process",
         ..Key::NEW
     },
