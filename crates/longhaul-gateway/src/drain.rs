@@ -19,7 +19,9 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) async fn drain(shared: &Shared) {
     let time = shared.config.timeouts.drain;
     let deadline = tokio::time::Instant::now() + time;
-    shared.readiness.start_draining();
+    if !shared.readiness.is_leaving() {
+        shared.readiness.start_draining();
+    }
     let mut controls = shared.registry.all();
     // Whoever connected together should not be told together: their reconnects would come as one.
     fastrand::shuffle(&mut controls);

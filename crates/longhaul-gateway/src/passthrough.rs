@@ -113,7 +113,12 @@ impl Books {
         let bytes = [pipe.client.bytes_read, pipe.backend.bytes_read];
         let (replica, card) = (self.control.replica(), &self.control.card);
         self.telemetry.note_tcp_end(&self.route.name, cause, card.opened_at.elapsed(), bytes);
-        log(&self.route, self.peer, replica, card.opened_at, &pipe, cause);
+        info!(
+            route = self.route.name, client = %self.peer, %replica, cause,
+            duration_s = (card.opened_at.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            bytes_up = bytes[0], bytes_down = bytes[1],
+            "tcp connection closed"
+        );
     }
 
     /// Gives a copy of the connection to whoever moves it to another process.
@@ -151,7 +156,7 @@ impl Resumed {
         let routes = &shared.config.tcp_routes;
         let route = routes.iter().position(|route| route.name == card.route);
         let route = shared.tcp_route(route.ok_or(Misfit::Route)?);
-        let replica = shared.upstreams[route.upstream].find(replica).ok_or(Misfit::Replica)?;
+        let replica = shared.upstreams[route.upstream].find_or_depart(replica, Instant::now());
         let (client, backend) = sockets.into_transports().map_err(|_| Misfit::Socket)?;
         let pipe = Pipe::thaw(client, backend, pipe);
         let place = Arc::new(shared.places.claim());

@@ -107,6 +107,11 @@ impl Tunnel {
         B: LegIo + Send + 'static,
     {
         let slot = self.enlist();
+        let is_bound = client.io.socket().is_err() || backend.io.socket().is_err();
+        if is_bound && self.worker.current.load().readiness.is_leaving() {
+            // Another process serves, and this one cannot move there any more.
+            self.control.order(Order::Drain);
+        }
         let (control, policy) = (self.control.clone(), &self.policy);
         let now = Instant::now();
         // ±10 %, so that those that came together do not leave together.
@@ -192,7 +197,7 @@ impl Tunnel {
         let route = shared.config.routes.iter().position(|route| route.name == card.route);
         let route = route.ok_or(Misfit::Route)?;
         let upstream = &shared.upstreams[shared.config.routes[route].upstream];
-        let held = upstream.find(replica).ok_or(Misfit::Replica)?.hold(Work::WebSocket);
+        let held = upstream.find_or_depart(replica, Instant::now()).hold(Work::WebSocket);
         let policy = shared.relay_policy(route).clone();
         let pass = shared.admission.readmit(card.client, route, pass);
         let tally = shared.telemetry.tallies.of(worker.index, &card.route);

@@ -117,7 +117,7 @@ pub(super) fn open(link: Link, leg: Leg, caller: Box<Caller>, window: Window) {
         live: shared.admission.live.clone(),
     };
     let slot = session.registry.add(session.control.clone());
-    if shared.readiness.is_draining() {
+    if shared.readiness.is_draining() || shared.readiness.is_leaving() {
         // It came between the last look at readiness and the list of those to be told.
         session.control.order(Order::Drain);
     }

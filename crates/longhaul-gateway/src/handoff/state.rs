@@ -86,8 +86,6 @@ pub(crate) struct CardState {
 pub(crate) enum Misfit {
     /// Its configuration has no such route.
     Route,
-    /// It knows no such replica.
-    Replica,
     /// The state is none that a connection can be in.
     State,
     /// The system does not give it the sockets.
@@ -99,7 +97,6 @@ impl Misfit {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Route => "route_unknown",
-            Self::Replica => "replica_unknown",
             Self::State => "state_unknown",
             Self::Socket => "socket_refused",
         }

@@ -59,8 +59,11 @@ impl Wire {
     }
 
     /// The socket, for who goes on with it in another way.
-    pub(crate) fn into_socket(self) -> UnixStream {
-        self.0
+    ///
+    /// # Errors
+    /// When the system has no descriptor left for it.
+    pub(crate) fn socket(&self) -> io::Result<UnixStream> {
+        self.0.try_clone()
     }
 
     /// Says something.

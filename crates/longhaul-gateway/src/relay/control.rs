@@ -110,6 +110,11 @@ impl Control {
         self.change(|before| before & ORDERS);
     }
 
+    /// Whether it was copied and stands still.
+    pub(crate) fn is_still(&self) -> bool {
+        self.order.load(Ordering::Acquire) & STILL != 0
+    }
+
     /// Has it let go of its sockets: another process has them now.
     pub(crate) fn let_go(&self) {
         self.change(|before| before | GONE);

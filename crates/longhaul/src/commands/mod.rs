@@ -24,6 +24,7 @@ pub(crate) fn dispatch(verb: Verb) -> u8 {
         Verb::Ends(remote) => remote::ends(&remote),
         Verb::Close { id, remote } => remote::close(&remote, id),
         Verb::Reload { remote } => remote::reload(&remote),
+        Verb::Upgrade(arguments) => remote::upgrade(&arguments),
         Verb::LogLevel { level, remote } => remote::log_level(&remote, level.as_deref()),
         Verb::Cert(arguments) => cert::cert(&arguments),
         Verb::Demo { listen } => demo::demo(listen),

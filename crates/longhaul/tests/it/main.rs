@@ -58,4 +58,5 @@ mod limits;
 mod logs;
 mod parent;
 mod reload;
+mod succession;
 mod systemd;

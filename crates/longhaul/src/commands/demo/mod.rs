@@ -93,7 +93,7 @@ fn run(listen: Option<SocketAddr>) -> Result<u8, DemoError> {
             // Who has closed standard output does not want to know.
             let _ = greet(io::stdout().lock(), started, place.instead_of, &cluster);
         };
-        Ok(serve::serve(loaded.settings, None, greet).await?)
+        Ok(serve::serve(loaded.settings, None, &mut None, greet).await?)
     });
     // What still runs here are replicas and their visitors, who saw the gateway go.
     runtime.shutdown_background();
