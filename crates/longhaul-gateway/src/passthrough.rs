@@ -170,4 +170,3 @@ impl Resumed {
         tokio::spawn(self.books.keep(self.pipe));
     }
 }
-

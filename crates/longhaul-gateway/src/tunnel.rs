@@ -205,7 +205,8 @@ impl Tunnel {
         let (client, backend) = sockets.into_transports().map_err(|_| Misfit::Socket)?;
         let (tallied, told) = (tally.clone(), control.clone());
         let relay = Relay::thaw(relay, client, backend, &policy, told, tallied);
-        let extras = pass.map(|pass| Box::new(Extras { stream: None, pass: Some(pass), origin: None }));
+        let extras =
+            pass.map(|pass| Box::new(Extras { stream: None, pass: Some(pass), origin: None }));
         let tunnel = Self {
             worker: worker.clone(),
             policy,

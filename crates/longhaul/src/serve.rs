@@ -112,11 +112,9 @@ pub(crate) async fn serve(
         Some(reloader) => reloader.in_force(),
         None => InForce::new(settings.in_force),
     };
-    // While this process is between two hops, or part of a demo, nobody upgrades it.
-    let is_between = succession.as_ref().is_some_and(Succession::is_heir);
-    let (desk, wishes) = Desk::new(is_between);
-    let this_process =
-        ThisProcess { config, desk: reloader.as_ref().map(|_| desk.clone()) };
+    // Until both hops of an upgrade are over there is no other one.
+    let (desk, wishes) = Desk::new(succession.is_some());
+    let this_process = ThisProcess { config, desk: reloader.as_ref().map(|_| desk.clone()) };
     let inherited = arrival.as_mut().and_then(Arrival::take_admin);
     let server = bind_admin(settings.admin, &handle, this_process, inherited).await?;
     let admin_socket = server.as_ref().and_then(|server| server.socket().ok());
@@ -143,14 +141,15 @@ pub(crate) async fn serve(
     let program = Program::own();
     let house = json!({ "app": app_address });
     let (successors, mut succeeded) = mpsc::channel(1);
-    let means = Means { handle: handle.clone(), program: program.clone(), admin: admin_socket, house };
+    let means =
+        Means { handle: handle.clone(), program: program.clone(), admin: admin_socket, house };
     match (succession.take(), taking) {
         (Some(Succession { role: Role::Heir, .. }), Some(taking)) => {
             let next = GiveBack { taking, desk: desk.clone(), successors: successors.clone() };
             tokio::spawn(next.when_asked(wishes, means));
         }
         (Some(Succession { role: Role::Same { heir, .. }, .. }), Some(taking)) => {
-            tokio::spawn(succession::await_end(taking, heir));
+            tokio::spawn(succession::await_end(taking, heir, desk.clone()));
             tokio::spawn(wishes.fulfil(means, successors));
         }
         _ => drop(tokio::spawn(wishes.fulfil(means, successors))),
@@ -250,8 +249,13 @@ impl<L: Future<Output = Ended>> House<'_, L> {
                         let _ = self.reloads.try_send(());
                     }
                     (Event::Other(Signal::USR2), None) => {
-                        // Its outcome is logged, and that is where who signals looks.
-                        tokio::spawn(self.upgrades.clone().ask(UpgradeWish::default()));
+                        let asked = self.upgrades.clone().ask(UpgradeWish::default());
+                        tokio::spawn(async {
+                            // What came of it is logged by who does it; a refusal, here.
+                            if let Err(reason) = asked.await {
+                                tracing::warn!(reason, "USR2 did not upgrade");
+                            }
+                        });
                     }
                     (Event::Other(_), None) => {}
                 },

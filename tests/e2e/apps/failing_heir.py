@@ -41,4 +41,4 @@ while hear() != "end":
     if before == "parcels":
         sys.exit(0)
 say({"fitted": {"misfits": []}})
-assert hear() == "commit"
+assert "commit" in hear()

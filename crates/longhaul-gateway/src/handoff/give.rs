@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
+use super::memory::Memory;
 use super::message::{Estate, FORMAT, FromGiver, FromTaker, Hello, ListenerState};
 use super::state::Parcel;
 use super::wire::{Wire, WireError};
@@ -201,11 +202,18 @@ impl Giver {
             let _ = self.wire.send(&FromGiver::Abort, &[], deadline);
             return Ok(report);
         }
-        self.wire.send(&FromGiver::Commit, &[], deadline).map_err(at("giving connections"))?;
+        // Of this moment: what was taken back while the other process started holds there as well.
+        let memory = if purpose == Purpose::All { Memory::of(&shared) } else { Memory::default() };
+        let commit = FromGiver::Commit(memory);
+        self.wire.send(&commit, &[], deadline).map_err(at("giving connections"))?;
         self.hear_taken(deadline)?;
         report.pause = round.pause();
         round.let_go();
-        info!(moved = report.moved, pause_ms = report.pause.as_secs_f64() * 1000.0, "connections moved");
+        info!(
+            moved = report.moved,
+            pause_ms = report.pause.as_secs_f64() * 1000.0,
+            "connections moved"
+        );
         Ok(report)
     }
 

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::Memory;
 use super::state::{Misfit, Parcel};
 
 /// Names the words and the state of connections. Processes with different ones part at once.
@@ -74,7 +75,8 @@ pub(crate) enum FromGiver {
     /// Each comes with two sockets, the client's first.
     Parcels(Vec<Parcel>),
     End,
-    Commit,
+    /// With what has been learnt and told up to this moment.
+    Commit(Memory),
     Abort,
     Done,
 }

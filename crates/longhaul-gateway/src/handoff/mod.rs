@@ -9,6 +9,7 @@
 //! Start at [`Giver`] and [`Arrival`]. Which process starts which is not known here.
 
 mod give;
+mod memory;
 mod message;
 pub(crate) mod state;
 mod take;
@@ -120,11 +121,7 @@ impl Movers {
 
     /// Brings a copy of the connection with this control. It goes on if it cannot move, or if nobody
     /// collects any more.
-    pub(crate) fn tell(
-        &self,
-        control: &Arc<Control>,
-        frozen: Result<(Parcel, Sockets), Bound>,
-    ) {
+    pub(crate) fn tell(&self, control: &Arc<Control>, frozen: Result<(Parcel, Sockets), Bound>) {
         let collector = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stays = frozen.is_err();
         let is_told = control.is_still()

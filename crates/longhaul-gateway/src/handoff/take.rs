@@ -190,11 +190,16 @@ impl Taking {
                     let fitted = FromTaker::Fitted { misfits };
                     self.wire.send(&fitted, &[], deadline).map_err(at("answering"))?;
                 }
-                FromGiver::Commit => {
+                FromGiver::Commit(memory) => {
                     self.wire
                         .send(&FromTaker::Taken, &[], deadline)
                         .map_err(at("saying that it serves"))?;
-                    return Ok(Some(lot.go_on(&self.running)));
+                    let shared = self.running.current.load_full();
+                    memory.recall(&shared);
+                    let taken = lot.go_on(&self.running);
+                    // Who is at such a replica must be there to be told.
+                    memory.drain_again(&shared);
+                    return Ok(Some(taken));
                 }
                 FromGiver::Abort | FromGiver::Done => return Ok(None),
             }
@@ -272,10 +277,13 @@ impl Lot {
     }
 
     fn go_on(self, running: &Running) -> Taken {
-        let mut connections = 0;
-        for (worker, ready) in self.ready {
-            connections += ready.len();
-            running.seats[worker].go_on(ready);
+        let connections = self.ready.values().map(Vec::len).sum::<usize>();
+        let gone_on: Vec<_> = (self.ready.into_iter())
+            .map(|(worker, ready)| running.seats[worker].go_on(ready))
+            .collect();
+        for worker in gone_on {
+            // A panic in it was logged when it happened.
+            let _ = tokio::runtime::Handle::current().block_on(worker);
         }
         let pause = self.began.map(|began| began.elapsed()).unwrap_or_default();
         let shared = running.current.load();
@@ -302,7 +310,7 @@ impl Seat {
     }
 
     /// Has them go on.
-    fn go_on(&self, ready: Vec<Resumed>) {
-        self.runtime.spawn(async move { ready.into_iter().for_each(Resumed::go_on) });
+    fn go_on(&self, ready: Vec<Resumed>) -> tokio::task::JoinHandle<()> {
+        self.runtime.spawn(async move { ready.into_iter().for_each(Resumed::go_on) })
     }
 }

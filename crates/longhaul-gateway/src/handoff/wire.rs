@@ -133,8 +133,7 @@ impl Wire {
 
     /// Passes one batch, beside one byte that means nothing.
     fn pass(&self, descriptors: &[BorrowedFd<'_>]) -> Result<(), WireError> {
-        let mut space =
-            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
             return Err(WireError::Garbled("too many descriptors at once".to_owned()));
@@ -149,8 +148,7 @@ impl Wire {
     }
 
     fn take(&self, descriptors: &mut Vec<OwnedFd>) -> Result<(), WireError> {
-        let mut space =
-            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
         let flags = RecvFlags::CMSG_CLOEXEC;
@@ -171,7 +169,9 @@ impl Wire {
             }
         }
         if received.flags.contains(ReturnFlags::CTRUNC) || descriptors.len() == before {
-            return Err(WireError::Garbled("descriptors were lost: the limit is too low".to_owned()));
+            return Err(WireError::Garbled(
+                "descriptors were lost: the limit is too low".to_owned(),
+            ));
         }
         Ok(())
     }

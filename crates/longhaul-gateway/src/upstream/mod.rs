@@ -257,6 +257,19 @@ impl Upstream {
         }
     }
 
+    /// Every Engine.IO session id that is remembered, with its replica.
+    pub(crate) fn known_sids(&self) -> Vec<(String, SocketAddr)> {
+        lock(&self.sessions).all().map(|(sid, replica)| (sid.to_owned(), replica)).collect()
+    }
+
+    /// Remembers what another process had learnt.
+    pub(crate) fn recall_sids(&self, sids: &[(String, SocketAddr)], now: Instant) {
+        let mut sessions = lock(&self.sessions);
+        for (sid, replica) in sids {
+            sessions.insert(sid, *replica, now);
+        }
+    }
+
     /// Sets what is told when a replica goes down by its probes: its address. Its WebSockets are
     /// lost then. Ejection tells nothing, and neither does leaving discovery: what is open may go
     /// on there.

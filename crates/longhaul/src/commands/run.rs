@@ -52,11 +52,12 @@ fn serve(settings: Settings, reloader: Reloader, mut succession: Option<Successi
         }
     };
     let is_terminal = std::io::stderr().is_terminal();
-    let served = runtime.block_on(serve::serve(settings, Some(reloader), &mut succession, |started| {
-        if is_terminal {
-            greet(started);
-        }
-    }));
+    let served =
+        runtime.block_on(serve::serve(settings, Some(reloader), &mut succession, |started| {
+            if is_terminal {
+                greet(started);
+            }
+        }));
     // What still runs here is watchers, which nobody waits for.
     runtime.shutdown_background();
     served.unwrap_or_else(|error| {

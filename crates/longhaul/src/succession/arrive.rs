@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
+use longhaul_gateway::Gateway;
 use longhaul_gateway::handoff::{Arrival, Giver, HandoffError, Taking};
 use longhaul_gateway::readiness::Readiness;
-use longhaul_gateway::Gateway;
 use tokio::sync::mpsc;
 
 use super::{Desk, Heir, Means, Role, Succeeded, Succession, Wishes, stand_by};
@@ -12,11 +12,6 @@ use crate::error_chain;
 use crate::parent::{App, AppSettings, StartError};
 
 impl Succession {
-    /// Whether this process serves between the two hops.
-    pub(crate) fn is_heir(&self) -> bool {
-        matches!(self.role, Role::Heir)
-    }
-
     /// It could not take over: an heir ends, and who is to stay keeps its place. Returns the exit code.
     pub(crate) fn fall_back(self, exit_code: u8) -> u8 {
         let Role::Same { heir, app } = self.role else { return exit_code };
@@ -33,10 +28,10 @@ impl Succession {
 /// When it cannot be understood.
 pub(crate) async fn meet(succession: &Option<Succession>) -> Result<Option<Arrival>, HandoffError> {
     let Some(succession) = succession else { return Ok(None) };
-    let socket = succession.socket.try_clone().map_err(|source| HandoffError::System {
-        what: "a descriptor",
-        source,
-    })?;
+    let socket = succession
+        .socket
+        .try_clone()
+        .map_err(|source| HandoffError::System { what: "a descriptor", source })?;
     let met = tokio::task::spawn_blocking(move || Arrival::meet(socket)).await;
     met.unwrap_or(Err(HandoffError::Aborted)).map(Some)
 }
@@ -76,12 +71,14 @@ pub(crate) async fn take_up(gateway: &Gateway, arrival: Arrival) -> Result<Takin
     Ok(taking)
 }
 
-/// Takes what still comes from the process in between, and waits for its end.
-pub(crate) async fn await_end(taking: Taking, heir: Heir) {
+/// Takes what still comes from the process in between, and waits for its end; then there may be another
+/// upgrade.
+pub(crate) async fn await_end(taking: Taking, heir: Heir, desk: Desk) {
     let _ = tokio::task::spawn_blocking(move || taking.take_rest()).await;
     while heir.ended().is_none() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+    desk.open();
 }
 
 /// The second hop, as the heir sees it.

@@ -47,11 +47,13 @@ impl Heir {
         let pid = Pid::from_raw(self.id)?;
         match waitpid(Some(pid), WaitOptions::NOHANG) {
             Ok(None) => None,
-            Ok(Some((_, status))) => Some(match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => format!("; it ended with exit code {code}"),
-                (None, Some(signal)) => format!("; it was ended by signal {signal}"),
-                (None, None) => String::new(),
-            }),
+            Ok(Some((_, status))) => {
+                Some(match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => format!("; it ended with exit code {code}"),
+                    (None, Some(signal)) => format!("; it was ended by signal {signal}"),
+                    (None, None) => String::new(),
+                })
+            }
             Err(_) => Some(String::new()),
         }
     }

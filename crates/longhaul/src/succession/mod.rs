@@ -160,9 +160,12 @@ impl Wishes {
             match tried.unwrap_or_else(|panic| Err(panic.to_string())) {
                 Ok((report, succession)) => {
                     tracing::info!(
-                        version = report.version, moved = report.moved, is_rehearsal,
+                        version = report.version,
+                        moved = report.moved,
+                        is_rehearsal,
                         pause_ms = report.pause.as_secs_f64() * 1000.0,
-                        "the new binary {}", if is_rehearsal { "could serve" } else { "serves" }
+                        "the new binary {}",
+                        if is_rehearsal { "could serve" } else { "serves" }
                     );
                     let _ = answer.send(Ok(upgraded(report)));
                     if let Some(succession) = succession {
@@ -192,11 +195,12 @@ fn attempt(means: &Means, what: UpgradeWish) -> Result<(Report, Option<Succeeded
     let admin = admin.map_err(|error| error.to_string())?;
     let killer = heir.clone();
     let kill = Box::new(move || killer.kill());
-    let given = Giver::meet(ours, &means.handle, means.house.clone(), admin, Some(kill))
-        .and_then(|mut giver| match what.is_rehearsal {
+    let given = Giver::meet(ours, &means.handle, means.house.clone(), admin, Some(kill)).and_then(
+        |mut giver| match what.is_rehearsal {
             true => giver.rehearse().map(|report| (report, None)),
             false => giver.give().map(|report| (report, Some(giver))),
-        });
+        },
+    );
     match given {
         Ok((report, Some(giver))) => {
             Ok((report, Some(Succeeded { giver, heir: Some(heir), program })))

@@ -12,7 +12,10 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Passes signals on until the heir has ended. Returns the exit code.
 pub(crate) async fn stand_by(heir: &Heir, app: Option<i32>) -> u8 {
-    tracing::error!(heir = heir.id(), "the process in between goes on serving; this one keeps its place");
+    tracing::error!(
+        heir = heir.id(),
+        "the process in between goes on serving; this one keeps its place"
+    );
     let Ok(mut signals) = Signals::install() else { return 1 };
     let mut was_asked = false;
     loop {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,9 +28,17 @@ struct Upgradable {
 impl Upgradable {
     #[track_caller]
     fn start(more: &str) -> Self {
+        let upgradable = Self::start_unready(more);
+        upgradable.gateway.wait_ready();
+        upgradable
+    }
+
+    /// The same where plain HTTP cannot ask whether it is ready.
+    #[track_caller]
+    fn start_unready(more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("admin");
-        let gateway = Gateway::with_config(&format!(
+        let gateway = Gateway::with_config_unready(&format!(
             "[server]\nlisten = [\"main=127.0.0.1:0\"]\nadmin = \"unix:{}\"\nworkers = 2\n{more}",
             socket.display()
         ));
@@ -71,6 +79,8 @@ impl Upgradable {
             self.logged("took over from the process before") >= 2 * upgrades
                 && self.children().is_empty()
         });
+        // The last word on it comes a moment later.
+        wait_until("it may be upgraded again", s(60), || self.ask(&["upgrade", "--dry-run"]).0);
     }
 
     /// Upgrades it to itself.
@@ -88,8 +98,13 @@ impl Upgradable {
     }
 
     fn metrics(&self) -> String {
+        self.request("GET", "/metrics")
+    }
+
+    fn request(&self, method: &str, path: &str) -> String {
         let mut stream = UnixStream::connect(self.directory.path().join("admin")).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let head = "Host: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n";
+        write!(stream, "{method} {path} HTTP/1.1\r\n{head}Content-Length: 0\r\n\r\n").unwrap();
         let mut page = String::new();
         stream.read_to_string(&mut page).unwrap();
         page
@@ -234,7 +249,7 @@ fn raw_tcp_goes_over_whoever_speaks_first_and_however_much_flows() {
             });
         }
     });
-    let upgradable = Upgradable::start(&format!(
+    let upgradable = Upgradable::start_unready(&format!(
         "{}[[tcp]]\nlistener = \"main\"\nupstream = \"app\"\nserver_first = true\n",
         upstream(replica)
     ));
@@ -312,7 +327,10 @@ fn a_rehearsal_changes_nothing_and_a_second_upgrade_at_once_is_refused() {
     assert_eq!(upgradable.logged("took over"), 0);
 
     let gate = upgradable.directory.path().join("gate");
-    let program = upgradable.program("slow", &format!("touch {0}.here; while [ ! -e {0} ]; do sleep 0.05; done", gate.display()));
+    let program = upgradable.program(
+        "slow",
+        &format!("touch {0}.here; while [ ! -e {0} ]; do sleep 0.05; done", gate.display()),
+    );
     let (first, second) = thread::scope(|scope| {
         let first = scope.spawn(|| upgradable.ask(&["upgrade", "--binary", &program]));
         wait_until("it is under way", s(60), || gate.with_extension("here").exists());
@@ -335,6 +353,8 @@ fn requests_under_way_are_answered_and_nobody_is_refused() {
     let mut kept = Raw::connect(address);
     kept.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(kept.response().text(), "one");
+    // It has connected, and does not say yet what for.
+    let mut silent = Raw::connect(address);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let askers: Vec<_> = (0..3)
@@ -348,13 +368,100 @@ fn requests_under_way_are_answered_and_nobody_is_refused() {
                 })
             })
             .collect();
-        upgradable.upgrade(0);
+        let (is_done, said) = upgradable.ask(&["upgrade"]);
+        assert!(is_done, "{said}");
+        for (client, words) in [(&mut kept, "what it asks next"), (&mut silent, "what it asks")] {
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let last = client.response();
+            let seen = (last.text(), last.header("connection").map(str::to_owned));
+            assert_eq!(seen, ("one".to_owned(), Some("close".to_owned())), "{words}");
+        }
+        upgradable.wait_settled(1);
         upgradable.upgrade(1);
         stop.store(true, Ordering::Relaxed);
         for asker in askers {
             asker.join().expect("every request is answered");
         }
     });
+}
+
+#[test]
+fn what_was_learnt_and_told_holds_under_the_new_binary() {
+    let (one, two) = (App::start("echo_ws.mjs", "one"), App::start("echo_ws.mjs", "two"));
+    let replicas = format!("replicas = [\"{}\", \"{}\"]\n", one.address, two.address);
+    let config = format!("[[upstreams]]\nname = \"app\"\n{replicas}");
+    let upgradable = Upgradable::start(&config);
+    let cookie = || {
+        let answer = raw::get(upgradable.address(), "/");
+        (answer.header("set-cookie").map(str::to_owned), answer.text())
+    };
+    let drain = format!("/api/v1/upstreams/app/replicas/{}/drain", one.address);
+    assert!(upgradable.request("POST", &drain).starts_with("HTTP/1.1 20"));
+    assert_eq!(cookie().1, "two");
+    upgradable.upgrade(0);
+    for _ in 0..4 {
+        assert_eq!(cookie().1, "two", "the other one still drains");
+    }
+}
+
+#[test]
+fn systemd_sees_one_process_that_is_ready_again() {
+    let echo = App::start("echo_ws.mjs", "one");
+    let directory = tempfile::tempdir().unwrap();
+    let notify = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+    notify.set_read_timeout(Some(s(90))).unwrap();
+    let program = longhaul().get_program().to_string_lossy().into_owned();
+    let at = directory.path().display().to_string();
+    let gateway = Gateway::by_shell(&format!(
+        "NOTIFY_SOCKET={at}/notify exec {program} run --listen 127.0.0.1:0 --upstream {} --drain 2s \
+         --admin unix:{at}/admin",
+        echo.address
+    ));
+    let upgradable = Upgradable { gateway, directory };
+    let mut client = frames::open(upgradable.address(), "/echo");
+    upgradable.upgrade(0);
+    frames::echo(&mut client, "after");
+    upgradable.gateway.process.signal(Signal::TERM);
+    let heard = || {
+        let mut message = [0; 4096];
+        let len = notify.recv(&mut message).expect("systemd is told in time");
+        String::from_utf8_lossy(&message[..len]).into_owned()
+    };
+    assert_eq!([heard(), heard(), heard()], ["READY=1", "READY=1", "STOPPING=1"]);
+}
+
+/// As in a container: process 1 cannot go without taking everybody along.
+#[test]
+fn process_1_of_a_container_stays_process_1() {
+    let echo = App::start("echo_ws.mjs", "one");
+    let directory = tempfile::tempdir().unwrap();
+    let program = longhaul().get_program().to_string_lossy().into_owned();
+    let run = format!(
+        "exec unshare --user --map-root-user --pid --fork --kill-child {program} run --listen 127.0.0.1:0 \
+         --upstream {} --drain 2s --admin unix:{}/admin",
+        echo.address,
+        directory.path().display()
+    );
+    let upgradable = Upgradable { gateway: Gateway::by_shell(&run), directory };
+    let process_1 = upgradable.children();
+    let mut client = frames::open(upgradable.address(), "/echo");
+    let id: i32 = process_1.trim().parse().expect("one process");
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    assert!(status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1")));
+    let heir = format!("/proc/{id}/task/{id}/children");
+    for upgrades in 0..2 {
+        let (is_done, said) = upgradable.ask(&["upgrade"]);
+        assert!(is_done, "{said}");
+        wait_until("both hops are done", s(90), || {
+            upgradable.logged("took over from the process before") >= 2 * (upgrades + 1)
+                && fs::read_to_string(&heir).is_ok_and(|children| children.is_empty())
+        });
+        wait_until("it can be upgraded again", s(60), || {
+            upgradable.ask(&["upgrade", "--dry-run"]).0
+        });
+        frames::echo(&mut client, "after");
+    }
+    assert_eq!(upgradable.children(), process_1);
 }
 
 #[test]
