@@ -66,19 +66,19 @@ pub(crate) fn router(desk: Desk) -> Router {
 /// Whether the process turns.
 #[utoipa::path(get, path = "/health/live", responses((status = 200, body = health::Health)))]
 pub(crate) async fn live(State(desk): State<Desk>) -> Response {
-    health::answer(health::Question::Live, desk.handle.readiness())
+    health::answer(health::Question::Live, &desk.handle)
 }
 
 /// Whether new work is welcome, and if not, why.
 #[utoipa::path(get, path = "/health/ready", responses((status = 200, body = health::Health), (status = 503, body = health::Health)))]
 pub(crate) async fn ready(State(desk): State<Desk>) -> Response {
-    health::answer(health::Question::Ready, desk.handle.readiness())
+    health::answer(health::Question::Ready, &desk.handle)
 }
 
 /// Whether every start-up step is done, and if not, which is waited for.
 #[utoipa::path(get, path = "/health/startup", responses((status = 200, body = health::Health), (status = 503, body = health::Health)))]
 pub(crate) async fn startup(State(desk): State<Desk>) -> Response {
-    health::answer(health::Question::Startup, desk.handle.readiness())
+    health::answer(health::Question::Startup, &desk.handle)
 }
 
 async fn unknown_path() -> Response {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use longhaul_gateway::readiness::{Gate, Readiness};
+use longhaul_gateway::Handle;
+use longhaul_gateway::readiness::{Done, Gate};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -29,6 +30,18 @@ pub(crate) struct Health {
     draining: bool,
     /// What holds new work back, oldest first.
     waiting_for: Vec<Waiting>,
+    /// Start-up steps that are over.
+    done: Vec<Step>,
+    /// What is wrong although the answer may be yes: replicas that cannot be used, background tasks
+    /// that fail, an event loop that hangs.
+    degraded: Vec<String>,
+}
+
+/// A start-up step that is over.
+#[derive(Debug, Serialize, ToSchema)]
+struct Step {
+    name: String,
+    took_s: f64,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,23 +55,33 @@ pub(crate) struct Waiting {
 }
 
 /// Answers one probe from the state of this moment.
-pub(crate) fn answer(question: Question, readiness: &Readiness) -> Response {
+pub(crate) fn answer(question: Question, handle: &Handle) -> Response {
+    let (readiness, hanging) = (handle.readiness(), handle.hanging());
     let draining = readiness.is_draining();
     let gates = readiness.gates();
     let is_ok = match question {
-        Question::Live => true,
+        Question::Live => hanging.is_none(),
         Question::Ready => !draining && gates.is_empty(),
         Question::Startup => !gates.iter().any(|gate| gate.is_startup),
     };
     let waiting_for = gates.into_iter().map(Waiting::from).collect();
+    let done = readiness.done().into_iter().map(Step::from).collect();
+    let degraded = hanging.into_iter().chain(handle.degraded()).collect();
+    let health = |status| Health { status, draining, waiting_for, done, degraded };
     if is_ok {
-        return Json(Health { status: "ok", draining, waiting_for }).into_response();
+        return Json(health("ok")).into_response();
     }
-    let body = Json(Health { status: "unavailable", draining, waiting_for });
+    let body = Json(health("unavailable"));
     let mut response = (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
     // A probe asks again by itself; this is for people's scripts.
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+impl From<Done> for Step {
+    fn from(done: Done) -> Self {
+        Self { name: done.name, took_s: seconds(done.took) }
+    }
 }
 
 impl From<Gate> for Waiting {

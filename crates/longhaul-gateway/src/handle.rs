@@ -372,6 +372,11 @@ impl Handle {
         degraded(&self.snapshot().upstreams, &self.tasks())
     }
 
+    /// Which event loop hangs, if one does: then the process should be started anew.
+    pub fn hanging(&self) -> Option<String> {
+        self.running.current.load().telemetry.loops.hanging(Instant::now())
+    }
+
     /// How the event loops fare.
     pub fn loops(&self) -> Vec<LoopSnapshot> {
         self.shared().telemetry.loops.snapshot(Instant::now())

@@ -18,6 +18,7 @@ mod dial;
 mod discover;
 mod drain;
 mod durable;
+mod faults;
 mod fetch;
 mod front;
 mod gateway;

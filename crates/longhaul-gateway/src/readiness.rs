@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -16,6 +16,8 @@ pub struct Readiness(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     gates: Mutex<Vec<Gate>>,
+    /// Start-up steps that are over, in the order of their ends.
+    done: Mutex<Vec<Done>>,
     /// Mirrors `gates.is_empty()`, so that a request costs one load.
     is_gated: AtomicBool,
     is_draining: AtomicBool,
@@ -34,6 +36,15 @@ pub struct Gate {
     pub is_startup: bool,
     /// Since when.
     pub since: Instant,
+}
+
+/// A start-up step that is over.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// What was waited for.
+    pub name: String,
+    /// For how long.
+    pub took: Duration,
 }
 
 /// An open start-up step or hold; dropping it closes it.
@@ -91,6 +102,11 @@ impl Readiness {
         !self.is_draining() && !self.0.is_gated.load(Ordering::Acquire)
     }
 
+    /// The start-up steps that are over.
+    pub fn done(&self) -> Vec<Done> {
+        self.0.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What is being waited for, oldest first.
     pub fn gates(&self) -> Vec<Gate> {
         self.lock().clone()
@@ -112,7 +128,14 @@ impl Readiness {
 impl Drop for GateGuard {
     fn drop(&mut self) {
         let mut gates = self.readiness.lock();
-        gates.retain(|gate| gate.id != self.id);
+        if let Some(at) = gates.iter().position(|gate| gate.id == self.id) {
+            let Gate { name, is_startup, since, .. } = gates.remove(at);
+            if is_startup {
+                let done = Done { name, took: since.elapsed() };
+                let all = &self.readiness.0.done;
+                all.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+            }
+        }
         self.readiness.0.is_gated.store(!gates.is_empty(), Ordering::Release);
     }
 }
@@ -131,6 +154,8 @@ mod tests {
         assert_eq!(readiness.gates()[0].name, "the app restarts");
         drop(hold);
         assert!(readiness.is_ready());
+        let done = readiness.done();
+        assert_eq!(done.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), ["listeners"]);
         readiness.start_draining();
         assert!(!readiness.is_ready());
     }

@@ -103,15 +103,15 @@ impl Running {
         }
         let current = Arc::new(ArcSwap::from_pointee(shared));
 
+        let tasks = Tasks::default();
         let mut threads = Vec::with_capacity(workers);
         let mut seats = Vec::with_capacity(workers);
         for index in 0..workers {
-            let (seat, thread) = worker::start(index, current.clone(), stop.clone())
+            let (seat, thread) = worker::start(index, current.clone(), tasks.clone(), stop.clone())
                 .map_err(|source| StartError::Worker { worker: index, source })?;
             seats.push(seat);
             threads.push(thread);
         }
-        let tasks = Tasks::default();
         let parts = tokio::sync::Mutex::new(parts);
         let is_moving = AtomicBool::new(false);
         let mut running = Self { current, tasks, seats, is_moving, stop: stop.clone(), parts };
@@ -127,12 +127,9 @@ impl Running {
     fn start_watching(&mut self, readiness: &Readiness) {
         let shared = self.current.load_full();
         let telemetry = shared.telemetry.clone();
-        tokio::spawn(self.tasks.keep_alive("watch loop", self.stop.clone(), move || {
+        tokio::spawn(self.tasks.keep_alive("loop watch", self.stop.clone(), move || {
             let telemetry = telemetry.clone();
-            async move {
-                telemetry.loops.beat(telemetry.loops.watch()).await;
-                Ok(())
-            }
+            async move { telemetry.loops.beat(telemetry.loops.watch()).await }
         }));
         shared.admission.start(&self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::pool::Pool;
 use crate::http::trunks::Trunks;
-use crate::listen;
 use crate::shared::{ListenerId, Shared};
+use crate::supervise::{TaskError, Tasks};
+use crate::{faults, listen};
 
 /// How often idle connections to replicas are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -43,6 +44,7 @@ pub(crate) struct Seat {
 pub(crate) fn start(
     index: usize,
     current: Arc<ArcSwap<Shared>>,
+    tasks: Tasks,
     stop: CancellationToken,
 ) -> io::Result<(Seat, JoinHandle<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -52,8 +54,12 @@ pub(crate) fn start(
     let thread = std::thread::Builder::new().name(format!("relay-{index}")).spawn(move || {
         runtime.block_on(async {
             let telemetry = worker.current.load().telemetry.clone();
-            tokio::spawn(async move { telemetry.loops.beat(index).await });
-            tokio::spawn(sweep(worker));
+            tokio::spawn(tasks.keep_alive(format!("loop {index}"), stop.clone(), move || {
+                let telemetry = telemetry.clone();
+                async move { telemetry.loops.beat(index).await }
+            }));
+            let name = format!("sweep {index}");
+            tokio::spawn(tasks.keep_alive(name, stop.clone(), move || sweep(worker.clone())));
             stop.cancelled().await;
         });
     })?;
@@ -79,8 +85,9 @@ impl Seat {
     }
 }
 
-async fn sweep(worker: Arc<Worker>) {
+async fn sweep(worker: Arc<Worker>) -> Result<(), TaskError> {
     loop {
+        faults::point("sweep")?;
         tokio::time::sleep(SWEEP).await;
         let now = Instant::now();
         let shared = worker.current.load_full();

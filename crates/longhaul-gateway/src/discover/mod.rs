@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use self::dns::{Answer, Dns, Question, Trouble};
 use crate::config::ReplicaSource;
+use crate::faults;
 use crate::supervise::{TaskError, Tasks};
 use crate::upstream::{SourceId, Upstream};
 
@@ -69,6 +70,7 @@ async fn watch(
 ) -> Result<(), TaskError> {
     let mut trouble = None;
     loop {
+        faults::point("discover")?;
         let looked_up = dns.ask(&question).await;
         let wait = match looked_up {
             Ok(Answer { endpoints, ttl }) => {

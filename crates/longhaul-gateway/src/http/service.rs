@@ -90,7 +90,7 @@ pub(super) async fn decide(
         return Offered::Answer(Refusal::TlsRequired.answer(&head.headers));
     }
     let (method, path) = (&head.method, head.uri.path());
-    if let Some(answer) = health::answer(&config.health_paths, &shared.readiness, method, path) {
+    if let Some(answer) = health::answer(shared, method, path) {
         return Offered::Answer(answer);
     }
     let is_upgrade = is_websocket_upgrade(&head);

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::ask::ask;
 use crate::config::Probe;
+use crate::faults;
 use crate::supervise::{TaskError, Tasks};
 use crate::upstream::{Replica, Upstream};
 
@@ -66,9 +67,10 @@ async fn watch(upstream: Arc<Upstream>, probe: Probe) -> Result<(), TaskError> {
         tokio::select! {
             changed = changes.changed() => changed?,
             Some(ended) = series.join_next() => match ended {
-                Ok(never) => match never {},
-                Err(error) if error.is_cancelled() => {}
+                Ok(Ok(never)) => match never {},
                 // The supervisor starts all of them anew.
+                Ok(Err(error)) => return Err(error),
+                Err(error) if error.is_cancelled() => {}
                 Err(panic) => return Err(panic.into()),
             },
         }
@@ -79,8 +81,9 @@ async fn probe_for_ever(
     replica: Arc<Replica>,
     probe: Probe,
     upstream: Arc<Upstream>,
-) -> Infallible {
+) -> Result<Infallible, TaskError> {
     loop {
+        faults::point("probe")?;
         let outcome = ask(&probe, replica.address(), &upstream.config()).await;
         replica.note_probe(outcome.map_err(|fault| fault.to_string()), Instant::now());
         tokio::time::sleep(jittered(probe.interval, JITTER, fastrand::f64())).await;

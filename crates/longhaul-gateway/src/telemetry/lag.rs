@@ -9,9 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::families::LOOP_LAG;
 use super::series::Histograms;
+use crate::faults;
+use crate::supervise::TaskError;
 
 /// Four wakings a second cost nothing and see every stall that a person would notice.
 const BEAT: Duration = Duration::from_millis(250);
+/// A loop that is silent for so long hangs: no load makes it this late, and what it serves is lost
+/// to its users. Liveness fails then, so that the platform starts the process anew.
+const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// The loops of one gateway: its workers, and the one that watches.
 #[derive(Debug)]
@@ -67,9 +72,10 @@ impl Loops {
     }
 
     /// Beats for ever in the loop that polls it.
-    pub(crate) async fn beat(&self, place: usize) {
+    pub(crate) async fn beat(&self, place: usize) -> Result<(), TaskError> {
         let beat = &self.beats[place];
         loop {
+            faults::point("loop")?;
             let due = Instant::now() + BEAT;
             tokio::time::sleep_until(due.into()).await;
             let now = Instant::now();
@@ -86,6 +92,13 @@ impl Loops {
         let mut worst = beat.worst.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         worst.turn(ms / 60_000);
         worst.now_us = worst.now_us.max(us);
+    }
+
+    /// Says which loop has not turned for so long that it hangs, if one does.
+    pub(crate) fn hanging(&self, now: Instant) -> Option<String> {
+        let hangs = self.snapshot(now).into_iter().find(|one| one.silent_for > HANGS_AFTER)?;
+        let seconds = hangs.silent_for.as_secs();
+        Some(format!("event loop {} has not turned for {seconds} s", hangs.name))
     }
 
     /// How they fare.
@@ -131,6 +144,10 @@ mod tests {
         assert_eq!(lag(130), Duration::from_millis(1));
         assert_eq!(lag(600), Duration::ZERO);
         assert_eq!(loops.snapshot(at(71))[0].silent_for, Duration::from_secs(1));
+        loops.note(&loops.beats[1], Duration::ZERO, at(71));
+        assert_eq!(loops.hanging(at(100)), None);
+        let hanging = loops.hanging(at(101)).unwrap();
+        assert_eq!(hanging, "event loop relay-0 has not turned for 31 s");
     }
 
     #[tokio::test]
@@ -143,7 +160,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
         tokio::select! {
-            () = loops.beat(0) => {}
+            beat = loops.beat(0) => unreachable!("it beats for ever: {beat:?}"),
             () = hold_up => {}
         }
         let [held_up, _] = &loops.snapshot(Instant::now())[..] else { panic!("two loops") };

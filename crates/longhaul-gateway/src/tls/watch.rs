@@ -14,6 +14,7 @@ use super::certificates::Certificates;
 use super::files::Stamp;
 use super::pair::{Pair, PairFault};
 use super::validity::show_day;
+use crate::faults;
 use crate::supervise::{TaskError, Tasks};
 
 /// From here on every day's log says that a certificate is about to expire. Most issuers renew at
@@ -107,6 +108,7 @@ async fn watch(
 ) -> Result<Infallible, TaskError> {
     let mut watched: Vec<Watched> = certificates.pairs().into_iter().map(Watched::new).collect();
     loop {
+        faults::point("certificates")?;
         // Files may be on a network; serving must not wait for them.
         let looked = tokio::task::spawn_blocking(move || {
             let looks: Vec<_> = watched.iter_mut().map(Watched::look).collect();

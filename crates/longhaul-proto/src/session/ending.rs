@@ -9,6 +9,7 @@ impl Session {
     /// Takes the end of what `from` sends: end of file, or a connection error when `is_reset`.
     pub fn receive_end(&mut self, from: Side, is_reset: bool, now: Instant) {
         self.now = now;
+        self.rest = None;
         self.leg_mut(from).has_ended = true;
         if is_reset {
             self.leg_mut(from).kill();
@@ -93,6 +94,7 @@ impl Session {
     }
 
     fn begin_closing(&mut self, cause: Cause, is_renewed: bool) {
+        self.rest = None;
         begin_closing(&mut self.state, cause, self.now + self.policy.linger, is_renewed);
     }
 

@@ -120,6 +120,7 @@ pub struct Session {
     client: Leg,
     backend: Leg,
     state: State,
+    rest: Option<Rest>,
     ends_at: Option<Instant>,
     /// Only where the policy has bounds.
     meter: Option<Box<Meter>>,
@@ -133,6 +134,13 @@ pub struct Session {
 }
 
 const PING_PAYLOAD_BYTES: usize = 12;
+
+/// There was nothing to do, and nothing but data has come since. Data moves deadlines later only, so
+/// the one found then is still early enough, and most calls of [`Session::poll`] need not look again.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    until: Option<Instant>,
+}
 
 #[derive(Debug)]
 enum State {
@@ -167,6 +175,7 @@ impl Session {
             client: Leg::new(Role::Client, now),
             backend: Leg::new(Role::Server, now),
             state: State::Open,
+            rest: None,
             ends_at,
             data_at: now,
             now,
@@ -180,15 +189,18 @@ impl Session {
         self.now = now;
         let leg = self.leg_mut(to);
         match (is_blocked, leg.blocked_since) {
-            (false, _) => leg.blocked_since = None,
-            (true, Some(_)) if !has_moved => {}
+            (false, None) => return,
+            (true, Some(_)) if !has_moved => return,
+            (false, Some(_)) => leg.blocked_since = None,
             (true, _) => leg.blocked_since = Some(now),
         }
+        self.rest = None;
     }
 
     /// Looks at every deadline; safe to call early.
     pub fn deadline_reached(&mut self, now: Instant) {
         self.now = now;
+        self.rest = None;
         let minded = self.policy.minded();
         for &side in minded {
             let stall = self.policy.write_stall;
@@ -217,6 +229,15 @@ impl Session {
 
     /// Returns the next thing to do; `Wait` names the next deadline, if there is one.
     pub fn poll(&mut self) -> Output {
+        if let Some(Rest { until }) = self.rest
+            && until.is_none_or(|until| until > self.now)
+        {
+            debug_assert!(matches!(self.state, State::Open) && !self.is_ping_due());
+            debug_assert!(
+                self.deadline().map_or(until.is_none(), |at| until.is_some_and(|it| it <= at))
+            );
+            return Output::Wait(until);
+        }
         for side in [Side::Client, Side::Backend] {
             if let Some(fault) = self.leg_mut(side).fault.take() {
                 self.fail(side, Cause::Fault(side, fault));
@@ -236,7 +257,15 @@ impl Session {
                 return Output::Done(cause);
             }
         }
-        Output::Wait(self.deadline())
+        let deadline = self.deadline();
+        // A ping that is due waits for the end of a frame, which data may bring.
+        let is_at_rest = matches!(self.state, State::Open) && !self.is_ping_due();
+        self.rest = is_at_rest.then_some(Rest { until: deadline });
+        Output::Wait(deadline)
+    }
+
+    fn is_ping_due(&self) -> bool {
+        self.client.keepalive.is_ping_due() || self.backend.keepalive.is_ping_due()
     }
 
     /// Whether the session wants to hear from this leg now.

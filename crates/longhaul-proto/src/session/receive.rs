@@ -35,6 +35,7 @@ impl Session {
                     // `poll` ends the session over it.
                     meter.excess = Some(excess);
                     self.client.is_garbled = true;
+                    self.rest = None;
                     return Step { consumed: bytes.len(), forward: &[] };
                 }
             },
@@ -69,6 +70,7 @@ impl Session {
             }
             Ok(Found::Control { frame, consumed }) => {
                 note_passed(consumed);
+                self.rest = None;
                 let opcode = frame.header.opcode;
                 let is_own_pong = opcode == Opcode::PONG && carries(&frame, &ping_payload);
                 // A leg that answers the gateway's own close: only the client is still listened to
@@ -94,6 +96,7 @@ impl Session {
             }
             Err(fault) => {
                 // `poll` ends the session over it: here the leg is still lent out.
+                self.rest = None;
                 leg.is_garbled = true;
                 leg.fault = Some(fault);
                 Step { consumed: bytes.len(), forward: &[] }

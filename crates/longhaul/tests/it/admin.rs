@@ -119,6 +119,7 @@ fn the_command_line_shows_and_tells_what_the_api_does() {
     assert!(said(&["close", &id]).contains("told to end"));
     assert_eq!(frames::close_code(&mut open[1]).unwrap(), 1001);
     wait_until("its end is shown", s(30), || said(&["ends"]).contains("ended by an operator"));
+    assert_eq!(said(&["reload"]), "no difference\n");
     assert_eq!(said(&["log-level", "warn"]), "warn\n");
     assert_eq!(said(&["log-level"]), "warn\n");
 

@@ -53,6 +53,7 @@ mod alerts;
 mod cli;
 mod cost;
 mod drain;
+mod health;
 mod leak;
 mod limits;
 mod logs;

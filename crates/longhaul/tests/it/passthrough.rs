@@ -129,6 +129,14 @@ fn the_hybrid_example_does_what_it_says() {
     let [public, database] = gateway.listeners[..] else { panic!("{:?}", gateway.listeners) };
     assert_eq!(raw::get(public, "/").text(), "web");
     frames::echo(&mut frames::open(public, "/ws/echo"), "hello");
+    // A client of ours gets a durable session on the same path, and its grace by the policy.
+    let durable = "Sec-WebSocket-Protocol: longhaul.v1\r\n";
+    let (mut link, answer) = frames::try_open(public, "/ws/echo", durable).unwrap();
+    assert_eq!(answer.header("sec-websocket-protocol"), Some("longhaul.v1"));
+    let hello = r#"{"t":"hello","v":1,"sdk":"by hand","win":[4194304,4096]}"#;
+    link.send(frames::from_client(frames::TEXT, hello.as_bytes()));
+    let welcome = String::from_utf8(frames::read(&mut link).unwrap().payload).unwrap();
+    assert!(welcome.contains(r#""t":"welcome""#) && welcome.contains("120"), "{welcome}");
     let seen = tls_client(public, "vault.example", &vault.pair.certificate, "hello");
     assert!(seen.contains("Verify return code: 0 (ok)") && seen.contains("olleh"), "{seen}");
     let mut client = connect(database);

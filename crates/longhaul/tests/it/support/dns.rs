@@ -18,14 +18,19 @@ impl Dns {
     /// Serves these records, as dnsmasq's options say them: `host-record=…`, `srv-host=…`.
     #[track_caller]
     pub(crate) fn start(records: &[String]) -> Self {
-        // dnsmasq takes port 0 for "no DNS".
-        let address = free_address();
-        Self::start_on(address, records)
+        // dnsmasq takes port 0 for "no DNS", and another program may be faster at any other.
+        let start = || Self::try_start_on(free_address(), records);
+        std::iter::repeat_with(start).take(5).flatten().next().expect("one of five ports is free")
     }
 
     /// The same where a server was before.
     #[track_caller]
     pub(crate) fn start_on(address: SocketAddr, records: &[String]) -> Self {
+        Self::try_start_on(address, records).expect("the port is free")
+    }
+
+    #[track_caller]
+    fn try_start_on(address: SocketAddr, records: &[String]) -> Option<Self> {
         let program = ["/usr/sbin/dnsmasq", "/usr/bin/dnsmasq"];
         let program = program.iter().find(|path| std::path::Path::new(path).exists());
         let mut command = Command::new(program.unwrap_or(&"dnsmasq"));
@@ -40,10 +45,16 @@ impl Dns {
         command.arg(format!("--port={}", address.port()));
         command.args(records.iter().map(|record| format!("--{record}")));
         let mut process = Process::start("dnsmasq", &mut command);
-        wait_until("dnsmasq has bound its port", Duration::from_secs(10), || {
-            assert!(process.is_running(), "dnsmasq ended: {:#?}", process.lines());
-            UdpSocket::bind(address).is_err()
+        let mut is_taken = false;
+        wait_until("dnsmasq has bound its port", Duration::from_secs(30), || {
+            if !process.is_running() {
+                process.end(Duration::from_secs(30));
+                let in_use = |line: &String| line.contains("already in use");
+                is_taken = process.lines().iter().any(in_use);
+                assert!(is_taken, "dnsmasq ended: {:#?}", process.lines());
+            }
+            is_taken || UdpSocket::bind(address).is_err()
         });
-        Self { _process: process, address }
+        (!is_taken).then_some(Self { _process: process, address })
     }
 }

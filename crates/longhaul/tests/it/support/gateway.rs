@@ -50,14 +50,27 @@ impl Gateway {
         gateway
     }
 
+    /// The same with more in its environment.
+    #[track_caller]
+    pub(crate) fn with_config_and(text: &str, environment: &[(&str, &str)]) -> Self {
+        let gateway = Self::launch(text, environment);
+        gateway.wait_ready();
+        gateway
+    }
+
     /// The same without waiting for readiness.
     #[track_caller]
     pub(crate) fn with_config_unready(text: &str) -> Self {
+        Self::launch(text, &[])
+    }
+
+    #[track_caller]
+    fn launch(text: &str, environment: &[(&str, &str)]) -> Self {
         let file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file can be made");
         std::fs::write(file.path(), text).expect("a file can be written");
         let listeners = text.matches("127.0.0.1:0").count();
         let mut command = longhaul();
-        command.arg("run").arg("--config").arg(file.path());
+        command.arg("run").arg("--config").arg(file.path()).envs(environment.iter().copied());
         Self::start(&mut command, listeners, Some(file))
     }
 
