@@ -36,6 +36,7 @@ pub(crate) struct Parcel {
 /// What is particular to its kind.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one, and none stays")]
 pub(crate) enum Kind {
     WebSocket { relay: RelayState, pass: Option<Right> },
     Tcp { pipe: PipeState, peer: SocketAddr },
