@@ -3,14 +3,14 @@
 //! Start, announce, wait to be asked to end, drain, end the application, stop the admin API. The
 //! same path serves `run` and `demo`. A second request to end ends at once, whatever is under way.
 
+mod admin;
+mod leave;
+
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use longhaul_admin::{Address, AdminServer, UpgradeWish};
+use longhaul_admin::{Address, UpgradeWish};
 use longhaul_gateway::config::{Limits, ReplicaSource};
 use longhaul_gateway::handoff::{Arrival, HandoffError};
 use longhaul_gateway::readiness::Readiness;
@@ -18,9 +18,10 @@ use longhaul_gateway::{Config, Gateway, Handle};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use crate::config::{AdminSettings, App, Settings};
+use self::admin::{Admin, bind_admin};
+use self::leave::Leave;
+use crate::config::{App, Settings};
 use crate::house::{InForce, ThisProcess};
 use crate::parent::{self, Ask, Ended};
 use crate::reload::Reloader;
@@ -29,9 +30,6 @@ use crate::succession::{
     self, Desk, GiveBack, Means, Program, Role, Succeeded, Succession, meet, prepare_app, take_up,
 };
 use crate::{descriptors, systemd};
-
-mod leave;
-use leave::Leave;
 
 /// The gateway's drain ends in time by itself; this is for the case that it does not.
 const DRAIN_MARGIN: Duration = Duration::from_secs(1);
@@ -314,56 +312,6 @@ impl<L: Future<Output = Ended>> House<'_, L> {
     fn ended_at_once(&self) -> u8 {
         self.ended.map_or(1, |ended| ended.exit_code)
     }
-}
-
-/// The admin API as a task of its own: it shows how the gateway ends, so it ends last.
-struct Admin {
-    address: Address,
-    stop: CancellationToken,
-    /// Another process answers at this address.
-    is_succeeded: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Admin {
-    fn start(server: AdminServer) -> Self {
-        let address = server.address().clone();
-        tracing::info!("admin API on {address}");
-        let stop = CancellationToken::new();
-        let is_succeeded = Arc::new(AtomicBool::new(false));
-        let succeeded = is_succeeded.clone();
-        let run = server.run(stop.clone(), move || succeeded.load(Ordering::Acquire));
-        Self { address, stop, is_succeeded, task: tokio::spawn(run) }
-    }
-
-    /// Leaves the address to another process.
-    async fn leave(self) {
-        self.is_succeeded.store(true, Ordering::Release);
-        self.stop().await;
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        // It ends within two seconds by its own word; a panic in it has been logged.
-        let _ = tokio::time::timeout(Duration::from_secs(3), self.task).await;
-    }
-}
-
-async fn bind_admin(
-    settings: Option<AdminSettings>,
-    handle: &Handle,
-    house: ThisProcess,
-    inherited: Option<OwnedFd>,
-) -> Result<Option<AdminServer>, ServeError> {
-    let Some(AdminSettings { address, terms }) = settings else { return Ok(None) };
-    let house = Arc::new(house);
-    let server = match inherited {
-        Some(socket) => {
-            longhaul_admin::adopt(socket, address.clone(), handle.clone(), house, terms)
-        }
-        None => longhaul_admin::bind(address.clone(), handle.clone(), house, terms).await,
-    };
-    server.map(Some).map_err(|source| ServeError::Admin { address, source })
 }
 
 /// A limit that the descriptors cannot carry would end in failed accepts instead of a queue.

@@ -30,8 +30,8 @@ pub(crate) struct Hello {
     pub(crate) version: String,
 }
 
-/// What all connections have in common.
-#[derive(Debug, Serialize, Deserialize)]
+/// What all connections have in common. Not to be shown: a key is in it.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Estate {
     pub(crate) format: u32,
     pub(crate) version: String,

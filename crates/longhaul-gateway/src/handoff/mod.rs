@@ -9,8 +9,10 @@
 //! Start at [`Giver`] and [`Arrival`]. Which process starts which is not known here.
 
 mod give;
+mod lot;
 mod memory;
 mod message;
+mod round;
 pub(crate) mod state;
 mod take;
 mod wire;

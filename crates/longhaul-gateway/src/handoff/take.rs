@@ -1,25 +1,19 @@
 //! The side that takes the connections up.
 
-use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::lot::Lot;
 use super::message::{Estate, FORMAT, FromGiver, FromTaker, Hello, ListenerState};
-use super::state::{Misfit, Parcel, Sockets};
 use super::wire::{Wire, WireError};
 use super::{HandoffError, Patience, at};
 use crate::config::{Listener, Timeouts};
-use crate::passthrough;
 use crate::running::Running;
-use crate::tunnel::{self, Tunnel};
-use crate::worker::{Seat, Worker};
 
 /// A process that was started to take connections up, and what it was told.
-#[derive(Debug)]
 pub struct Arrival {
     wire: Wire,
     estate: Estate,
@@ -35,7 +29,6 @@ struct Inherited {
 }
 
 /// What a start takes over from the process before.
-#[derive(Debug)]
 pub(crate) struct Inheritance {
     listeners: Vec<Inherited>,
     pub(crate) affinity_key: [u8; 32],
@@ -207,110 +200,15 @@ impl Taking {
     }
 }
 
+impl std::fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the key that signs cookies.
+        f.debug_struct("Arrival").field("version", &self.estate.version).finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for Taking {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Taking").finish_non_exhaustive()
-    }
-}
-
-/// Connections that wait for the giver's last word.
-#[derive(Default)]
-struct Lot {
-    began: Option<Instant>,
-    /// By worker.
-    ready: HashMap<usize, Vec<Resumed>>,
-    misfits: Vec<(u64, Misfit)>,
-}
-
-/// One of them.
-enum Resumed {
-    WebSocket(Box<tunnel::Resumed>),
-    Tcp(Box<passthrough::Resumed>),
-}
-
-impl Resumed {
-    fn of(worker: &Arc<Worker>, parcel: Parcel, sockets: Sockets) -> Result<Self, Misfit> {
-        match parcel.kind {
-            super::state::Kind::WebSocket { .. } => {
-                Tunnel::resume(worker, parcel, sockets).map(Box::new).map(Self::WebSocket)
-            }
-            super::state::Kind::Tcp { .. } => {
-                passthrough::Resumed::of(worker, parcel, sockets).map(Box::new).map(Self::Tcp)
-            }
-        }
-    }
-
-    fn go_on(self) {
-        match self {
-            Self::WebSocket(resumed) => resumed.go_on(),
-            Self::Tcp(resumed) => resumed.go_on(),
-        }
-    }
-}
-
-impl Lot {
-    fn prepare(&mut self, running: &Running, parcels: Vec<Parcel>, sockets: Vec<OwnedFd>) {
-        let runtime = tokio::runtime::Handle::current();
-        let mut sockets = sockets.into_iter();
-        let mut by_worker: HashMap<usize, Vec<(Parcel, Sockets)>> = HashMap::new();
-        for parcel in parcels {
-            let (Some(client), Some(backend)) = (sockets.next(), sockets.next()) else {
-                self.misfits.push((parcel.card.id, Misfit::Socket));
-                continue;
-            };
-            let worker = parcel.worker % running.seats.len();
-            by_worker.entry(worker).or_default().push((parcel, Sockets { client, backend }));
-        }
-        for (worker, batch) in by_worker {
-            let ids: Vec<u64> = batch.iter().map(|(parcel, _)| parcel.card.id).collect();
-            let Ok(ready) = runtime.block_on(running.seats[worker].prepare(batch)) else {
-                self.misfits.extend(ids.into_iter().map(|id| (id, Misfit::State)));
-                continue;
-            };
-            for (id, resumed) in ids.into_iter().zip(ready) {
-                match resumed {
-                    Ok(resumed) => self.ready.entry(worker).or_default().push(resumed),
-                    Err(misfit) => self.misfits.push((id, misfit)),
-                }
-            }
-        }
-    }
-
-    fn go_on(self, running: &Running) -> Taken {
-        let connections = self.ready.values().map(Vec::len).sum::<usize>();
-        let gone_on: Vec<_> = (self.ready.into_iter())
-            .map(|(worker, ready)| running.seats[worker].go_on(ready))
-            .collect();
-        for worker in gone_on {
-            // A panic in it was logged when it happened.
-            let _ = tokio::runtime::Handle::current().block_on(worker);
-        }
-        let pause = self.began.map(|began| began.elapsed()).unwrap_or_default();
-        let shared = running.current.load();
-        shared.telemetry.connections_moved.fetch_add(connections as u64, Ordering::Relaxed);
-        if connections > 0 {
-            shared.telemetry.upgrade_pause_seconds.observe(&[], pause);
-        }
-        Taken { connections, pause }
-    }
-}
-
-impl Seat {
-    /// Makes connections of this worker of what another process has put down.
-    async fn prepare(
-        &self,
-        batch: Vec<(Parcel, Sockets)>,
-    ) -> Result<Vec<Result<Resumed, Misfit>>, tokio::task::JoinError> {
-        let worker = self.worker.clone();
-        let prepared = self.runtime.spawn(async move {
-            let resume = |(parcel, sockets)| Resumed::of(&worker, parcel, sockets);
-            batch.into_iter().map(resume).collect()
-        });
-        prepared.await
-    }
-
-    /// Has them go on.
-    fn go_on(&self, ready: Vec<Resumed>) -> tokio::task::JoinHandle<()> {
-        self.runtime.spawn(async move { ready.into_iter().for_each(Resumed::go_on) })
     }
 }

@@ -176,3 +176,33 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Telemetry;
+
+    #[test]
+    fn a_wish_to_stand_still_is_told_once_and_orders_wait_for_its_end() {
+        let card = Card::new(&Telemetry::new(1), "chat".into(), [127, 0, 0, 1].into());
+        let control = Control::new(([127, 0, 0, 1], 1).into(), card);
+        let cx = Context::from_waker(Waker::noop());
+        assert_eq!(control.look(&cx), Hold::Free);
+        control.hold();
+        control.order(Order::Close);
+        assert_eq!((control.look(&cx), control.is_still()), (Hold::Wanted, true));
+        assert_eq!(control.look(&cx), Hold::Still);
+        control.release();
+        assert_eq!((control.look(&cx), control.is_still()), (Hold::Free, false));
+        assert_eq!(control.take_order(&cx), Some(Order::Close));
+        assert_eq!(control.take_order(&cx), None);
+        // Taken back before anybody heard of it.
+        control.hold();
+        control.release();
+        assert_eq!(control.look(&cx), Hold::Free);
+        control.hold();
+        assert_eq!(control.look(&cx), Hold::Wanted);
+        control.let_go();
+        assert_eq!(control.look(&cx), Hold::Gone);
+    }
+}
