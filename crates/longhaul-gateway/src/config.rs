@@ -176,6 +176,9 @@ impl Listener {
 pub struct Limits {
     /// Client connections open at once; beyond it the listener stops accepting.
     pub connections_max: usize,
+    /// Memory that the process may use; near its end nothing new is taken. `None`: what the container
+    /// or the machine has. Where a container has less, that counts. Default: `None`.
+    pub memory_bytes_max: Option<u64>,
     /// Bytes of one request head (start line and fields). Beyond it: 431, or 414 for the target.
     pub head_bytes_max: usize,
     /// Header fields of one request. Beyond it: 431.
@@ -192,6 +195,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 100_000,
+            memory_bytes_max: None,
             head_bytes_max: 16 * 1024,
             header_fields_max: 100,
             http2_streams_max: 100,

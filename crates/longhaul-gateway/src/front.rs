@@ -126,6 +126,11 @@ impl Front {
         }
     }
 
+    /// Whether HTTP is served here without TLS around it.
+    pub(crate) fn takes_plain_http(&self) -> bool {
+        self.serves_http && self.tls != Tls::Required
+    }
+
     /// The kind that every connection is of, where no byte needs to be seen.
     pub(crate) fn only_kind(&self) -> Option<Kind> {
         match self.rest {

@@ -359,7 +359,7 @@ impl Handle {
 
     /// Memory used and there, as far as the system says.
     pub fn memory(&self) -> Option<Memory> {
-        process::memory()
+        process::memory(self.shared().config.limits.memory_bytes_max)
     }
 
     /// Client connections that may be open at once.
@@ -367,9 +367,12 @@ impl Handle {
         self.shared().config.limits.connections_max
     }
 
-    /// What is wrong although work is welcome: replicas that cannot be used, watchers that fail.
+    /// What is wrong although work may be welcome: replicas that cannot be used, watchers that fail,
+    /// memory or descriptors that run short.
     pub fn degraded(&self) -> Vec<String> {
-        degraded(&self.snapshot().upstreams, &self.tasks())
+        let mut degraded = degraded(&self.snapshot().upstreams, &self.tasks());
+        degraded.extend(self.shared().overload.troubles());
+        degraded
     }
 
     /// Which event loop hangs, if one does: then the process should be started anew.

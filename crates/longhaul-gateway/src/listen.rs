@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::connection::{self, Connection, Security};
+use crate::lane::{self, Spare};
+use crate::places::Place;
 use crate::shared::ListenerId;
 use crate::worker::Worker;
 
@@ -95,8 +97,8 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// Accepts clients until `closing`, and then those who were in the queue by that time: they have
-/// been told that they are connected. At the connection limit it stops accepting, so that clients
-/// wait in the kernel's queue instead of being turned away.
+/// been told that they are connected. Those for whom there is no place wait: some in the lane, the
+/// others in the kernel's queue.
 pub(crate) async fn accept(
     worker: Arc<Worker>,
     listener: ListenerId,
@@ -105,6 +107,7 @@ pub(crate) async fn accept(
 ) {
     let mut closing = pin!(closing.cancelled());
     let bound = socket.local_addr().ok();
+    let spare = Spare::new();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -117,8 +120,14 @@ pub(crate) async fn accept(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
+                let is_short = is_about_descriptors(&error);
+                if is_short && answer_one(&worker, listener, &socket, &spare).await {
+                    continue;
+                }
                 if !is_about_one_client(&error) {
-                    warn!(listener = name(&worker, listener), %error, "cannot accept");
+                    if worker.current.load().telemetry.may_log_refused_peer() {
+                        warn!(listener = name(&worker, listener), %error, "cannot accept");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
                 continue;
@@ -140,18 +149,52 @@ async fn accept_waiting(
     .await
 }
 
+/// Takes one client with the descriptor that is kept for that, answers it and lets it go. Says
+/// whether there was one.
+async fn answer_one(
+    worker: &Worker,
+    listener: ListenerId,
+    socket: &tokio::net::TcpListener,
+    spare: &Spare,
+) -> bool {
+    let answer = async {
+        let Some(Ok((stream, _))) = accept_waiting(socket).await else { return false };
+        if worker.current.load().telemetry.may_log_refused_peer() {
+            warn!(
+                listener = name(worker, listener),
+                "no descriptor is left: only probes are answered"
+            );
+        }
+        lane::answer_at_the_end(worker, listener, stream).await;
+        true
+    };
+    spare.lend(answer).await == Some(true)
+}
+
 /// Who connected, and where to.
-struct Ends {
+pub(crate) struct Ends {
     peer: SocketAddr,
     local: SocketAddr,
 }
 
-/// Gives a client a place, and a task that serves it.
+/// Gives a client a place, or sends it where clients wait for one.
 async fn admit(worker: &Arc<Worker>, id: ListenerId, stream: TcpStream, ends: Ends) {
-    // One client waits here, the rest behind it in the kernel's queue. Taken before `accept`, a
-    // place would lie idle in every worker to which no client comes.
-    let places = worker.current.load().places.clone();
-    let place = places.take().await;
+    // Taken before `accept`, a place would lie idle in every worker to which no client comes.
+    let place = lane::place(&worker.current.load());
+    match place {
+        Some(place) => begin(worker, id, stream, ends, place),
+        None => lane::enter(worker, id, stream, ends).await,
+    }
+}
+
+/// Starts the task that serves a client.
+pub(crate) fn begin(
+    worker: &Arc<Worker>,
+    id: ListenerId,
+    stream: TcpStream,
+    ends: Ends,
+    place: Place,
+) {
     let shared = worker.current.load_full();
     // A listener that left the config while this client waited for a place serves nobody.
     let Some(listener) = shared.listener_of(id) else { return };
@@ -176,6 +219,13 @@ fn local_address(
         Some(address) if !address.ip().is_unspecified() => Ok(address),
         _ => stream.local_addr(),
     }
+}
+
+/// Whether there is no descriptor left, for this process or on this machine.
+fn is_about_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    is(Errno::MFILE) || is(Errno::NFILE)
 }
 
 /// Whether the error concerns a client that left before it was accepted.

@@ -52,6 +52,13 @@ impl Places {
         Place(self.clone())
     }
 
+    /// Takes a place if one is free and nobody waits for it.
+    pub(crate) fn try_take(self: &Arc<Self>) -> Option<Place> {
+        self.free.try_acquire().ok()?.forget();
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Some(Place(self.clone()))
+    }
+
     /// How many are taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
@@ -105,8 +112,10 @@ mod tests {
         let place = places.take().await;
         assert!(is_full(&places).await);
         assert_eq!(places.taken(), 1);
+        assert!(places.try_take().is_none());
         drop(place);
         assert!(!is_full(&places).await);
+        assert!(places.try_take().is_some());
     }
 
     #[tokio::test]

@@ -19,6 +19,8 @@ use crate::config::{Config, OnReplicaLoss, Route, TcpRoute, WebSocketPolicy};
 use crate::durable::Sessions;
 use crate::front::Front;
 use crate::handoff::Movers;
+use crate::lane::Lane;
+use crate::overload::Overload;
 use crate::places::Places;
 use crate::readiness::Readiness;
 use crate::redial::RedialTerms;
@@ -46,6 +48,10 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     /// One for each client connection that may be open.
     pub(crate) places: Arc<Places>,
+    /// Where clients wait who have none of them.
+    pub(crate) lane: Arc<Lane>,
+    /// How near memory and descriptors are to their ends.
+    pub(crate) overload: Arc<Overload>,
     /// Requests being answered and raw TCP connections; draining waits for them.
     pub(crate) work_open: Arc<AtomicUsize>,
     pub(crate) started_at: Instant,
@@ -112,6 +118,8 @@ impl Shared {
             admission: Admission::new(&config),
             sessions: Arc::new(Sessions::new(&config.durable)?),
             certificates: Arc::new(Certificates::new(&config.certificates)),
+            lane: Arc::default(),
+            overload: Arc::default(),
             work_open: Arc::default(),
             started_at: Instant::now(),
             movers: Arc::default(),
@@ -172,6 +180,8 @@ impl Shared {
             streams: self.streams.clone(),
             telemetry: self.telemetry.clone(),
             places: self.places.clone(),
+            lane: self.lane.clone(),
+            overload: self.overload.clone(),
             sessions: self.sessions.clone(),
             work_open: self.work_open.clone(),
             certificates: self.certificates.clone(),

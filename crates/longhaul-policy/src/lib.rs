@@ -16,6 +16,7 @@ pub mod forwarded;
 pub mod health;
 pub mod hop_by_hop;
 pub mod origin;
+pub mod overload;
 pub mod query;
 pub mod redact;
 pub mod redial;

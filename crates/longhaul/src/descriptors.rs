@@ -43,7 +43,10 @@ pub(crate) fn at_start() -> Option<u64> {
 
 fn connections_carried(limit: Option<u64>) -> usize {
     let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    (limit.saturating_sub(RESERVE) / PER_CONNECTION).max(1)
+    // Nor more than what the overload guard takes for calm (80 %), so that connections alone never
+    // trouble it.
+    let budget = limit.saturating_sub(RESERVE).min(limit / 5 * 4);
+    (budget / PER_CONNECTION).max(1)
 }
 
 #[cfg(test)]
@@ -54,6 +57,7 @@ mod tests {
     fn a_connection_takes_two_descriptors_beside_a_reserve() {
         assert_eq!(connections_carried(Some(1024)), 384);
         assert_eq!(connections_carried(Some(10)), 1);
+        assert_eq!(connections_carried(Some(20_000)), 8_000);
         assert!(connections_carried(None) > 1_000_000);
     }
 }

@@ -38,6 +38,8 @@ pub(crate) enum Refusal {
     TooMany { limit: Limit, retry_after: Duration },
     /// The process has not started yet, or the app behind it restarts: this is waited for.
     NotReady(String),
+    /// Memory or descriptors are nearly used up.
+    Overloaded,
     /// The process is on its way out.
     Draining,
     /// The upstream has no replica at all: discovery found none.
@@ -81,7 +83,9 @@ impl Refusal {
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::AuthUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooFast { .. } | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotReady(_) | Self::Draining | Self::NoReplica => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotReady(_) | Self::Overloaded | Self::Draining | Self::NoReplica => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Unreachable
             | Self::ReplicaTls
             | Self::AnswerMissing
@@ -105,6 +109,7 @@ impl Refusal {
             Self::TooFast { .. } => "too_fast",
             Self::TooMany { .. } => "too_many",
             Self::NotReady(_) => "not_ready",
+            Self::Overloaded => "overloaded",
             Self::Draining => "draining",
             Self::NoReplica => "no_replica",
             Self::Unreachable => "replica_unreachable",
@@ -141,6 +146,7 @@ impl Refusal {
                 format!("Too many connections are open {}.", limit.whose())
             }
             Self::NotReady(what) => format!("The service is starting; waiting for: {what}."),
+            Self::Overloaded => "This gateway has no room at the moment; please try again.".into(),
             Self::Draining => "This gateway is shutting down; please connect again.".into(),
             Self::NoReplica => "The service has no replica to answer at the moment.".into(),
             Self::Unreachable => "The service behind this gateway took no connection.".into(),
@@ -168,6 +174,8 @@ impl Refusal {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NotReady(_) | Self::Draining => Some(Duration::from_secs(1)),
+            // Not all in the same second.
+            Self::Overloaded => Some(Duration::from_secs(fastrand::u64(2..8))),
             Self::NoReplica | Self::Unreachable | Self::ConnectTimeout => {
                 Some(Duration::from_secs(2))
             }
@@ -188,7 +196,9 @@ impl Refusal {
             Self::TooMany { limit: Limit::Client | Limit::Subject, .. } => {
                 Some(CloseCode::POLICY_VIOLATION)
             }
-            Self::TooFast { .. } | Self::TooMany { .. } => Some(CloseCode::TRY_AGAIN_LATER),
+            Self::Overloaded | Self::TooFast { .. } | Self::TooMany { .. } => {
+                Some(CloseCode::TRY_AGAIN_LATER)
+            }
             _ => None,
         }
     }
@@ -327,6 +337,7 @@ mod tests {
             Refusal::TooFast { limit: Limit::Route, retry_after: Duration::ZERO },
             Refusal::TooMany { limit: Limit::Route, retry_after: Duration::ZERO },
             Refusal::NotReady(String::new()),
+            Refusal::Overloaded,
             Refusal::Draining,
             Refusal::NoReplica,
             Refusal::Unreachable,

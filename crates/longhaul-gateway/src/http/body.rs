@@ -50,6 +50,14 @@ impl Body {
         Self { content: Content::Whole(Some(bytes)), exchange: None, work: None }
     }
 
+    /// The gateway's own words, for who writes them without the library.
+    pub(crate) fn into_whole(self) -> Option<Bytes> {
+        match self.content {
+            Content::Whole(bytes) => bytes,
+            Content::Forwarded(_) => None,
+        }
+    }
+
     /// Lets the exchange, and the work it is, end with the body.
     pub(crate) fn hold(&mut self, exchange: Exchange, work: OpenWork) {
         self.exchange = Some(exchange);

@@ -20,9 +20,9 @@ pub(crate) fn answer(shared: &Shared, method: &Method, path: &str) -> Option<Res
     let trouble = if is_at(&paths.live) {
         shared.telemetry.loops.hanging(Instant::now()).map(|hangs| said("hanging", &[(hangs, 0.0)]))
     } else if is_at(&paths.ready) {
-        (!readiness.is_ready()).then(|| waiting(readiness))
+        (!readiness.is_ready()).then(|| waiting(readiness, shared.overload.is_full()))
     } else if is_at(&paths.startup) {
-        readiness.gates().iter().any(|gate| gate.is_startup).then(|| waiting(readiness))
+        readiness.gates().iter().any(|gate| gate.is_startup).then(|| waiting(readiness, false))
     } else {
         return None;
     };
@@ -40,8 +40,12 @@ pub(crate) fn answer(shared: &Shared, method: &Method, path: &str) -> Option<Res
 
 /// Says what is waited for and since when. These are the words that clients of a service that is not
 /// ready read as well.
-fn waiting(readiness: &Readiness) -> String {
-    let status = if readiness.is_draining() { "draining" } else { "starting" };
+fn waiting(readiness: &Readiness, is_full: bool) -> String {
+    let status = match (readiness.is_draining(), is_full) {
+        (true, _) => "draining",
+        (false, true) => "overloaded",
+        (false, false) => "starting",
+    };
     let gates = readiness.gates().into_iter();
     let gates: Vec<_> = gates.map(|gate| (gate.name, gate.since.elapsed().as_secs_f64())).collect();
     said(status, &gates)
@@ -72,7 +76,7 @@ mod tests {
         let readiness = Readiness::default();
         let _step = readiness.startup_step("replicas of upstream chat");
         let _hold = readiness.hold("a \"quoted\"\nname");
-        let text = waiting(&readiness);
+        let text = waiting(&readiness, false);
         assert!(
             text.starts_with("{\"status\":\"starting\",\"waiting_for\":[{\"name\":\"replicas of")
         );

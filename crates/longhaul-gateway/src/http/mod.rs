@@ -9,7 +9,7 @@ pub(crate) mod exchange;
 mod expect;
 pub(crate) mod failure;
 mod forward;
-mod health;
+pub(crate) mod health;
 pub(crate) mod http2;
 mod inject;
 pub(crate) mod pool;

@@ -146,6 +146,13 @@ async fn route(
         .route(connection.listener, host, head.uri.path(), &head.headers)
         .ok_or(Refusal::NoRoute)?;
     *taken = Some(route);
+    // A session that comes back brings its memory with it, and may free some.
+    if is_upgrade
+        && shared.overload.refuses(&shared.config.routes[route].name)
+        && !durable::is_asked(connection, &head.headers)
+    {
+        return Err(Refusal::Overloaded.into());
+    }
     let visit = Visit::new(connection, route, client);
     let sharing = admission::Sharing::new(&visit, &head);
     let offered = match admission::admit(&visit, connection, &mut head, is_upgrade).await {
@@ -195,6 +202,9 @@ fn welcome(shared: &Shared, is_upgrade: bool) -> Result<(), Refusal> {
     if shared.readiness.is_ready() {
         return Ok(());
     }
+    if shared.overload.is_full() {
+        return Err(Refusal::Overloaded);
+    }
     if let Some(gate) = shared.readiness.gates().into_iter().next() {
         return Err(Refusal::NotReady(gate.name));
     }
@@ -230,7 +240,8 @@ fn log(connection: &Connection, failure: &Failure, uri: &Uri) {
         | Refusal::NoRoute
         | Refusal::BodyAborted
         | Refusal::TooFast { .. }
-        | Refusal::TooMany { .. } => {
+        | Refusal::TooMany { .. }
+        | Refusal::Overloaded => {
             debug!(%peer, status, cause, path, "request refused");
         }
         // The client's doing as well, but often the sign of a setting that does not fit.

@@ -176,6 +176,11 @@ pub(crate) static CONNECTIONS_MAX: Family = gauge(
     &[],
     "Client connections that may be open at once (limits.connections_max, as far as descriptors carry)",
 );
+pub(crate) static CLIENTS_WAITING: Family = gauge(
+    "longhaul_clients_waiting",
+    &[],
+    "Clients accepted that wait for a place among the connections",
+);
 pub(crate) static TCP_OPEN: Family =
     gauge("longhaul_tcp_connections_open", &[], "Raw TCP connections open now");
 pub(crate) static TCP_ENDS: Family = counter(
@@ -230,6 +235,17 @@ pub(crate) static READY: Family =
 pub(crate) static DRAINING: Family =
     gauge("longhaul_draining", &[], "1 once the process is on its way out");
 
+pub(crate) static OVERLOAD_LEVEL: Family = gauge(
+    "longhaul_overload_level",
+    &["resource"],
+    "How near the budget of a resource is: 0 calm, 1 strained (80 %, the route that has the most \
+     gets no new WebSockets), 2 full (90 %, nothing new is accepted)",
+);
+pub(crate) static OVERLOAD_REACHED: Family = counter(
+    "longhaul_overload_reached_total",
+    &["resource", "level"],
+    "Times a resource became strained or full",
+);
 pub(crate) static LOOP_LAG: Family = histogram(
     "longhaul_event_loop_lag_seconds",
     LAG_S,
@@ -357,6 +373,7 @@ pub static FAMILIES: &[&Family] = &[
     &AUTH_WAITING,
     &CONNECTIONS_OPEN,
     &CONNECTIONS_MAX,
+    &CLIENTS_WAITING,
     &TCP_OPEN,
     &TCP_ENDS,
     &TCP_SECONDS,
@@ -372,6 +389,8 @@ pub static FAMILIES: &[&Family] = &[
     &TASK_RESTARTS,
     &READY,
     &DRAINING,
+    &OVERLOAD_LEVEL,
+    &OVERLOAD_REACHED,
     &LOOP_LAG,
     &CPU,
     &RESIDENT,

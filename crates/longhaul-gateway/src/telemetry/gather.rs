@@ -11,6 +11,7 @@ use super::page::{Format, Page};
 use super::tally::Sum;
 use super::{Telemetry, process};
 use crate::admission::counters::{BOUNDS_S, OUTCOMES};
+use crate::overload::Resource;
 use crate::shared::Shared;
 use crate::supervise::Tasks;
 
@@ -26,6 +27,7 @@ pub(crate) fn page(shared: &Shared, tasks: &Tasks, format: Format) -> String {
     replicas(&mut page, shared);
     watchers(&mut page, tasks);
     state(&mut page, shared);
+    overload(&mut page, shared);
     used(&mut page, shared);
     page.family(&f::BUILD);
     page.sample(&[env!("CARGO_PKG_VERSION")], 1.0);
@@ -132,6 +134,7 @@ fn connections(page: &mut Page, shared: &Shared) {
     let telemetry = &shared.telemetry;
     page.single(&f::CONNECTIONS_OPEN, shared.places.taken() as f64);
     page.single(&f::CONNECTIONS_MAX, shared.config.limits.connections_max as f64);
+    page.single(&f::CLIENTS_WAITING, shared.lane.waiting() as f64);
     page.single(&f::TCP_OPEN, shared.streams.len() as f64);
     page.family(&f::HANDSHAKES);
     page.sample(&["done"], telemetry.handshakes.load(Ordering::Relaxed) as f64);
@@ -197,13 +200,29 @@ fn state(page: &mut Page, shared: &Shared) {
     page.single(&f::DRAINING, f64::from(u8::from(readiness.is_draining())));
 }
 
+fn overload(page: &mut Page, shared: &Shared) {
+    let budgets = Resource::ALL.into_iter().zip(shared.overload.budgets());
+    page.family(&f::OVERLOAD_LEVEL);
+    for (resource, budget) in budgets {
+        page.sample(&[resource.name()], f64::from(budget.level as u8));
+    }
+    page.family(&f::OVERLOAD_REACHED);
+    for (at, resource) in Resource::ALL.into_iter().enumerate() {
+        let levels = ["strained", "full"].into_iter().zip(shared.overload.reached(at));
+        for (level, times) in levels {
+            page.sample(&[resource.name(), level], times as f64);
+        }
+    }
+}
+
 fn used(page: &mut Page, shared: &Shared) {
     let mut known = |family: &'static Family, number: Option<f64>| {
         if let Some(number) = number {
             page.single(family, number);
         }
     };
-    let (memory, descriptors) = (process::memory(), process::descriptors());
+    let memory = process::memory(shared.config.limits.memory_bytes_max);
+    let descriptors = process::descriptors();
     known(&f::CPU, process::cpu_time().map(|time| time.as_secs_f64()));
     known(&f::RESIDENT, process::resident_bytes().map(|bytes| bytes as f64));
     known(&f::DESCRIPTORS, descriptors.map(|(open, _)| open as f64));

@@ -20,6 +20,12 @@ pub struct Memory {
     pub is_container: bool,
 }
 
+impl Memory {
+    fn share(&self) -> f64 {
+        self.used as f64 / self.limit.max(1) as f64
+    }
+}
+
 /// Processor time since the start, of all threads.
 pub(crate) fn cpu_time() -> Option<Duration> {
     let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -41,13 +47,32 @@ pub(crate) fn descriptors() -> Option<(usize, Option<u64>)> {
     Some((open, getrlimit(Resource::Nofile).current))
 }
 
+/// Descriptors open, where the system says it at once (Linux 6.2 and later): counting them costs
+/// with their number.
+pub(crate) fn descriptors_open() -> Option<u64> {
+    let open = fs::metadata("/proc/self/fd").ok()?.len();
+    (open > 0).then_some(open)
+}
+
+/// Descriptors that may be open.
+pub(crate) fn descriptors_max() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 /// Memory used and there. In a container with a limit both are the container's, since that is what
-/// the kernel kills by: it counts the application beside us, and buffers of sockets.
-pub(crate) fn memory() -> Option<Memory> {
+/// the kernel kills by: it counts the application beside us, and buffers of sockets. `own_max` is
+/// what the process itself may use; whichever bound is nearer counts.
+pub(crate) fn memory(own_max: Option<u64>) -> Option<Memory> {
     let machine = field_kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")?;
+    let limit = own_max.map_or(machine, |own_max| own_max.min(machine));
+    let own = Memory { used: resident_bytes()?, limit, is_container: false };
     match Cgroup::own().and_then(|cgroup| cgroup.memory()) {
-        Some((used, limit)) if limit < machine => Some(Memory { used, limit, is_container: true }),
-        _ => Some(Memory { used: resident_bytes()?, limit: machine, is_container: false }),
+        Some((used, limit)) if limit < machine => {
+            let container = Memory { used, limit, is_container: true };
+            let is_own_nearer = own_max.is_some() && own.share() > container.share();
+            Some(if is_own_nearer { own } else { container })
+        }
+        _ => Some(own),
     }
 }
 
@@ -100,18 +125,20 @@ impl Cgroup {
         memory.exists().then_some(Self::V1 { memory, cpu })
     }
 
-    /// Used and limit. What the kernel can drop at once (file cache that nobody used lately) does
-    /// not count.
+    /// Used and limit. File cache does not count: the kernel drops it before it kills.
     fn memory(&self) -> Option<(u64, u64)> {
         let (used, limit, stat, cache) = match self {
-            Self::V2(at) => {
-                ("memory.current", "memory.max", at.join("memory.stat"), "inactive_file ")
-            }
+            Self::V2(at) => (
+                "memory.current",
+                "memory.max",
+                at.join("memory.stat"),
+                ["inactive_file ", "active_file "],
+            ),
             Self::V1 { memory, .. } => (
                 "memory.usage_in_bytes",
                 "memory.limit_in_bytes",
                 memory.join("memory.stat"),
-                "total_inactive_file ",
+                ["total_inactive_file ", "total_active_file "],
             ),
         };
         let at = stat.parent()?;
@@ -119,8 +146,11 @@ impl Cgroup {
         let limit = number(&at.join(limit))?;
         let used = number(&at.join(used))?;
         let stat = fs::read_to_string(&stat).ok()?;
-        let cache = stat.lines().find_map(|line| line.strip_prefix(cache)?.parse().ok());
-        Some((used.saturating_sub(cache.unwrap_or(0)), limit))
+        let field = |name: &str| -> Option<u64> {
+            stat.lines().find_map(|line| line.strip_prefix(name)?.parse().ok())
+        };
+        let cache: u64 = cache.into_iter().filter_map(field).sum();
+        Some((used.saturating_sub(cache), limit))
     }
 
     fn cores(&self) -> Option<f64> {
@@ -164,7 +194,7 @@ mod tests {
                 ("cgroup.controllers", "cpu memory"),
                 ("box/memory.max", "268435456\n"),
                 ("box/memory.current", "100000000\n"),
-                ("box/memory.stat", "anon 1\ninactive_file 40000000\n"),
+                ("box/memory.stat", "anon 1\ninactive_file 30000000\nactive_file 10000000\n"),
                 ("box/cpu.max", "50000 100000\n"),
             ],
         );
@@ -205,7 +235,11 @@ mod tests {
 
     #[test]
     fn this_process_uses_something_of_what_there_is() {
-        let memory = memory().unwrap();
+        let memory = super::memory(None).unwrap();
+        let own = super::memory(Some(memory.used * 2)).unwrap();
+        assert!(own.limit <= memory.limit, "{own:?}");
+        let counted = descriptors().unwrap().0 as u64;
+        assert!(descriptors_open().is_none_or(|open| open.abs_diff(counted) < 100));
         assert!(memory.used > 0 && memory.used < memory.limit, "{memory:?}");
         assert!(cpu_time().unwrap() > Duration::ZERO);
         assert!(resident_bytes().unwrap() > 1 << 20);

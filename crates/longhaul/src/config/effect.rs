@@ -33,7 +33,7 @@ pub(crate) fn of(section: &str, key: &str) -> Effect {
         ("server", "listen" | "dns_servers" | "config_watch")
         | ("upstreams", "replicas" | "srv" | "balance")
         | ("upstreams.probe" | "upstreams.health", _)
-        | ("limits", "connections_max")
+        | ("limits", "connections_max" | "memory_bytes_max")
         | ("timeouts", "drain" | "upgrade_start" | "upgrade_step")
         | ("tls", "watch") => Effect::AtOnce,
         _ => Effect::NewWork,

@@ -57,6 +57,7 @@ mod health;
 mod leak;
 mod limits;
 mod logs;
+mod overload;
 mod parent;
 mod reload;
 mod succession;

@@ -234,12 +234,24 @@ pub(super) static LIMITS: Section = Section {
             name: "connections_max",
             shape: Shape::Count { min: 1, max: 10_000_000 },
             default: || number(Limits::default().connections_max),
-            what: "Client connections open at once; beyond it no more are accepted until one ends. \
-                   Lowered at the start to what the descriptor limit can carry",
+            what: "Client connections open at once; beyond it clients wait until one ends, and health \
+                   probes are answered. Lowered at the start to what the descriptor limit can carry",
             cost: "two descriptors for each connection, and a few KiB",
             danger: "too low makes clients wait in the accept queue; too high for the memory ends the \
                      process",
             flag: Some(Flag::new("--connections-max", "LONGHAUL_CONNECTIONS_MAX", "COUNT")),
+            ..Key::NEW
+        },
+        Key {
+            name: "memory_bytes_max",
+            shape: Shape::Size { min: 16 << 20, max: 1 << 42 },
+            example: "\"512MiB\"",
+            what: "Memory that the process may use; by default what the container has, or the machine. At \
+                   80 % the route that has the most gets no new WebSockets, at 90 % nothing new is \
+                   accepted until some is free. Where the container has less, that counts as well",
+            danger: "close to what is used anyway turns clients away; above what the container has it \
+                     does nothing",
+            flag: Some(Flag::new("--memory-max", "LONGHAUL_MEMORY_MAX", "SIZE")),
             ..Key::NEW
         },
         Key {

@@ -107,6 +107,7 @@ fn limits(reader: &Reader<'_>) -> Limits {
     let default = Limits::default();
     Limits {
         connections_max: reader.count("connections_max").map_or(default.connections_max, to_usize),
+        memory_bytes_max: reader.size("memory_bytes_max").map(|bytes| bytes as u64),
         head_bytes_max: reader.size("head_bytes_max").unwrap_or(default.head_bytes_max),
         header_fields_max: reader
             .count("header_fields_max")
