@@ -170,6 +170,10 @@ fn websockets_go_on_under_another_binary_while_they_talk() {
         let seen = count.load(Ordering::Relaxed);
         wait_until("they talk on", s(60), || count.load(Ordering::Relaxed) > seen + 100);
         frames::echo(&mut frames::open(upgradable.address(), "/echo"), "a new one");
+        wait_until("the new one has left", s(60), || {
+            let page = upgradable.json(&["connections"]);
+            page["connections"].as_array().map(Vec::len) == Some(CLIENTS)
+        });
     }
     let after = upgradable.json(&["connections"]);
     for (before, after) in pairs(&before, &after) {
@@ -286,8 +290,7 @@ fn raw_tcp_goes_over_whoever_speaks_first_and_however_much_flows() {
 #[test]
 fn a_binary_that_fails_in_any_way_leaves_the_old_one_where_it_was() {
     let echo = App::start("echo_ws.mjs", "one");
-    let config = format!("[timeouts]\nupgrade_start = \"2s\"\n{}", upstream(echo.address));
-    let upgradable = Upgradable::start(&config);
+    let upgradable = Upgradable::before(echo.address);
     let mut client = frames::open(upgradable.address(), "/echo");
     frames::echo(&mut client, "before");
     let other = "{\"format\":99,\"version\":\"9.9.9\"}";
@@ -296,7 +299,6 @@ fn a_binary_that_fails_in_any_way_leaves_the_old_one_where_it_was() {
     let failing = format!("exec python3 {}", heir.canonicalize().unwrap().display());
     for (name, script, why) in [
         ("ends", "exit 3".to_owned(), "it ended with exit code 3"),
-        ("hangs", "exec sleep 600".to_owned(), "did not answer in time"),
         ("other", format!("printf '{head}{other}' >&0; exec sleep 600"), "format 99"),
         ("speechless", format!("{failing} standing"), "it has ended"),
         ("dropping", format!("{failing} parcels"), "it has ended"),
@@ -313,6 +315,19 @@ fn a_binary_that_fails_in_any_way_leaves_the_old_one_where_it_was() {
     assert!(!is_done && said.contains("no file /no/such/file"), "{said}");
     upgradable.upgrade(0);
     frames::echo(&mut client, "after all");
+}
+
+#[test]
+fn a_binary_that_hangs_is_ended_in_time() {
+    let echo = App::start("echo_ws.mjs", "one");
+    let config = format!("[timeouts]\nupgrade_start = \"500ms\"\n{}", upstream(echo.address));
+    let upgradable = Upgradable::start(&config);
+    let mut client = frames::open(upgradable.address(), "/echo");
+    let program = upgradable.program("hangs", "exec sleep 600");
+    let (is_done, said) = upgradable.ask(&["upgrade", "--binary", &program]);
+    assert!(!is_done && said.contains("did not answer in time"), "{said}");
+    assert_eq!(upgradable.children(), "");
+    frames::echo(&mut client, "after");
 }
 
 #[test]
