@@ -95,9 +95,7 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
-        let step = readiness.startup_step("listeners and workers");
         let (running, workers) = Running::start(config, &readiness, &stop, inheritance)?;
-        drop(step);
         let running = Arc::new(running);
         let (desk, asks) = ReloadDesk::new();
         let handle = Handle::new(running.clone(), readiness, desk);

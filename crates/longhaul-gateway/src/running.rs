@@ -84,6 +84,7 @@ impl Running {
         stop: &CancellationToken,
         mut inheritance: Option<Inheritance>,
     ) -> Result<(Self, Vec<JoinHandle<()>>), StartError> {
+        let step = readiness.startup_step("listeners and workers");
         let mut parts = Parts::default();
         let bound: Vec<Bound> = (config.listeners.iter())
             .map(|listener| {
@@ -117,6 +118,8 @@ impl Running {
         let mut running = Self { current, tasks, seats, is_moving, stop: stop.clone(), parts };
         running.start_watching(readiness);
         let parts = running.parts.get_mut();
+        // Over before the first client can ask: one that waited on a held socket must not be told to come back.
+        drop(step);
         parts.waiting = bound;
         if inheritance.is_none() {
             parts.open_waiting(&running.seats, &running.stop);

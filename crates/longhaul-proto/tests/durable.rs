@@ -41,7 +41,13 @@ impl Hostile {
     fn new() -> Self {
         let policy = OwnerPolicy { window: WINDOW, sizes: SIZES, ..OwnerPolicy::default() };
         let (now, newest) = (Instant::now(), LinkKey(0));
-        let opening = Opening { sid: "s".into(), link: newest, window: WINDOW, protocol: None };
+        let opening = Opening {
+            sid: "s".into(),
+            link: newest,
+            window: WINDOW,
+            protocol: None,
+            replacement: None,
+        };
         let owner = Owner::open(Arc::new(policy), Arc::new(Bare), opening, now);
         let is_leg_gone = false;
         Self { owner, now, newest, keys: 0, delivered: 0, confirmed: 0, next: 1, is_leg_gone }

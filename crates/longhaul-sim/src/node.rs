@@ -67,7 +67,13 @@ impl Node {
         match Control::parse(Speaker::Client, text) {
             Ok(Control::Hello { win, .. }) => {
                 let sid = self.sessions.len().to_string();
-                let opening = Opening { sid, link: key, window: win.into(), protocol: None };
+                let opening = Opening {
+                    sid,
+                    link: key,
+                    window: win.into(),
+                    protocol: None,
+                    replacement: None,
+                };
                 let policy = Arc::new(scenario.owner.clone());
                 self.sessions.push(Held {
                     owner: Owner::open(policy, Arc::new(Bare), opening, now),

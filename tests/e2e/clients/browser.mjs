@@ -38,6 +38,9 @@ export async function withBrowser({ cookies = true, args = [] }, story) {
   context.setDefaultTimeout(30_000);
   try {
     return await story(context);
+  } catch (error) {
+    for (const page of context.pages()) console.log(await page.locator("body").innerText());
+    throw error;
   } finally {
     await context.close();
     rmSync(profile, { recursive: true, force: true });

@@ -1,4 +1,5 @@
-// A TCP proxy on loopback that cuts connections, on demand or after some bytes, wherever in a frame that is.
+// A TCP proxy on loopback that cuts connections, on demand or after some bytes, wherever in a frame that is; or has
+// them fall silent, as after a change of the network.
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
@@ -9,6 +10,7 @@ export async function cutterBefore(address, bytesOfNext = () => Infinity) {
   const cutter = {
     cuts: 0,
     cut: () => pairs.forEach(end),
+    hush: () => pairs.forEach((pair) => (pair.isSilent = true)),
     stop: () => (server.close(), cutter.cut()),
   };
   const end = (pair) => {
@@ -24,13 +26,14 @@ export async function cutterBefore(address, bytesOfNext = () => Infinity) {
     pairs.add(pair);
     for (const [from, to] of [pair, [far, near]]) {
       from.on("data", (bytes) => {
+        if (pair.isSilent) return;
         to.write(bytes.subarray(0, left));
         left -= bytes.length;
         if (left <= 0) end(pair);
       });
       from.on("error", () => {});
       // An end of its own is passed on with what came before it.
-      from.on("end", () => to.end());
+      from.on("end", () => pair.isSilent || to.end());
       from.on("close", () => (pairs.delete(pair), to.destroySoon()));
     }
   });

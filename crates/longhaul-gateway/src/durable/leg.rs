@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use http::header::SEC_WEBSOCKET_PROTOCOL;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use longhaul_proto::durable::code;
 use longhaul_proto::websocket::CloseCode;
 use tracing::warn;
@@ -24,9 +25,16 @@ const REASON: HeaderName = HeaderName::from_static("longhaul-reason");
 pub(super) struct Leg {
     pub(super) wire: Wire,
     pub(super) held: Held,
+}
+
+/// The first leg of a session, and what was said over it.
+#[derive(Debug)]
+pub(super) struct First {
+    pub(super) leg: Leg,
     pub(super) sid: String,
-    /// The subprotocol that the replica chose.
-    pub(super) protocol: Option<String>,
+    /// The handshake as the replica got it, and what it answered.
+    pub(super) head: Parts,
+    pub(super) answer: HeaderMap,
 }
 
 /// Why there is none.
@@ -39,7 +47,7 @@ pub(super) enum Undialled {
 }
 
 /// Opens a leg for this caller. Bounded by the upstream's own deadlines.
-pub(super) async fn dial(caller: &Caller) -> Result<Leg, Undialled> {
+pub(super) async fn dial(caller: &Caller) -> Result<First, Undialled> {
     let visit = Visit::new(&caller.connection, caller.route, caller.client);
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|_| Undialled::Later)?;
@@ -68,11 +76,9 @@ pub(super) async fn dial(caller: &Caller) -> Result<Leg, Undialled> {
         Opened::Leg(leg) => *leg,
         Opened::Refused(status) => return Err(refused(status)),
     };
-    let chosen = answer.headers.get(SEC_WEBSOCKET_PROTOCOL);
-    let protocol = chosen.and_then(|name| name.to_str().ok()).map(str::to_owned);
     let sizes = caller.connection.shared.sessions.policy.sizes;
-    let wire = Wire::leg(leg, sizes.message_bytes_max);
-    Ok(Leg { wire, held, sid, protocol })
+    let wire = Wire::leg(leg.io, leg.read_ahead, sizes.message_bytes_max);
+    Ok(First { leg: Leg { wire, held }, sid, head, answer: answer.headers })
 }
 
 /// What the application's own refusal means to a client: that it need not come back, unless the
@@ -83,6 +89,14 @@ fn refused(status: StatusCode) -> Undialled {
         408 | 425 | 429 => Undialled::Later,
         400..=499 => Undialled::Refused(code::REFUSED),
         _ => Undialled::Later,
+    }
+}
+
+impl First {
+    /// The subprotocol that the replica chose.
+    pub(super) fn protocol(&self) -> Option<String> {
+        let chosen = self.answer.get(SEC_WEBSOCKET_PROTOCOL)?;
+        chosen.to_str().ok().map(str::to_owned)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The task of one durable session: owns the leg, the links and the machine that decides.
 
 mod links;
+mod next_leg;
 mod replica;
 
 use std::collections::VecDeque;
@@ -19,7 +20,8 @@ use tokio::time::{Sleep, sleep_until};
 use tracing::info;
 
 use self::links::{Lane, Parting};
-use super::leg::Leg;
+use self::next_leg::NextLeg;
+use super::leg::{First, Leg};
 use super::lobby::{self, Caller};
 use super::sessions::{Entry, Link, Mail, Sessions};
 use crate::admission::Live;
@@ -51,6 +53,8 @@ struct Session {
     links: Vec<Lane>,
     parting: Vec<Parting>,
     leg: Option<Leg>,
+    /// How the leg is replaced, where its route wants that.
+    next_leg: Option<Box<NextLeg>>,
     /// Where in the leg's bytes each message ends that was not confirmed, and its number.
     unconfirmed: VecDeque<(u64, u64)>,
     /// What the leg is watched by: when it was last heard, and pings since.
@@ -71,20 +75,27 @@ struct Session {
 }
 
 /// Opens a session on this leg for a client that asked for one, in a task of its own.
-pub(super) fn open(link: Link, leg: Leg, caller: Box<Caller>, window: Window) {
+pub(super) fn open(link: Link, first: First, caller: Box<Caller>, window: Window) {
     let shared = &caller.connection.shared;
-    let Some((entry, mail)) = shared.sessions.add(&leg.sid, caller.subject) else {
+    let Some((entry, mail)) = shared.sessions.add(&first.sid, caller.subject) else {
         // Ends by its deadlines.
         tokio::spawn(lobby::later(link, Duration::from_secs(5)));
         return;
     };
     let (now, key) = (Instant::now(), LinkKey(1));
-    let replica = leg.replica().address();
-    let sid = leg.sid.clone();
+    let replica = first.leg.replica().address();
+    let sid = first.sid.clone();
     let (route, client) = (shared.relay_policy(caller.route).route.clone(), caller.client.address);
     info!(sid, route = &*route, %replica, %client, "session opened");
     let card = Card::new(&shared.telemetry, route, client);
-    let opening = Opening { sid: sid.clone(), link: key, window, protocol: leg.protocol.clone() };
+    let next_leg = NextLeg::of(&caller, &first, card.id);
+    let opening = Opening {
+        sid: sid.clone(),
+        link: key,
+        window,
+        protocol: first.protocol(),
+        replacement: next_leg.as_ref().map(NextLeg::replacement),
+    };
     let policy = shared.relay_policy(caller.route).session.clone();
     let mut session = Session {
         owner: Owner::open(
@@ -95,7 +106,8 @@ pub(super) fn open(link: Link, leg: Leg, caller: Box<Caller>, window: Window) {
         ),
         links: Vec::with_capacity(1),
         parting: Vec::new(),
-        leg: Some(leg),
+        leg: Some(first.leg),
+        next_leg: next_leg.map(Box::new),
         unconfirmed: VecDeque::new(),
         leg_heard_at: now,
         leg_pings: 0,
@@ -151,7 +163,7 @@ impl Session {
         self.take_orders(cx);
         let mut deadline = None;
         for turn in 0..TURNS_MAX {
-            let has_heard = self.read_links(cx) | self.read_leg(cx);
+            let has_heard = self.read_links(cx) | self.read_leg(cx) | self.seek_leg(cx);
             self.note_confirmed();
             deadline = self.settle(cx);
             if !has_heard {
@@ -164,6 +176,10 @@ impl Session {
         loop {
             // Whoever was just seen off gets its words now.
             self.part(cx, Instant::now());
+            if self.seek_leg(cx) {
+                // It is to be read, and given what waits for it.
+                cx.waker().wake_by_ref();
+            }
             self.keep_books();
             if let Some(ended) = self.ended
                 && self.leg.is_none()
@@ -184,6 +200,7 @@ impl Session {
             let now = Instant::now();
             self.owner.deadline_reached(now);
             self.watch_leg(now);
+            self.consider_leaving(now);
             if self.migrate_at.is_some_and(|at| at <= now) {
                 self.migrate_at = None;
                 self.owner.migrate(Duration::ZERO, now);
@@ -203,9 +220,16 @@ impl Session {
                 self.owner.finish(CloseCode::SERVICE_RESTART, "draining", now);
             }
             Some(Order::Drain) => self.owner.expire(now),
-            Some(Order::ReplicaLost) => self.lose_leg(now),
-            // A leg that cannot be replaced stays as long as it may.
-            Some(Order::ReplicaLeaves | Order::ReplicaLeft) => {}
+            // Looked up, since the word may be about a replica that was left meanwhile.
+            Some(Order::ReplicaLost) if self.leg.as_ref().is_some_and(|leg| leg.held.is_lost()) => {
+                self.lose_leg(now);
+            }
+            Some(Order::ReplicaLost) => {}
+            Some(Order::ReplicaLeaves) => self.note_replica_leaves(false, now),
+            Some(Order::ReplicaLeft) => self.note_replica_leaves(true, now),
+            Some(Order::ReplicaDrained) if self.owner.may_replace_leg() => {
+                self.note_replica_leaves(true, now);
+            }
             Some(Order::ReplicaDrained) => {
                 let reason = "the replica was drained";
                 self.owner.finish(CloseCode::SERVICE_RESTART, reason, now);
@@ -337,7 +361,7 @@ impl Session {
         let confirm = (!self.unconfirmed.is_empty()).then(|| now + CONFIRM_TICK);
         let tight = self.must_not_take_more().then(|| now + TIGHT_TICK);
         let parting = self.parting.iter().map(|parting| parting.until).min();
-        let rest = [self.leg_due_at(), self.migrate_at, parting];
+        let rest = [self.leg_due_at(), self.leave_due_at(), self.migrate_at, parting];
         [machine, confirm, tight].into_iter().chain(rest).flatten().min()
     }
 }

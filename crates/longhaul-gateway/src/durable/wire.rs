@@ -15,7 +15,6 @@ use longhaul_proto::websocket::{CloseCode, Opcode, Role, mask};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::outq;
-use crate::relay::Leg;
 use crate::relay::stream::with_scratch;
 use crate::transport::Transport;
 use crate::upgrade::ClientLeg;
@@ -77,8 +76,8 @@ impl Wire {
     }
 
     /// The gateway's end of a leg; the peer's frames are a server's.
-    pub(super) fn leg(leg: Leg<Transport>, message_bytes_max: usize) -> Self {
-        Self::new(Io::Socket(leg.io), leg.read_ahead, Role::Client, message_bytes_max)
+    pub(super) fn leg(io: Transport, read_ahead: Bytes, message_bytes_max: usize) -> Self {
+        Self::new(Io::Socket(io), read_ahead, Role::Client, message_bytes_max)
     }
 
     fn new(io: Io, read_ahead: Bytes, role: Role, message_bytes_max: usize) -> Self {

@@ -103,7 +103,7 @@ pub(crate) struct Search(AbortOnDropHandle<Result<Wire, Cause>>);
 
 impl Search {
     /// Ready with what was found, or why nothing was.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Wire, Cause>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Wire, Cause>> {
         // A panic in there was logged; it has found nothing.
         let nothing = |_| Err(Cause::RedialGaveUp(Duration::ZERO));
         Pin::new(&mut self.0).poll(cx).map(|ended| ended.unwrap_or_else(nothing))
@@ -255,7 +255,7 @@ impl Origin {
     }
 
     /// Says in the log that a replica was lost.
-    pub(super) fn log_loss(
+    pub(crate) fn log_loss(
         &self,
         replica: SocketAddr,
         reason: Reason,

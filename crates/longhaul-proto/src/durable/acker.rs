@@ -24,7 +24,7 @@ impl AckPace {
 }
 
 /// What one link was told.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Acker {
     /// The last acknowledgement on this link.
     told: Option<u64>,

@@ -10,7 +10,7 @@ use super::item::Nonce;
 pub struct LinkKey(pub u64);
 
 /// One link.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Link {
     pub(super) key: LinkKey,
     /// Its number in the session.

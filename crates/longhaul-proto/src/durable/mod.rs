@@ -21,6 +21,7 @@ mod sender;
 #[cfg(test)]
 mod vectors;
 
+pub use acker::AckPace;
 pub use client::Client;
 pub use control::{CONTROL_BYTES_MAX, Control, Reset, Resume, Resumed, Speaker, Welcome};
 pub use item::{Body, Form, Head, Item, Nonce};

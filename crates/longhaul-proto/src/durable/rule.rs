@@ -42,6 +42,9 @@ pub struct Keeps {
 }
 
 impl Keeps {
+    /// All of them.
+    pub const ALL: Self = Self { broken: None };
+
     /// All but one. For tests that show that the rule is needed.
     pub fn all_but(rule: Rule) -> Self {
         Self { broken: Some(rule) }

@@ -14,7 +14,7 @@ use crate::websocket::CloseCode;
 pub struct BufferFull;
 
 /// The sending half.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sender {
     window: Window,
     chunk_bytes_max: usize,
@@ -30,6 +30,8 @@ pub struct Sender {
     waiting_bytes: usize,
     /// Bytes of `held`, events and ends included.
     held_bytes: usize,
+    /// The last event that has a number.
+    last_event: u64,
     has_ended: bool,
 }
 
@@ -47,7 +49,7 @@ impl Held {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Waiting {
     Message(Form, Bytes),
     Event(Bytes),
@@ -67,6 +69,7 @@ impl Sender {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             held_bytes: 0,
+            last_event: 0,
             has_ended: false,
         }
     }
@@ -114,7 +117,8 @@ impl Sender {
                     self.cut(form, payload);
                 }
                 Waiting::Event(payload) => {
-                    self.hold(Held { kind: b'e', form: Form::Text, payload })
+                    self.hold(Held { kind: b'e', form: Form::Text, payload });
+                    self.last_event = self.sent();
                 }
                 Waiting::End(payload) => self.hold(Held { kind: b'x', form: Form::Text, payload }),
             }
@@ -179,6 +183,12 @@ impl Sender {
     /// Whether something waits for the window.
     pub fn is_full(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// Whether the other end has answered for every event.
+    pub fn are_events_known(&self) -> bool {
+        let waits = self.waiting.iter().any(|waiting| matches!(waiting, Waiting::Event(_)));
+        !waits && self.acked >= self.last_event
     }
 
     /// Whether the direction has ended, and the other end answered for all of it.

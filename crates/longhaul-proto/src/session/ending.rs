@@ -67,7 +67,10 @@ impl Session {
                 self.end_across(Side::Client);
             }
             Side::Backend => {
-                self.backend.kill();
+                // Whoever looks for the fault there finds the code that says whose it is.
+                let words = "frames cannot be followed";
+                self.dismiss(Side::Backend, CloseCode::PROTOCOL_ERROR, words);
+                self.backend.finish.order();
                 self.end_across(Side::Backend);
             }
         }

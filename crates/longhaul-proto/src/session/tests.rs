@@ -325,6 +325,19 @@ fn a_client_whose_frames_cannot_be_followed_gets_1002() {
 }
 
 #[test]
+fn a_replica_whose_frames_cannot_be_followed_is_told_1002_as_well() {
+    let mut pair = Pair::relaying();
+    pair.sends(Side::Backend, b"\x89\x7e\x00\x7etoo long a ping");
+    let told = (8, b"\x03\xeaframes cannot be followed".to_vec());
+    assert_eq!(frames(&pair.to_backend), [told]);
+    assert_eq!(frames(&pair.to_client).last().map(|frame| frame.0), Some(8));
+    assert_eq!(pair.finished, [Side::Client, Side::Backend]);
+    pair.ends(Side::Client);
+    pair.ends(Side::Backend);
+    assert!(matches!(pair.done, Some(Cause::Fault(Side::Backend, _))));
+}
+
+#[test]
 fn idle_counts_messages_and_not_pings() {
     let mut pair = Pair::with(SessionPolicy { idle: Some(40 * SECOND), ..policy() }, None);
     pair.advance(20 * SECOND);

@@ -5,7 +5,7 @@ use crate::support::process::Signal;
 use crate::support::{artefact, clients, s};
 
 #[test]
-fn two_visitors_talk_and_survive_the_stop_of_a_replica() {
+fn two_visitors_talk_on_while_links_are_cut_and_a_replica_stops() {
     let mut demo = Gateway::demo();
     let picture = artefact("demo.png");
     let arguments = [&demo.http(), picture.to_str().unwrap()];

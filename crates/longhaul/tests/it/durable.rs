@@ -1,5 +1,7 @@
 //! Durable sessions: links are cut a thousand times, and nothing is lost, doubled or reordered.
 
+mod legs;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -434,6 +436,38 @@ fn an_operator_moves_clients_and_a_drain_ends_their_sessions_in_words() {
     let closed = runtime.block_on(next(&mut session));
     assert!(matches!(closed, Event::Closed { code: 1012, was_clean: true, .. }), "{closed:?}");
     assert!(gateway.process.end(s(40)).success());
+}
+
+/// The last acknowledgement and the end come in one read: what the session held then is taken off the
+/// node's books once, not twice and not never.
+#[test]
+fn a_session_that_ends_between_two_looks_leaves_nothing_on_the_books() {
+    let app = App::start("echo_ws.mjs", "one");
+    let mut gateway = Gateway::with_config(&format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"localhost:0\"\n\
+         [[upstreams]]\nname = \"app\"\nreplicas = [\"{}\"]\n",
+        app.address
+    ));
+    let admin = Admin::of(&mut gateway);
+    let held = || admin.metric("longhaul_session_held_bytes");
+    for last_words in [&["a1", "m9;too far"][..], &["m2;more", "m9;too far"]] {
+        let mut link = durable_link(&gateway);
+        say(&mut link, HELLO);
+        assert!(hear(&mut link).starts_with(r#"{"t":"welcome""#));
+        say(&mut link, "a0");
+        say(&mut link, "m1;hello");
+        while hear(&mut link) != "m1;hello" {}
+        wait_until("the echo is on the books", s(30), || held() == 5.0);
+        let frames =
+            last_words.iter().flat_map(|item| frames::from_client(frames::TEXT, item.as_bytes()));
+        link.send(frames.collect::<Vec<u8>>());
+        while hear(&mut link) != "close 4902" {}
+        wait_until("the session is off the books", s(30), || {
+            admin.json("/api/v1/sessions")["open"] == 0
+        });
+        assert_eq!(held(), 0.0, "{last_words:?}");
+    }
+    assert!(!gateway.process.lines().iter().any(|line| line.contains("panic")));
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod relay;
 
 // Sessions that outlive their links.
 mod durable;
+mod sdk;
 
 // Who may come in.
 mod admission;

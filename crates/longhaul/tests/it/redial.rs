@@ -37,12 +37,12 @@ fn next(client: &mut Raw) -> Frame {
     }
 }
 
-const LOST: &str = "websocket lost its replica";
+pub(crate) const LOST: &str = "websocket lost its replica";
 const MOVED: &str = "websocket has a new replica";
 
 /// Waits until the log has said so, so many times.
 #[track_caller]
-fn wait_for(gateway: &Gateway, what: &str, times: usize) {
+pub(crate) fn wait_for(gateway: &Gateway, what: &str, times: usize) {
     wait_until(what, s(30), || {
         gateway.process.lines().iter().filter(|line| line.contains(what)).count() >= times
     });
@@ -60,7 +60,7 @@ fn say(client: &mut Raw, text: &str) {
 }
 
 /// A replica of one's own: each handshake is accepted and given to `serve` with its number, from 1.
-fn replica(serve: impl Fn(usize, Raw) + Send + Sync + 'static) -> Recorder {
+pub(crate) fn replica(serve: impl Fn(usize, Raw) + Send + Sync + 'static) -> Recorder {
     scripted(|_| frames::accepted(), serve)
 }
 
@@ -93,7 +93,7 @@ fn accept(key: &str) -> String {
 }
 
 /// Sends back whatever comes, until the end.
-fn echo(mut raw: Raw) {
+pub(crate) fn echo(mut raw: Raw) {
     raw.patience(s(120));
     while let Ok(frame) = frames::read(&mut raw) {
         let answer = if frame.opcode == PING { PONG } else { frame.opcode };

@@ -72,14 +72,23 @@ impl Session {
 
     /// The leg is gone without a word.
     pub(super) fn lose_leg(&mut self, now: Instant) {
-        self.end_leg(CloseCode::SERVICE_RESTART, "the connection to the replica was lost", now);
+        self.end_leg(code::ABNORMAL, "the connection to the replica was lost", now);
     }
 
     fn end_leg(&mut self, code: CloseCode, reason: &str, now: Instant) {
+        if !self.replace_leg(code, now) {
+            // Without a word is what a restart looks like.
+            let is_wordless = code == code::ABNORMAL;
+            let code = if is_wordless { CloseCode::SERVICE_RESTART } else { code };
+            self.drop_leg();
+            self.owner.leg_closed(code, reason, now);
+        }
+    }
+
+    pub(super) fn drop_leg(&mut self) {
         self.leg = None;
         self.leg_until = None;
         self.unconfirmed.clear();
-        self.owner.leg_closed(code, reason, now);
     }
 
     pub(super) fn close_leg(&mut self, code: CloseCode, reason: &str) {

@@ -143,7 +143,7 @@ pub enum SendError {
 }
 
 /// The client's end of a durable session.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
     policy: ClientPolicy,
     session: Option<Session>,
@@ -172,7 +172,7 @@ pub struct Client {
 }
 
 /// What the gateway said of the session.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Session {
     token: String,
     sizes: Sizes,
@@ -180,7 +180,7 @@ struct Session {
     grace: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Candidate {
     link: Link,
     /// Whether `hello` or `resume` was written.
@@ -188,7 +188,7 @@ struct Candidate {
     until: Instant,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
     Open,
     /// The application closed, and the other end has not answered.

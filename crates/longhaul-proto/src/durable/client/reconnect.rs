@@ -28,7 +28,7 @@ impl Default for Reconnect {
 }
 
 /// The tries of one client.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Tries {
     how: Reconnect,
     /// Tries since the last good link.

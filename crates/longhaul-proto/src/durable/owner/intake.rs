@@ -8,7 +8,7 @@ use super::super::{Body, CHUNKS_MAX, Form, Rank, Receiver, Sizes, Taken, Window,
 use crate::websocket::CloseCode;
 
 /// The c2b half of an owner.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Intake {
     receiver: Receiver,
     /// Pieces of the message that is not whole.

@@ -7,6 +7,7 @@
 
 mod intake;
 mod receive;
+mod replace;
 mod resume;
 mod timers;
 mod tokens;
@@ -16,10 +17,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+pub use replace::Replacement;
 pub use resume::Refusal;
 pub use tokens::Seal;
 
 use self::intake::Intake;
+use self::replace::Legs;
 use self::tokens::Tokens;
 use super::acker::AckPace;
 use super::link::Link;
@@ -131,7 +134,7 @@ pub struct Ended {
 }
 
 /// The gateway's end of a durable session.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Owner {
     policy: Arc<OwnerPolicy>,
     seal: Arc<dyn Seal>,
@@ -143,6 +146,8 @@ pub struct Owner {
     up: Intake,
     down: Sender,
     leg: Leg,
+    /// What legs to come would need; boxed, since most sessions have one leg only.
+    legs: Option<Box<Legs>>,
     /// Whether any link was ever confirmed.
     was_confirmed: bool,
     detached_at: Option<Instant>,
@@ -175,6 +180,8 @@ pub struct Opening {
     pub window: Window,
     /// What the replica chose.
     pub protocol: Option<String>,
+    /// How its legs are replaced, if they are.
+    pub replacement: Option<Replacement>,
 }
 
 impl Owner {
@@ -185,7 +192,7 @@ impl Owner {
         opening: Opening,
         now: Instant,
     ) -> Self {
-        let Opening { sid, link, window, protocol } = opening;
+        let Opening { sid, link, window, protocol, replacement } = opening;
         let down = Sender::starting_at(0, policy.window.min(window), policy.sizes.chunk_bytes_max);
         let mut owner = Self {
             seal,
@@ -196,6 +203,7 @@ impl Owner {
             up: Intake::default(),
             down,
             leg: Leg::Up,
+            legs: replacement.map(|how| Box::new(Legs::new(how))),
             was_confirmed: false,
             detached_at: None,
             stalled_at: None,
@@ -232,7 +240,8 @@ impl Owner {
     /// Takes a message of the leg's for the client.
     pub fn leg_message(&mut self, form: Form, payload: Bytes, now: Instant) {
         self.now = now;
-        if self.leg != Leg::Gone {
+        let is_swallowed = self.legs.as_mut().is_some_and(|legs| legs.swallows());
+        if self.leg != Leg::Gone && !is_swallowed {
             self.down.message(form, payload);
         }
         self.note_stall();
@@ -250,6 +259,9 @@ impl Owner {
     /// Notes that the replica's system has everything up to `seq`.
     pub fn confirm(&mut self, seq: u64, now: Instant) {
         self.now = now;
+        if self.legs.as_mut().is_some_and(|legs| legs.confirms_later(seq)) {
+            return;
+        }
         for bytes in self.up.confirm(seq) {
             if let Some(link) = &mut self.newest {
                 link.acker.note(bytes, now);
@@ -310,7 +322,8 @@ impl Owner {
 
     /// Bytes of messages that the session holds.
     pub fn bytes(&self) -> usize {
-        self.down.bytes() + self.up.bytes()
+        let owed = self.legs.as_ref().map_or(0, |legs| legs.bytes());
+        self.down.bytes() + self.up.bytes() + owed
     }
 
     /// Whether bytes wait for the peer of this link. While they do, nothing more is sent to it.

@@ -112,20 +112,31 @@ impl Owner {
         let limits = (self.policy.sizes, self.policy.window);
         match self.up.take(form, seq, body, payload, rank, limits)? {
             Arrived::Nothing => {}
-            Arrived::Message(payload) if self.leg == Leg::Up => {
-                self.outbox.push_back(Output::Deliver { form, payload, seq });
-            }
+            Arrived::Message(payload) if self.leg == Leg::Up => self.deliver(form, payload, seq),
             Arrived::Message(_) => self.confirm(seq, self.now),
             Arrived::End(code, reason) => self.close_leg(code, reason),
         }
         Ok(())
     }
 
+    fn deliver(&mut self, form: Form, payload: Bytes, seq: u64) {
+        if let Some(legs) = &mut self.legs {
+            legs.keep(seq, form, &payload);
+            if legs.is_held {
+                return;
+            }
+        }
+        self.outbox.push_back(Output::Deliver { form, payload, seq });
+    }
+
     /// The client has ended: so does the leg, and its answer is what the client waits for.
     fn close_leg(&mut self, code: CloseCode, reason: String) {
         if self.leg == Leg::Up {
-            self.outbox.push_back(Output::CloseLeg { code, reason });
             self.leg = Leg::Closing(self.now + self.policy.leg_close);
+            match self.legs.as_mut().filter(|legs| legs.is_held) {
+                Some(legs) => legs.ending = Some((code, reason)),
+                None => self.outbox.push_back(Output::CloseLeg { code, reason }),
+            }
         } else {
             self.confirm(self.up.whole(), self.now);
         }
@@ -134,6 +145,7 @@ impl Owner {
     fn take_ack(&mut self, rank: Rank, seq: u64) -> Result<(), CloseCode> {
         self.down.acknowledge(seq)?;
         self.down.number();
+        self.note_told();
         self.note_stall();
         let confirms = rank == Rank::Newest || !self.policy.keeps.keeps(Rule::NewestConfirms);
         if let Some(link) = self.newest.as_mut().filter(|link| confirms && !link.is_confirmed) {

@@ -1,8 +1,10 @@
-//! `longhaul demo`: the gateway in front of two replicas of a small chat, all in one process.
+//! `longhaul demo`: the gateway in front of two replicas of a small chat, and a tunnel in front of the
+//! gateway, all in one process.
 //!
-//! The gateway is started as `run` would start it with two `--upstream`; only the replicas are the
-//! demo's own. `replica` starts and stops them, `site` is what they answer, `chat` is one visitor's
-//! WebSocket, `room` is what they all share.
+//! The gateway is started as `run` would start it, with two replicas that are replaced when they go and
+//! with its client put into the page; only replicas and tunnel are the demo's own. `replica` starts and
+//! stops them, `site` is what they answer, `chat` is one visitor's WebSocket, `room` is what they all
+//! share; `tunnel` cuts links when a visitor wants that.
 //!
 //! Start at [`demo`].
 
@@ -12,12 +14,14 @@ mod room;
 mod site;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use replica::Cluster;
+use tokio::net::TcpListener;
 
 use crate::config::{self, Override, Source, Sources, defaults};
 use crate::serve::{self, ServeError, Started};
@@ -63,8 +67,9 @@ enum DemoError {
 }
 
 /// Where the demo listens.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Place {
+    listener: TcpListener,
     address: SocketAddr,
     /// The address that would have been taken, had it been free.
     instead_of: Option<SocketAddr>,
@@ -79,19 +84,28 @@ pub(crate) fn demo(listen: Option<SocketAddr>) -> u8 {
 }
 
 fn run(listen: Option<SocketAddr>) -> Result<u8, DemoError> {
-    let place = match listen {
-        Some(address) => asked_for(address)?,
-        None => first_free(defaults::LISTEN.parse().expect("the default is an address"))?,
-    };
     let runtime = crate::runtime().map_err(DemoError::Runtime)?;
     let served = runtime.block_on(async {
+        let place = match listen {
+            Some(address) => asked_for(address).await?,
+            None => {
+                first_free(defaults::LISTEN.parse().expect("the default is an address")).await?
+            }
+        };
         let cluster = Cluster::start(&REPLICAS).await.map_err(DemoError::Replicas)?;
-        let loaded = config::load(sources(place.address, &cluster))
+        let mut loaded = config::load(sources(&cluster))
             .map_err(|report| DemoError::Settings(report.render(false)))?;
+        // No flag says this.
+        let routes = &mut loaded.settings.gateway.routes;
+        routes.iter_mut().for_each(|route| route.websocket.injects_client = true);
         logs::start(&loaded.settings.log);
         let greet = |started: &Started<'_>| {
             // Who has closed standard output does not want to know.
-            let _ = greet(io::stdout().lock(), started, place.instead_of, &cluster);
+            let _ = greet(io::stdout().lock(), started, &place, &cluster);
+            if let Some(gateway) = started.handle.listeners().into_iter().next() {
+                // Ends with the runtime.
+                tokio::spawn(cluster.tunnel().clone().run(place.listener, gateway));
+            }
         };
         Ok(serve::serve(loaded.settings, None, &mut None, greet).await?)
     });
@@ -101,7 +115,7 @@ fn run(listen: Option<SocketAddr>) -> Result<u8, DemoError> {
 }
 
 /// What `run` would be told on its command line.
-fn sources(listen: SocketAddr, cluster: &Arc<Cluster>) -> Sources {
+fn sources(cluster: &Arc<Cluster>) -> Sources {
     let said = |section, key, flag, values, is_list| Override {
         section,
         key,
@@ -113,8 +127,15 @@ fn sources(listen: SocketAddr, cluster: &Arc<Cluster>) -> Sources {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).to_string();
     Sources {
         overrides: vec![
-            said("server", "listen", "--listen", vec![listen.to_string()], true),
+            said("server", "listen", "--listen", vec![any_port.clone()], true),
             said("server", "admin", "--admin", vec![any_port], false),
+            said(
+                "websocket",
+                "on_replica_loss",
+                "--on-replica-loss",
+                vec!["redial".to_owned()],
+                false,
+            ),
             said("upstreams", "replicas", "--upstream", replicas, true),
             said("timeouts", "drain", "--drain", vec![DRAIN.to_owned()], false),
             said(
@@ -129,22 +150,23 @@ fn sources(listen: SocketAddr, cluster: &Arc<Cluster>) -> Sources {
     }
 }
 
-fn asked_for(address: SocketAddr) -> Result<Place, DemoError> {
-    match try_out(address) {
-        Ok(()) => Ok(Place { address, instead_of: None }),
-        Err(source) => Err(DemoError::Listen { address, source }),
-    }
+async fn asked_for(address: SocketAddr) -> Result<Place, DemoError> {
+    listen(address, None).await.map_err(|source| DemoError::Listen { address, source })
+}
+
+async fn listen(address: SocketAddr, instead_of: Option<SocketAddr>) -> io::Result<Place> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    Ok(Place { listener, address, instead_of })
 }
 
 /// The address, or the same with one of the next ports.
-fn first_free(wanted: SocketAddr) -> Result<Place, DemoError> {
+async fn first_free(wanted: SocketAddr) -> Result<Place, DemoError> {
     let (first, last) = (wanted.port(), wanted.port().saturating_add(PORTS_TRIED));
     for port in first..=last {
         let address = SocketAddr::new(wanted.ip(), port);
-        match try_out(address) {
-            Ok(()) => {
-                return Ok(Place { address, instead_of: (port != first).then_some(wanted) });
-            }
+        match listen(address, (port != first).then_some(wanted)).await {
+            Ok(place) => return Ok(place),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(source) => return Err(DemoError::Listen { address, source }),
         }
@@ -152,21 +174,16 @@ fn first_free(wanted: SocketAddr) -> Result<Place, DemoError> {
     Err(DemoError::AllTaken { ip: wanted.ip(), first, last })
 }
 
-/// Whether the address is free at this moment. Should somebody take it before the gateway does, the
-/// gateway says so.
-fn try_out(address: SocketAddr) -> io::Result<()> {
-    TcpListener::bind(address).map(drop)
-}
-
 fn greet(
     mut out: impl Write,
     started: &Started<'_>,
-    instead_of: Option<SocketAddr>,
+    place: &Place,
     cluster: &Cluster,
 ) -> io::Result<()> {
     writeln!(out, "\nA chat on two replicas, with Longhaul in front of them.\n")?;
+    writeln!(out, "  chat      http://{}/", reachable(place.address))?;
     for address in started.handle.listeners() {
-        writeln!(out, "  chat      http://{}/", reachable(address))?;
+        writeln!(out, "  gateway   http://{address}/ (without the tunnel that cuts links)")?;
     }
     if let Some(admin) = started.admin {
         writeln!(out, "  status    http://{admin}/status")?;
@@ -174,10 +191,10 @@ fn greet(
     for (name, address) in REPLICAS.iter().zip(cluster.addresses()) {
         writeln!(out, "  replica   http://{address}/ ({name}, without the gateway)")?;
     }
-    if let Some(taken) = instead_of {
+    if let Some(taken) = place.instead_of {
         writeln!(out, "\nThe chat is not on {taken}, which another program uses.")?;
     }
-    writeln!(out, "\nOpen the chat in two tabs to see both replicas. Ctrl-C ends it.\n")?;
+    writeln!(out, "\nOpen the chat in two tabs, cut links, stop replicas. Ctrl-C ends it.\n")?;
     out.flush()
 }
 

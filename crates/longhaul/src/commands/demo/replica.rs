@@ -21,6 +21,7 @@ use tracing::warn;
 
 use super::room::Room;
 use super::site;
+use super::tunnel::Tunnel;
 
 /// Connections one replica serves at once; more wait in its accept queue.
 const CONNECTIONS_MAX: usize = 2_000;
@@ -33,6 +34,7 @@ const HEAD_MAX: Duration = Duration::from_secs(75);
 #[derive(Debug)]
 pub(super) struct Cluster {
     room: Room,
+    tunnel: Arc<Tunnel>,
     replicas: Vec<Replica>,
     /// What runs of each replica, in their order; `None` while it is stopped.
     running: Mutex<Vec<Option<Running>>>,
@@ -82,7 +84,8 @@ impl Cluster {
             listeners.push(listener);
         }
         let running = Mutex::new(names.iter().map(|_| None).collect());
-        let cluster = Arc::new(Self { room: Room::new(), replicas, running });
+        let cluster =
+            Arc::new(Self { room: Room::new(), tunnel: Arc::default(), replicas, running });
         for (index, listener) in listeners.into_iter().enumerate() {
             cluster.run(index, listener);
         }
@@ -91,6 +94,11 @@ impl Cluster {
 
     pub(super) fn room(&self) -> &Room {
         &self.room
+    }
+
+    /// What visitors come through.
+    pub(super) fn tunnel(&self) -> &Arc<Tunnel> {
+        &self.tunnel
     }
 
     /// Where the replicas are, in the order of their names.

@@ -1,4 +1,5 @@
-//! What a replica answers: the page, its WebSocket, and the switches that stop and start replicas.
+//! What a replica answers: the page, its WebSocket, and the switches that stop and start replicas and cut
+//! links.
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::chat;
 use super::replica::Cluster;
+use super::tunnel;
 
 const PAGE: &str = include_str!("assets/page.html");
 const STYLE: &str = include_str!("assets/chat.css");
@@ -42,6 +44,7 @@ pub(super) async fn answer(
         }
         (&Method::GET, "/chat") => join(request, cluster, index, stop),
         (&Method::GET | &Method::HEAD, "/replicas") => replicas(&cluster),
+        (&Method::POST, "/tunnel/cut") => cut(request.uri().query(), &cluster),
         (&Method::POST, path) => switch(path, &cluster).await,
         _ => text(StatusCode::NOT_FOUND, "there is nothing here; the chat is at /"),
     }
@@ -64,6 +67,15 @@ fn replicas(cluster: &Cluster) -> Answer {
     let json = HeaderValue::from_static("application/json");
     answer.headers_mut().insert(header::CONTENT_TYPE, json);
     answer
+}
+
+/// `POST /tunnel/cut?tab=NAME`.
+fn cut(query: Option<&str>, cluster: &Cluster) -> Answer {
+    let tab = query.and_then(tunnel::tab_of);
+    match tab.map(|tab| cluster.tunnel().cut(&tab)) {
+        Some(count) => text(StatusCode::OK, count.to_string()),
+        None => text(StatusCode::BAD_REQUEST, "say which tab, by ?tab=NAME"),
+    }
 }
 
 /// `POST /replicas/NAME/stop` and `POST /replicas/NAME/start`.

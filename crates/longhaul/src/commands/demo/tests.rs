@@ -163,17 +163,19 @@ async fn the_page_and_its_parts_are_served() {
     }
     assert!(ask(amber, "GET /chat", "").await.starts_with("HTTP/1.1 400"));
     assert!(ask(amber, "GET /nowhere", "").await.starts_with("HTTP/1.1 404"));
+    assert!(ask(amber, "POST /tunnel/cut", "").await.starts_with("HTTP/1.1 400"));
+    assert!(ask(amber, "POST /tunnel/cut?tab=nobodys", "").await.ends_with("\r\n\r\n0"));
     assert!(ask(amber, "HEAD /", "").await.ends_with("\r\n\r\n"));
 }
 
-#[test]
-fn a_taken_default_moves_on_and_a_taken_wish_is_an_error() {
+#[tokio::test]
+async fn a_taken_default_moves_on_and_a_taken_wish_is_an_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let place = super::first_free(address).unwrap();
+    let place = super::first_free(address).await.unwrap();
     assert!(place.address.port() > address.port());
     assert_eq!(place.instead_of, Some(address));
-    let error = super::asked_for(address).unwrap_err().to_string();
+    let error = super::asked_for(address).await.unwrap_err().to_string();
     assert!(error.contains("--listen"), "{error}");
 }
 
@@ -190,7 +192,7 @@ fn addresses_to_open_are_addresses_one_can_go_to() {
 #[tokio::test]
 async fn the_settings_of_the_demo_are_accepted_without_a_warning() {
     let (cluster, amber, teal) = start().await;
-    let sources = super::sources("127.0.0.1:8080".parse().unwrap(), &cluster);
+    let sources = super::sources(&cluster);
     let loaded = crate::config::load(sources).map_err(|report| report.render(false)).unwrap();
     assert_eq!(loaded.report.warnings().collect::<Vec<_>>(), [""; 0]);
     let upstreams = &loaded.settings.gateway.upstreams;

@@ -98,11 +98,16 @@ impl Gateway {
         Self::start(command, listeners, None)
     }
 
-    /// `longhaul demo` on a free port.
+    /// `longhaul demo` on a free port, to be met at the address that it gives to people.
     #[track_caller]
     pub(crate) fn demo() -> Self {
         let mut command = longhaul();
-        Self::start(command.args(["demo", "--listen", "127.0.0.1:0"]), 1, None)
+        let mut demo = Self::start(command.args(["demo", "--listen", "127.0.0.1:0"]), 1, None);
+        let chat = demo.process.line("the address of the chat", s(60), |line| {
+            line.trim().strip_prefix("chat      http://")?.strip_suffix('/')?.parse().ok()
+        });
+        demo.listeners.insert(0, chat);
+        demo
     }
 
     fn start(command: &mut Command, count: usize, config: Option<tempfile::NamedTempFile>) -> Self {

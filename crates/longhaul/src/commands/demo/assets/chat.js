@@ -1,5 +1,6 @@
-// The demo's page: joins the chat over one WebSocket, joins again when that ends, and shows what
-// really happened. It knows replicas by name only; which one answers is the gateway's choice.
+// The demo's page: joins the chat over one WebSocket, and shows what really happened. The gateway has put its
+// client in the place of the browser's, so that neither a lost link nor a lost replica ends it; should it end all
+// the same, the page joins again. It knows replicas by name only; which one answers is the gateway's choice.
 "use strict";
 
 const PING_EVERY_MS = 2_000;
@@ -9,11 +10,15 @@ const RETRY_MAX_MS = 5_000;
 const WELCOME_WITHIN_MS = 8_000;
 
 const $ = (id) => document.getElementById(id);
-const figures = { sent: 0, received: 0, reconnects: 0, missed: 0 };
+const figures = { sent: 0, received: 0, lost: 0, duplicated: 0, links: 0, moves: 0, reconnects: 0 };
+const TAB = Math.random().toString(36).slice(2); // by which the tunnel knows our links
+// Nobody at a demo wants to wait as long as a phone should.
+const PATIENCE = { retry: { first: 100, delays: [500, 1000, 2000] } };
 const unconfirmed = new Map(); // id → { id, from, text, element }
 let socket = null;
 let attempts = 0;
 let openedAt = 0;
+let cutAt = 0; // since when there is no link
 let endedAt = 0;
 let room = null; // which numbers belong to; another one after the demo was started anew
 let lastNumber = null; // of the last message seen in this room; null before the first welcome
@@ -23,7 +28,10 @@ let lastNumber = null; // of the last message seen in this room; null before the
 function connect() {
   setState("connecting", attempts === 0 ? "Connecting…" : "Connecting again…");
   const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const mine = (socket = new WebSocket(`${scheme}://${location.host}/chat`));
+  // Beyond what the platform's WebSocket takes, ours takes options.
+  const Socket = globalThis.Longhaul?.WebSocket ?? WebSocket;
+  const mine = (socket = new Socket(`${scheme}://${location.host}/chat?tab=${TAB}`, [], PATIENCE));
+  mine.onstatechange = () => linkChanged(mine.state);
   const giveUp = setTimeout(() => mine.close(), WELCOME_WITHIN_MS);
   mine.onmessage = (event) => {
     const news = JSON.parse(event.data);
@@ -36,15 +44,28 @@ function connect() {
   };
 }
 
+/** Only the gateway's client knows links; a plain WebSocket ends with its own. */
+function linkChanged(state) {
+  if (state === "resuming") {
+    cutAt = performance.now();
+    setState("cut", "Link lost, messages wait");
+    addEvent("The link was lost. The WebSocket stays open.", true);
+  } else if (state === "live" && cutAt > 0) {
+    count("links");
+    addEvent(`Back on another link after ${((performance.now() - cutAt) / 1000).toFixed(1)} s.`);
+    cutAt = 0;
+    if (openedAt > 0) setState("open", "Connected");
+  }
+}
+
 function closed({ code, reason }) {
   const wasOpen = openedAt > 0;
   socket = null;
-  openedAt = 0;
+  openedAt = cutAt = 0;
   setServedBy(null);
   if (wasOpen) {
     endedAt = performance.now();
     const name = CLOSE_CODES[code] ?? reason;
-    $("last-end").textContent = `${code} at ${new Date().toLocaleTimeString()}`;
     addEvent(`The connection ended with ${code}${name ? ` (${name})` : ""}. Connecting again…`, true);
   }
   const wait = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** attempts++);
@@ -68,11 +89,17 @@ const hear = {
     if (room !== null && room !== welcomedTo) addEvent("The demo was started anew.");
     if (room !== welcomedTo) [room, lastNumber] = [welcomedTo, null];
     attempts = 0;
-    openedAt = performance.now();
+    const before = document.body.dataset.replica;
+    const hasMoved = openedAt > 0;
+    if (!hasMoved) openedAt = performance.now();
     setState("open", "Connected");
     setServedBy(replica);
     const fresh = lastNumber === null ? history : history.filter((m) => m.number > lastNumber);
-    if (endedAt > 0) {
+    if (hasMoved) {
+      if (before !== replica) count("moves");
+      const now = before === replica ? `${replica} starts over` : `${before} is gone, ${replica} took over`;
+      addEvent(`${now}. The WebSocket stays open.`);
+    } else if (endedAt > 0) {
       count("reconnects");
       const gap = ((openedAt - endedAt) / 1000).toFixed(1);
       const caughtUp = fresh.length > 0 ? `; ${fresh.length} said meanwhile` : "";
@@ -87,14 +114,18 @@ const hear = {
     unconfirmed.forEach(transmit);
   },
   said(message) {
-    if (message.number <= lastNumber) return; // Sent twice by us; shown already.
     const own = unconfirmed.get(message.id);
+    if (message.number <= lastNumber) {
+      // Shown already. That is an answer to what was said again, or should not be.
+      if (!own) count("duplicated");
+      return;
+    }
     if (own) {
       unconfirmed.delete(message.id);
       own.element.remove();
     }
     count("received");
-    count("missed", message.number - lastNumber - 1);
+    count("lost", message.number - lastNumber - 1);
     lastNumber = message.number;
     addMessage(message, own !== undefined);
   },
@@ -105,7 +136,7 @@ const hear = {
 };
 
 function ping() {
-  if (openedAt > 0) socket.send(JSON.stringify({ kind: "ping", sent_at: performance.now() }));
+  if (openedAt > 0 && cutAt === 0) socket.send(JSON.stringify({ kind: "ping", sent_at: performance.now() }));
 }
 
 // ---- speaking ----
@@ -254,6 +285,7 @@ function keepName(name) {
 }
 
 $("gateway").textContent = location.host;
+$("cut").addEventListener("click", () => fetch(`/tunnel/cut?tab=${TAB}`, { method: "POST" }));
 $("name").value = readName() ?? `Visitor ${100 + Math.floor(Math.random() * 900)}`;
 $("name").addEventListener("change", () => keepName($("name").value.trim()));
 setInterval(showAge, 1000);

@@ -1,0 +1,182 @@
+//! The leg to the next replica, when one is lost or drains: sought, and put in the place of the old one.
+//!
+//! What is sent again and what the client is told is decided by the machine; finding a replica that takes
+//! the handshake is the work of [`Origin`].
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use longhaul_proto::durable::owner::Replacement;
+use longhaul_proto::websocket::CloseCode;
+
+use super::Session;
+use crate::config::Cutover;
+use crate::durable::leg::{First, Leg};
+use crate::durable::lobby::Caller;
+use crate::durable::wire::Wire;
+use crate::http::visit::Visit;
+use crate::redial::origin::{self, Errand, Reason, Search};
+use crate::redial::{Origin, RedialTerms};
+
+/// Silence after which a replica that is left is taken to have answered what it was asked.
+const ANSWERED: Duration = Duration::from_millis(300);
+/// After a search for a replica to move to came to nothing, while the old one still serves.
+const MOVE_AGAIN: Duration = Duration::from_secs(5);
+/// What a client is told when no replica took over (RFC 6455 calls it "try again later").
+const NOBODY: CloseCode = CloseCode(1013);
+
+/// How the leg of one session is replaced.
+pub(super) struct NextLeg {
+    origin: Arc<Origin>,
+    terms: RedialTerms,
+    search: Option<Search>,
+    /// Why it is searched.
+    reason: Reason,
+    /// Found while the old leg still serves.
+    found: Option<Leg>,
+    /// The replica drains and is to be left, not before this moment.
+    leaves_at: Option<Instant>,
+}
+
+impl NextLeg {
+    /// `None` where the route's WebSockets end with their replica.
+    pub(super) fn of(caller: &Caller, first: &First, log_id: u64) -> Option<Self> {
+        let visit = Visit::new(&caller.connection, caller.route, caller.client);
+        let terms = visit.shared.relay_policy(visit.route).redial.clone()?;
+        let origin = Origin::new(&visit, &first.head, &first.answer, &terms, log_id);
+        let (search, found, leaves_at) = (None, None, None);
+        let origin = Arc::new(origin);
+        Some(Self { origin, terms, search, reason: Reason::Crash, found, leaves_at })
+    }
+
+    pub(super) fn replacement(&self) -> Replacement {
+        let policy = &self.terms.policy;
+        Replacement { uncertain: policy.uncertain, prelude: policy.prelude }
+    }
+
+    fn seek(&mut self, errand: Errand) {
+        self.reason = errand.reason;
+        self.search = Some(self.origin.search(errand));
+    }
+}
+
+impl Session {
+    /// Has another leg take the place of one that ended with this code. Says whether it will.
+    pub(super) fn replace_leg(&mut self, code: CloseCode, now: Instant) -> bool {
+        let may_replace = self.owner.may_replace_leg();
+        let (Some(next_leg), Some(leg)) = (&mut self.next_leg, &self.leg) else { return false };
+        // A leg that was held was closed by the gateway, and answers with what it likes.
+        let is_left = next_leg.found.is_some() && leg.wire.is_closing();
+        if !may_replace || !is_left && !next_leg.terms.policy.codes.contains(&code) {
+            return false;
+        }
+        let whole = self.unconfirmed.iter().take_while(|(end, _)| *end <= leg.wire.bytes_written);
+        let written = whole.last().map_or(0, |&(_, seq)| seq);
+        let uncertain = self.owner.leg_lost(written, now);
+        let before = leg.replica().address();
+        let is_draining = next_leg.leaves_at.take().is_some() || leg.replica().is_draining();
+        let reason = if is_draining { Reason::Drain } else { Reason::Crash };
+        next_leg.origin.log_loss(before, reason, uncertain);
+        if next_leg.search.is_none() && next_leg.found.is_none() {
+            let leg = self.owner.next_leg();
+            next_leg.seek(Errand { leg, reason, uncertain, before: Some(before) });
+        }
+        self.drop_leg();
+        true
+    }
+
+    /// Looks whether the next leg is there, and takes it when the old one is gone. Says whether it did.
+    pub(super) fn seek_leg(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = Instant::now();
+        let Some(next_leg) = &mut self.next_leg else { return false };
+        if !self.owner.wants_next_leg() {
+            (next_leg.search, next_leg.found) = (None, None);
+            return false;
+        }
+        if let Some(search) = &mut next_leg.search
+            && let Poll::Ready(found) = search.poll(cx)
+        {
+            next_leg.search = None;
+            match found {
+                Ok(origin::Wire { io, ahead, held }) => {
+                    let wire = Wire::leg(io, ahead, self.sessions.policy.sizes.message_bytes_max);
+                    next_leg.found = Some(Leg { wire, held });
+                    // The old one gets nothing more; what it still says comes first.
+                    self.owner.hold_leg();
+                }
+                // The old one still serves; perhaps a better moment comes.
+                Err(_) if self.leg.is_some() => next_leg.leaves_at = Some(now + MOVE_AGAIN),
+                Err(_) => {
+                    self.owner.leg_closed(NOBODY, "no replica took over", now);
+                    return true;
+                }
+            }
+        }
+        if self.leg.is_some() {
+            return false;
+        }
+        let Some(leg) = next_leg.found.take() else { return false };
+        let reason = next_leg.reason.to_string();
+        self.adopt_leg(leg, &reason, now);
+        true
+    }
+
+    fn adopt_leg(&mut self, leg: Leg, reason: &str, now: Instant) {
+        self.control.set_replica(leg.replica().address());
+        // What was said about it before the control named it has reached nobody.
+        let (is_lost, is_draining) = (leg.held.is_lost(), leg.replica().is_draining());
+        self.leg = Some(leg);
+        (self.leg_heard_at, self.leg_pings) = (now, 0);
+        self.owner.leg_replaced(reason, now);
+        if is_lost {
+            self.lose_leg(now);
+        } else if is_draining {
+            self.note_replica_leaves(false, now);
+        }
+    }
+
+    /// The replica may drain; `is_urgent` when the time for it is over.
+    pub(super) fn note_replica_leaves(&mut self, is_urgent: bool, now: Instant) {
+        let (Some(next_leg), Some(leg)) = (&mut self.next_leg, &self.leg) else { return };
+        if !leg.replica().is_draining() || next_leg.leaves_at.is_some() {
+            return;
+        }
+        // Unless it is told to go now, a replica is left when it closes by itself or its time is over:
+        // between two messages of a session there is no silence that means something.
+        if is_urgent || !matches!(next_leg.terms.cutover, Cutover::OnClose) {
+            next_leg.leaves_at = Some(now);
+        }
+    }
+
+    /// Leaves a replica that drains when the moment has come.
+    pub(super) fn consider_leaving(&mut self, now: Instant) {
+        let is_settled = self.unconfirmed.is_empty();
+        let may_replace = self.owner.may_replace_leg();
+        let (Some(next_leg), Some(leg)) = (&mut self.next_leg, &mut self.leg) else { return };
+        if next_leg.found.is_some() {
+            if is_settled && !leg.wire.is_closing() && self.leg_heard_at + ANSWERED <= now {
+                self.close_leg(CloseCode::GOING_AWAY, "another replica takes over");
+            }
+        } else if next_leg.search.is_none()
+            && may_replace
+            && next_leg.leaves_at.is_some_and(|at| at <= now)
+        {
+            let (number, before) = (self.owner.next_leg(), Some(leg.replica().address()));
+            let (reason, uncertain) = (Reason::Drain, None);
+            next_leg.seek(Errand { leg: number, reason, uncertain, before });
+        }
+    }
+
+    /// When to look again whether a replica can be left.
+    pub(super) fn leave_due_at(&self) -> Option<Instant> {
+        let (next_leg, leg) = (self.next_leg.as_ref()?, self.leg.as_ref()?);
+        if next_leg.found.is_some() {
+            // Before all that it was given is confirmed, the task looks as often as it asks for that.
+            let is_ready = self.unconfirmed.is_empty() && !leg.wire.is_closing();
+            return is_ready.then_some(self.leg_heard_at + ANSWERED);
+        }
+        let may_search = next_leg.search.is_none() && self.owner.may_replace_leg();
+        next_leg.leaves_at.filter(|_| may_search)
+    }
+}
