@@ -157,7 +157,12 @@ impl Wishes {
         while let Some(Wish { what, answer }) = self.wishes.recv().await {
             let (with, is_rehearsal) = (means.clone(), what.is_rehearsal);
             let tried = tokio::task::spawn_blocking(move || attempt(&with, what)).await;
-            match tried.unwrap_or_else(|panic| Err(panic.to_string())) {
+            let tried = tried.unwrap_or_else(|panic| Err(panic.to_string()));
+            if !matches!(tried, Ok((_, Some(_)))) {
+                // Before anybody is told: the next wish may come at once.
+                self.is_busy.store(false, Ordering::Release);
+            }
+            match tried {
                 Ok((report, succession)) => {
                     tracing::info!(
                         version = report.version,
@@ -181,7 +186,6 @@ impl Wishes {
                     let _ = answer.send(Err(reason));
                 }
             }
-            self.is_busy.store(false, Ordering::Release);
         }
     }
 }
