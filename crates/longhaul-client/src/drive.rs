@@ -11,6 +11,7 @@ use longhaul_proto::durable::client::{Client, Output, SendError};
 use longhaul_proto::durable::{Form, LinkKey, code};
 use longhaul_proto::websocket::CloseCode;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use crate::link::{self, Link, Read};
@@ -31,6 +32,8 @@ struct Drive {
     events: VecDeque<Event>,
     /// A message that the machine has no room for.
     refused: Option<(Form, Bytes)>,
+    /// Links that were closed and wait for the gateway's close frame.
+    parting: JoinSet<()>,
     is_over: bool,
 }
 
@@ -47,6 +50,7 @@ pub(crate) async fn run(
         opened,
         events: VecDeque::new(),
         refused: None,
+        parting: JoinSet::new(),
         is_over: false,
     };
     let mut has_owner = true;
@@ -54,8 +58,15 @@ pub(crate) async fn run(
         let deadline = drive.settle();
         let far = || Instant::now() + Duration::from_secs(3600);
         let wake = sleep_until(deadline.unwrap_or_else(far).into());
-        if drive.is_over && drive.events.is_empty() {
-            return drive.part().await;
+        if drive.is_over && drive.events.len() <= 1 {
+            // Before the application hears of the end, after which it may end as well: until the
+            // gateway has the last acknowledgement it keeps the session for a client that is gone.
+            drive.part().await;
+            if let Some(closed) = drive.events.pop_front() {
+                // Nobody listens any more.
+                let _ = reports.send(closed).await;
+            }
+            return;
         }
         // Each arm only waits: a dropped one leaves nothing half done.
         tokio::select! {
@@ -184,7 +195,8 @@ impl Drive {
                 if let Some(at) = self.links.iter().position(|(key, _)| *key == link) {
                     let (_, mut link) = self.links.swap_remove(at);
                     link.close(code);
-                    tokio::spawn(see_off(link));
+                    while self.parting.try_join_next().is_some() {}
+                    self.parting.spawn(see_off(link));
                 }
                 return;
             }
@@ -223,11 +235,12 @@ impl Drive {
     }
 
     /// The session is over: what the machine still says is written, and the gateway closes.
-    async fn part(mut self) {
+    async fn part(&mut self) {
         let rest = async {
             loop {
                 let deadline = self.settle();
                 if self.links.is_empty() {
+                    while self.parting.join_next().await.is_some() {}
                     return;
                 }
                 let wake = sleep_until(deadline.unwrap_or_else(Instant::now).into());

@@ -43,7 +43,7 @@ pub enum Event {
     Resumed,
     /// The gateway tells something at this place of the stream, as JSON.
     Told(String),
-    /// It is over. Nothing follows.
+    /// It is over. Nothing follows. It comes once the gateway knows as well, for which at most 5 s are waited.
     Closed {
         /// The application's code, or the gateway's.
         code: u16,

@@ -532,7 +532,28 @@ pub struct Redial {
     pub codes: Vec<CloseCode>,
     /// What each new replica hears first.
     pub prelude: Prelude,
+    /// Which protocol with an opening of its own is spoken. Default: recognised.
+    pub profile: Profile,
+    /// Bytes of a client's opening that are remembered. Default: 64 KiB.
+    pub keep_bytes_max: usize,
 }
+
+/// Which protocol the WebSockets of a route speak, as far as its opening has to be said again to each
+/// new replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Recognised by path query and subprotocol.
+    Auto,
+    /// None: messages are opaque.
+    Plain,
+    /// Socket.IO over Engine.IO 4.
+    SocketIo,
+    /// The subprotocol `graphql-transport-ws`.
+    GraphQl,
+}
+
+/// Enough for tokens and some dozens of subscriptions.
+const KEEP_BYTES_MAX: usize = 64 * 1024;
 
 impl Default for Redial {
     fn default() -> Self {
@@ -542,7 +563,9 @@ impl Default for Redial {
             wait_bytes_max: 256 * 1024,
             uncertain: Uncertain::AtMostOnce,
             codes: [1001, 1006, 1012, 1013].map(CloseCode).to_vec(),
-            prelude: Prelude { first: 0, bytes_max: 64 * 1024, suppress: 0 },
+            prelude: Prelude { first: 0, bytes_max: KEEP_BYTES_MAX, suppress: 0 },
+            profile: Profile::Auto,
+            keep_bytes_max: KEEP_BYTES_MAX,
         }
     }
 }

@@ -89,7 +89,8 @@ impl Tunnel {
         match origin.zip(terms) {
             Some((origin, terms)) => {
                 let now = Instant::now();
-                let redial = Redial::new(terms.policy.clone(), fastrand::u64(..), now);
+                let redial =
+                    Redial::new(terms.policy.clone(), origin.profile(), fastrand::u64(..), now);
                 let first = Wire { io: backend.io, ahead: backend.read_ahead, held };
                 let io = Lasting::new(redial, terms, origin, self.control.clone(), first);
                 self.relay(client, Leg::behind(io, Bytes::new()));

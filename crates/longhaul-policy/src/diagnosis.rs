@@ -205,6 +205,42 @@ fn words(cause: &str) -> Option<(Hop, &'static str, &'static str)> {
             "a replica failed its health probes, and its connections were ended",
             "see why its probe fails, under replicas",
         ),
+        "redial_gave_up" => (
+            Hop::Back,
+            "a replica was lost and no other took its clients in time",
+            "run a second replica, or raise websocket.redial_give_up above what a restart takes",
+        ),
+        "redial_refused" => (
+            Hop::Replica,
+            "a replica was lost, and the next refused clients that the first had taken: mostly a login \
+             that only the first replica knew, or that has expired",
+            "keep logins where all replicas find them",
+        ),
+        "redial_unsettled" => (
+            Hop::Replica,
+            "a replica was lost, and the next did not take the opening of the clients' protocol",
+            "look at the application's log: a namespace or a login that only one replica knows",
+        ),
+        "replica_drained" => (
+            Hop::Gateway,
+            "replicas were told to go, and their connections were closed",
+            "normal during a deploy; with on_replica_loss = \"redial\" they would be moved",
+        ),
+        "auth_unavailable" => (
+            Hop::Gateway,
+            "the authentication service gives no answer in time",
+            "see whether it runs and is reachable from here; its health is in the metrics",
+        ),
+        "unauthenticated" | "forbidden" => (
+            Hop::Client,
+            "clients bring no token that is good for their route",
+            "look at how they get it, and at the clocks",
+        ),
+        "token_expired" | "revoked" => (
+            Hop::Gateway,
+            "clients were ended since their right to be here was over",
+            "have clients get a new token before the old one ends",
+        ),
         "replica_unreachable" | "connect_timeout" => (
             Hop::Back,
             "no replica takes connections: it is down, listens elsewhere, or a firewall is between",

@@ -64,6 +64,10 @@ pub(crate) enum Verb {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Drain a replica of a running gateway: nothing new goes there, and its WebSockets leave.
+    Drain(ReplicaArgs),
+    /// Let a replica that was drained have new work again.
+    Undrain(ReplicaArgs),
     /// Have a running gateway read its configuration again; with an error in it nothing changes.
     Reload {
         #[command(flatten)]
@@ -95,6 +99,18 @@ pub(crate) enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Which replica is meant.
+#[derive(Debug, Args)]
+pub(crate) struct ReplicaArgs {
+    /// Its address and port, as `longhaul status` shows it.
+    pub(crate) replica: SocketAddr,
+    /// Its upstream, where more than one has this replica.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) upstream: Option<String>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 /// Which connections to list.

@@ -14,14 +14,23 @@ const http = createServer((request, response) => {
   response.end(isPage ? page : client);
 });
 
-const server = new Server(http);
-server.on("connection", (socket) => {
+const beat = Number(process.env.PING_MS);
+const server = new Server(http, beat ? { pingInterval: beat, pingTimeout: 8 * beat } : {});
+// A namespace that wants to know who comes.
+const members = server.of("/members");
+members.use((socket, next) => next(socket.handshake.auth.name ? undefined : new Error("who are you?")));
+for (const space of [server, members]) space.on("connection", welcome);
+
+function welcome(socket) {
   socket.emit("welcome", { replica, sid: socket.id });
   socket.on("echo", (message, acknowledge) => acknowledge({ replica, message }));
   socket.on("count", (upTo) => {
     for (let number = 1; number <= upTo; number += 1) socket.emit("number", number);
   });
-});
+  socket.on("blob", (one, two, acknowledge) => {
+    acknowledge({ replica, name: socket.handshake.auth.name ?? null, both: Buffer.concat([one, two]) });
+  });
+}
 
 http.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () => {
   console.log("listening", http.address().port);

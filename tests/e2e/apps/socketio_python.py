@@ -10,7 +10,10 @@ import uvicorn
 
 REPLICA = os.environ.get("REPLICA", "python")
 HERE = pathlib.Path(__file__).parent
-server = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*")
+BEAT = float(os.environ.get("PING_MS", "25000")) / 1000
+server = socketio.AsyncServer(
+    async_mode="asgi", cors_allowed_origins="*", ping_interval=BEAT, ping_timeout=8 * BEAT
+)
 app = socketio.ASGIApp(
     server,
     static_files={
@@ -21,13 +24,27 @@ app = socketio.ASGIApp(
 
 
 @server.event
-async def connect(sid, _environ):
+async def connect(sid, _environ, _auth=None):
     await server.emit("welcome", {"replica": REPLICA, "sid": sid}, to=sid)
+
+
+@server.on("connect", namespace="/members")
+async def enter(sid, _environ, auth):
+    """A namespace that wants to know who comes."""
+    if not auth or not auth.get("name"):
+        raise socketio.exceptions.ConnectionRefusedError("who are you?")
+    await server.save_session(sid, {"name": auth["name"]}, namespace="/members")
 
 
 @server.event
 async def echo(_sid, message):
     return {"replica": REPLICA, "message": message}
+
+
+@server.on("blob", namespace="/members")
+async def blob(sid, one, two):
+    session = await server.get_session(sid, namespace="/members")
+    return {"replica": REPLICA, "name": session["name"], "both": one + two}
 
 
 @server.event

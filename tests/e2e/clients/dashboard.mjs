@@ -70,6 +70,14 @@ await withBrowser({}, async (context) => {
   await until("the connection is gone", async () => (await overview()).websockets_open === now.websockets_open - 1);
   await page.locator("#ends", { hasText: "ended by an operator" }).waitFor();
   await until("the page follows", async () => (await tile(page, "WebSockets open")) === String(now.websockets_open - 1));
+
+  // A replica drains by its button, and takes new work again by the same one.
+  const button = rows(page, "replicas").first().locator("button");
+  const draining = async () => (await overview()).upstreams[0].replicas[0].draining;
+  await button.click();
+  await until("the replica drains", async () => (await draining()) === "asked");
+  await rows(page, "replicas").first().locator("button", { hasText: "Undrain" }).click();
+  await until("the replica drains no more", async () => (await draining()) === null);
   assert.deepEqual(complaints, []);
 });
 console.log("done");

@@ -185,8 +185,7 @@ function showCharts(now) {
 function showTables(now) {
   const mood = { up: "good", starting: "warn", ejected: "bad", down: "bad" };
   fill("replicas", now.upstreams.flatMap((upstream) => upstream.replicas.map((replica) => {
-    const path = `/api/v1/upstreams/${encodeURIComponent(upstream.name)}/replicas/${encodeURIComponent(replica.address)}`;
-    const verb = replica.draining ? "undrain" : "drain";
+    const path = `/api/v1/upstreams/${encodeURIComponent(upstream.name)}/replicas/${encodeURIComponent(replica.address)}/drain`;
     const row = [
       upstream.name,
       replica.address,
@@ -195,11 +194,9 @@ function showTables(now) {
       n(replica.requests_open),
       { text: replica.probe_failure ?? "", kind: "why" },
     ];
-    row.push(!("draining" in replica) ? "" : {
-        label: verb === "drain" ? "Drain" : "Undrain",
-        title: verb === "drain" ? "Give it nothing new and move what it has" : "Let it have new work again",
-        act: () => change(`${path}/${verb}`, "POST"),
-    });
+    row.push(replica.draining
+      ? { label: "Undrain", title: "Let it have new work again", act: () => change(path, "DELETE") }
+      : { label: "Drain", title: "Give it nothing new, and let go of what it has", act: () => change(path, "POST") });
     return row;
   })));
   fill("ends", now.ends.map((end) => [

@@ -6,13 +6,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use longhaul_policy::hop_by_hop;
 
 use super::inject::Injection;
 use super::screened::Exchange;
+use super::visit::Visit;
 use super::way::Way;
+use crate::redial::overheard;
 use crate::shared::OpenWork;
 use crate::upstream::{Held, Replica, Upstream};
 
@@ -79,11 +82,39 @@ pub(crate) struct Forwarded {
     injection: Option<Injection>,
 }
 
-/// Shows the start of an Engine.IO handshake answer to affinity.
+/// Shows the start of an Engine.IO handshake answer to affinity, and to whoever may have to open
+/// the session once more.
 #[derive(Debug)]
 pub(crate) struct Learner {
-    pub(crate) upstream: Arc<Upstream>,
-    pub(crate) replica: Arc<Replica>,
+    upstream: Arc<Upstream>,
+    replica: Arc<Replica>,
+    has_affinity: bool,
+    overhears: bool,
+}
+
+impl Learner {
+    /// `None` where nothing is to be learnt from the answer to this request.
+    pub(crate) fn of(visit: &Visit<'_>, head: &Parts, replica: &Arc<Replica>) -> Option<Self> {
+        let upstream = visit.upstream();
+        let has_affinity = upstream.learns_from(head);
+        let overhears = overheard::is_opening(visit, head);
+        (has_affinity || overhears).then(|| Self {
+            upstream: upstream.clone(),
+            replica: replica.clone(),
+            has_affinity,
+            overhears,
+        })
+    }
+
+    fn learn(&self, body_start: &[u8]) {
+        let now = Instant::now();
+        if self.has_affinity {
+            self.upstream.learn(body_start, &self.replica, now);
+        }
+        if self.overhears {
+            self.upstream.overheard().note_opened(body_start, now);
+        }
+    }
 }
 
 impl Forwarded {
@@ -144,8 +175,8 @@ impl HttpBody for Forwarded {
                 // Nothing downstream may take them for headers (RFC 9110 §6.5.1).
                 Err(_) => continue,
             };
-            if let Some(Learner { upstream, replica }) = self.learner.take() {
-                upstream.learn(&data, &replica, Instant::now());
+            if let Some(learner) = self.learner.take() {
+                learner.learn(&data);
             }
             // The library does not ask again behind the last piece of a body of known length.
             if self.inner.is_end_stream() {

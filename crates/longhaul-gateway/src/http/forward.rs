@@ -23,6 +23,7 @@ use super::visit::Visit;
 use super::way::Way;
 use crate::config::Http2Policy;
 use crate::dial::Dial;
+use crate::redial::overheard::{self, Listener};
 use crate::retire;
 use crate::upstream::{Held, Replica, Work};
 use crate::worker::Worker;
@@ -77,6 +78,8 @@ struct Forwarding<'a> {
     gate: Option<Arc<Gate>>,
     /// Where the body comes home to when a replica refuses its stream. `None`: there is no body.
     recall: Option<Arc<Recall>>,
+    /// Hears what may have to be said again to another replica.
+    listener: Option<Arc<Listener>>,
     endings: u32,
     refusals: u32,
 }
@@ -89,8 +92,9 @@ impl<'a> Forwarding<'a> {
         let has_body = body.is_some();
         let recall = (has_body && visit.upstream().config().http2.is_some()).then(Arc::default);
         let mut upload = Upload::empty();
+        let listener = Listener::of(visit, head).map(Arc::new);
         if let Some(body) = body {
-            upload = Upload::new(body, progress.clone(), gate.clone());
+            upload = Upload::new(body, progress.clone(), gate.clone()).heard_by(listener.clone());
             if head.version == Version::HTTP_2 {
                 upload = upload.with_patience(visit.shared.config.timeouts.body_stall);
             }
@@ -98,13 +102,14 @@ impl<'a> Forwarding<'a> {
         Self {
             visit,
             head,
-            learns: visit.upstream().learns_from(head),
+            learns: visit.upstream().learns_from(head) || overheard::is_opening(visit, head),
             injects: inject::is_wanted(visit.route(), head),
             pending: Some(upload),
             is_repeatable: !has_body && is_idempotent(&head.method),
             progress,
             gate,
             recall,
+            listener,
             endings: 0,
             refusals: 0,
         }
@@ -257,10 +262,11 @@ impl<'a> Forwarding<'a> {
             self.progress.note_answer();
             self.recall.iter().for_each(|recall| recall.forgo());
         }
-        let learner = self
-            .learns
-            .then(|| Learner { upstream: self.visit.upstream().clone(), replica: replica.clone() });
+        let learner = Learner::of(visit, self.head, replica);
         let status = answer.status();
+        if let Some(listener) = &self.listener {
+            listener.note_answer(visit.upstream(), status);
+        }
         let injection = match self.injects {
             true => inject::into(self.visit.route(), status, answer.headers_mut()),
             false => None,

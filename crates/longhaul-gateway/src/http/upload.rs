@@ -17,6 +17,7 @@ use super::expect::Gate;
 use super::recall::Recall;
 use super::screened::violation_of;
 use super::stall::Stall;
+use crate::redial::overheard::Listener;
 
 /// A client's request body on its way to a replica.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Upload {
     /// Whether trailers go on to the replica.
     passes_trailers: bool,
     recall: Option<Arc<Recall>>,
+    /// Who keeps a copy of it.
+    listener: Option<Arc<Listener>>,
 }
 
 /// Why a request's body ended early.
@@ -107,6 +110,12 @@ impl Upload {
         self
     }
 
+    /// Lets `listener` have a copy of what goes by.
+    pub(super) fn heard_by(mut self, listener: Option<Arc<Listener>>) -> Self {
+        self.listener = listener;
+        self
+    }
+
     /// The body of a request that has none.
     pub(crate) fn empty() -> Self {
         Self {
@@ -116,6 +125,7 @@ impl Upload {
             stall: None,
             passes_trailers: false,
             recall: None,
+            listener: None,
         }
     }
 
@@ -157,6 +167,7 @@ impl Drop for Upload {
                 stall: self.stall.take(),
                 passes_trailers: self.passes_trailers,
                 recall: None,
+                listener: self.listener.take(),
             });
         }
     }
@@ -194,6 +205,9 @@ impl HttpBody for Upload {
                     self.progress.has_moved.store(true, Ordering::Relaxed);
                     if let Some(recall) = &self.recall {
                         recall.keep(&data);
+                    }
+                    if let Some(listener) = &self.listener {
+                        listener.hear(&data);
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }

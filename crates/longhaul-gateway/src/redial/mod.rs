@@ -11,11 +11,14 @@ mod agreed;
 mod former;
 mod lasting;
 pub(crate) mod origin;
+pub(crate) mod overheard;
+mod profile;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::header::SEC_WEBSOCKET_EXTENSIONS;
+use http::request::Parts;
 use longhaul_proto::redial::RedialPolicy;
 
 use agreed::Agreed;
@@ -23,19 +26,25 @@ pub(crate) use agreed::impose_forgetting;
 pub(crate) use lasting::Lasting;
 pub(crate) use origin::Origin;
 
-use crate::config::Cutover;
+use crate::config::{Cutover, Profile};
 
 /// Readies a handshake for a route whose replicas are replaced: what would not outlast the first one
 /// is not offered, and the session gets its name.
-pub(crate) fn prepare(head: &mut HeaderMap) {
-    agreed::restrict_offer(head);
-    origin::introduce(head);
+pub(crate) fn prepare(head: &mut Parts, terms: &RedialTerms) {
+    if profile::may_have_opening(terms.profile, head) {
+        // What is compressed cannot be said again.
+        head.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+    }
+    agreed::restrict_offer(&mut head.headers);
+    origin::introduce(&mut head.headers);
 }
 
 /// How lost replicas are replaced, for all sessions of one route.
 #[derive(Debug, Clone)]
 pub(crate) struct RedialTerms {
     pub(crate) policy: Arc<RedialPolicy>,
+    /// What WebSockets of the route speak.
+    pub(crate) profile: Profile,
     /// How long a next replica is looked for.
     pub(crate) give_up: Duration,
     /// When a replica that drains is left.

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use longhaul_policy::forwarded::Client;
 use longhaul_policy::redial::{self, Answer, judge};
 use longhaul_proto::proxy_protocol::Ends;
+use longhaul_proto::redial::{Polled, Profile};
 use longhaul_proto::session::Cause;
 use longhaul_proto::websocket::handshake;
 use tokio::sync::watch;
@@ -22,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
-use super::{Agreed, RedialTerms};
+use super::{Agreed, RedialTerms, profile};
 use crate::dial::Dial;
 use crate::http::visit::Visit;
 use crate::relay::Leg;
@@ -52,6 +53,9 @@ pub(crate) struct Origin {
     ends: Ends,
     head: Parts,
     agreed: Agreed,
+    profile: Profile,
+    /// Of an Engine.IO session that began with long-polling.
+    sid: Option<String>,
     give_up: Duration,
     /// Joins its lines in the log.
     log_id: u64,
@@ -139,16 +143,34 @@ impl Origin {
         terms: &RedialTerms,
         log_id: u64,
     ) -> Self {
+        let mut head = head.clone();
+        let profile = profile::of(terms.profile, &head, answer);
+        let sid = match profile {
+            Profile::SocketIo { .. } => profile::forget_session(&mut head),
+            Profile::Plain | Profile::GraphQl => None,
+        };
         Self {
             worker: visit.worker.clone(),
             route: visit.shared.relay_policy(visit.route).route.clone(),
             client: visit.client,
             ends: visit.ends,
-            head: head.clone(),
+            head,
             agreed: Agreed::of(answer),
+            profile,
+            sid,
             give_up: terms.give_up,
             log_id,
         }
+    }
+
+    /// What the session speaks.
+    pub(crate) fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// What the client said over long-polling before its WebSocket took over.
+    pub(super) fn polled(&self) -> Option<Polled> {
+        self.upstream()?.overheard().take(self.sid.as_deref()?)
     }
 
     /// Looks for a replica until one takes the handshake, all refuse the client, or the time is over.

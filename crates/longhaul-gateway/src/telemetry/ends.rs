@@ -87,14 +87,23 @@ impl Ends {
 /// asked for it.
 pub(crate) fn is_drop(cause: Cause) -> bool {
     match cause {
-        Cause::Closed { .. } | Cause::Idle | Cause::Lifetime | Cause::Drained | Cause::Ordered => {
-            false
-        }
+        Cause::Closed { .. }
+        | Cause::Idle
+        | Cause::Lifetime
+        | Cause::Excess(_)
+        | Cause::Expired
+        | Cause::Revoked
+        | Cause::Drained
+        | Cause::ReplicaDrained
+        | Cause::Ordered => false,
         Cause::Gone(_)
         | Cause::Silent(_)
         | Cause::Stalled(_)
         | Cause::Fault(..)
-        | Cause::ReplicaLost => true,
+        | Cause::ReplicaLost
+        | Cause::RedialGaveUp(_)
+        | Cause::RedialRefused(_)
+        | Cause::RedialUnsettled => true,
         // A cause that is new to this list is better seen than overlooked.
         _ => true,
     }

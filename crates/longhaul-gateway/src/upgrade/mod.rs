@@ -78,8 +78,8 @@ pub(crate) async fn offer(
 ) -> Result<Offered, Failure> {
     let stream = head.extensions.remove::<OpenStream>();
     let redial = visit.shared.relay_policy(visit.route).redial.as_ref();
-    if redial.is_some() {
-        redial::prepare(&mut head.headers);
+    if let Some(terms) = redial {
+        redial::prepare(&mut head, terms);
     }
     let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
     let (replica, held, answered) = ask::ask(visit, &head, &mut dial).await?;
@@ -170,10 +170,7 @@ fn pass_on(
     lease: Lease,
     answer: Response<Incoming>,
 ) -> Response<Body> {
-    let learner = visit
-        .upstream()
-        .learns_from(head)
-        .then(|| Learner { upstream: visit.upstream().clone(), replica: replica.clone() });
+    let learner = Learner::of(visit, head, replica);
     let mut answer: Response<Body> =
         answer.map(|body| Forwarded::new(body, lease, held, learner).into());
     retire::heed(visit.shared, visit.upstream(), replica, answer.headers_mut());

@@ -34,6 +34,7 @@ use self::ward::Ward;
 use crate::config::UpstreamConfig;
 use crate::handle::{ReplicaSnapshot, UpstreamSnapshot};
 use crate::http::pool::Place;
+use crate::redial::overheard::Overheard;
 
 /// How long an Engine.IO session id is remembered without use. Its client polls or pings every 25 s
 /// by default; one that was silent for so long has long been given up by its replica.
@@ -48,6 +49,7 @@ pub struct Upstream {
     members: Mutex<Members>,
     balancer: Mutex<Balancer>,
     sessions: Mutex<Sessions>,
+    overheard: Overheard,
     ward: Arc<Ward>,
     /// Sources that have not been asked once yet.
     sources_pending: AtomicUsize,
@@ -135,6 +137,7 @@ impl Upstream {
             members: Mutex::new(Members::new(&[])),
             balancer: Mutex::new(Balancer::new(config.strategy)),
             sessions: Mutex::new(Sessions::new(affinity_entries_max, SESSION_IDLE_MAX)),
+            overheard: Overheard::default(),
             ward: Ward::new(&config, changed.clone()),
             sources_pending: AtomicUsize::new(0),
             changed,
@@ -268,6 +271,11 @@ impl Upstream {
         for (sid, replica) in sids {
             sessions.insert(sid, *replica, now);
         }
+    }
+
+    /// What clients of Engine.IO said over long-polling.
+    pub(crate) fn overheard(&self) -> &Overheard {
+        &self.overheard
     }
 
     /// Sets what is told when a replica goes down by its probes: its address. Its WebSockets are

@@ -34,6 +34,9 @@ pub enum Cause {
     RedialGaveUp(Duration),
     /// The replica was lost, and the next refused the client with this status.
     RedialRefused(u16),
+    /// The replica was lost, and the next did not go through with the opening of the client's
+    /// protocol.
+    RedialUnsettled,
     /// No message passed for longer than the route allows.
     Idle,
     /// The session reached the age the route allows.
@@ -58,6 +61,7 @@ impl Cause {
             Self::Gone(_) | Self::Silent(_) | Self::Stalled(_) => CloseCode::SERVICE_RESTART,
             Self::ReplicaLost | Self::Drained | Self::ReplicaDrained => CloseCode::SERVICE_RESTART,
             Self::RedialGaveUp(_) => CloseCode::TRY_AGAIN_LATER,
+            Self::RedialUnsettled => CloseCode::SERVICE_RESTART,
             // Of the range for private use; others use them in the same sense.
             Self::RedialRefused(status) => CloseCode(4000 + status),
             Self::Fault(Side::Client, _) => CloseCode::PROTOCOL_ERROR,
@@ -88,6 +92,7 @@ impl Cause {
             Self::ReplicaLost => "replica_lost",
             Self::RedialGaveUp(_) => "redial_gave_up",
             Self::RedialRefused(_) => "redial_refused",
+            Self::RedialUnsettled => "redial_unsettled",
             Self::Idle => "idle_limit",
             Self::Lifetime => "lifetime_limit",
             Self::Expired => "token_expired",
@@ -106,9 +111,10 @@ impl Cause {
             | Self::Silent(side)
             | Self::Stalled(side)
             | Self::Fault(side, _) => side.name(),
-            Self::ReplicaLost | Self::RedialGaveUp(_) | Self::RedialRefused(_) => {
-                Side::Backend.name()
-            }
+            Self::ReplicaLost
+            | Self::RedialGaveUp(_)
+            | Self::RedialRefused(_)
+            | Self::RedialUnsettled => Side::Backend.name(),
             Self::Excess(_)
             | Self::Idle
             | Self::Lifetime
@@ -140,6 +146,9 @@ impl fmt::Display for Cause {
             Self::RedialRefused(status) => {
                 write!(f, "replica was lost, the next refused with {status}")
             }
+            Self::RedialUnsettled => f.write_str(
+                "replica was lost, the next did not take the opening of the client's protocol",
+            ),
             Self::Idle => f.write_str("idle limit of the route"),
             Self::Lifetime => f.write_str("lifetime limit of the route"),
             Self::Expired => f.write_str("the client's token expired"),

@@ -119,6 +119,7 @@ fn reason(cause: Cause) -> &'static str {
         Cause::Gone(_) | Cause::ReplicaLost => "replica went away",
         Cause::RedialGaveUp(_) => "no replica could be reached",
         Cause::RedialRefused(_) => "refused by the next replica",
+        Cause::RedialUnsettled => "not taken by the next replica",
         Cause::Silent(_) => "replica stopped answering",
         Cause::Stalled(_) => "replica stopped reading",
         Cause::Fault(Side::Client, _) => "frames cannot be followed",

@@ -23,6 +23,8 @@ pub(crate) fn dispatch(verb: Verb) -> u8 {
         Verb::Connections(arguments) => remote::connections(&arguments),
         Verb::Ends(remote) => remote::ends(&remote),
         Verb::Close { id, remote } => remote::close(&remote, id),
+        Verb::Drain(arguments) => remote::drain(&arguments, true),
+        Verb::Undrain(arguments) => remote::drain(&arguments, false),
         Verb::Reload { remote } => remote::reload(&remote),
         Verb::Upgrade(arguments) => remote::upgrade(&arguments),
         Verb::LogLevel { level, remote } => remote::log_level(&remote, level.as_deref()),

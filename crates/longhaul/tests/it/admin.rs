@@ -123,6 +123,13 @@ fn the_command_line_shows_and_tells_what_the_api_does() {
     assert_eq!(said(&["log-level", "warn"]), "warn\n");
     assert_eq!(said(&["log-level"]), "warn\n");
 
+    let replica = app.address.to_string();
+    assert!(said(&["drain", &replica]).contains("drains"));
+    let state = || admin.json("/api/v1/upstreams")[0]["replicas"][0]["draining"].clone();
+    wait_until("it drains", s(30), || state() == "asked");
+    assert!(said(&["undrain", &replica]).contains("takes new work again"));
+    wait_until("it drains no more", s(30), || state().is_null());
+
     let refused = ask(&["close", "999999"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("no open connection has this id"));

@@ -32,6 +32,35 @@ fn with_two_replicas_sockets_polls_and_uploads_stay_on_the_one_that_welcomed() {
     chat(&gateway, "chainlit-two-replicas-b.png");
 }
 
+/// One replica is killed while nothing happens, then the other in the middle of an answer. Chainlit
+/// greets each replica with one event, which the prelude says again: it ends what was under way.
+#[test]
+fn a_page_whose_replicas_are_killed_shows_no_banner_and_goes_on() {
+    let mut replicas = ["one", "two"].map(App::chainlit);
+    let addresses = replicas.each_ref().map(|app| app.address.to_string());
+    let gateway = Gateway::with_config(&format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n\
+         [[upstreams]]\nname = \"app\"\nreplicas = {addresses:?}\n\
+         [websocket]\non_replica_loss = \"redial\"\nprelude = 1\n"
+    ));
+    let picture = artefact("chainlit-redial.png");
+    let arguments = [&gateway.http(), picture.to_str().unwrap()];
+    let mut page = clients::start("chainlit_redial.mjs", &arguments);
+    for moment in ["idle on ", "in the middle on "] {
+        let name = page.line(moment, s(120), |line| line.strip_prefix(moment).map(str::to_owned));
+        let killed = usize::from(name == "two");
+        replicas[killed].process.kill();
+        page.line("another answers", s(90), |line| line.contains("answered by").then_some(()));
+        if moment == "idle on " {
+            replicas[killed] = App::chainlit_on(&name, replicas[killed].address);
+        }
+    }
+    page.line("done", s(60), |line| (line == "done").then_some(()));
+    for line in page.lines() {
+        println!("{line}");
+    }
+}
+
 #[test]
 fn as_the_gateways_child_it_needs_one_command() {
     let directory = apps::chainlit_directory();

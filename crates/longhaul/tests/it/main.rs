@@ -34,6 +34,7 @@ mod admission;
 
 // Layer 4, and who connects through it.
 mod passthrough;
+mod profiles;
 mod proxy_protocol;
 mod tcp;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::support::admin::{Admin, TOKEN};
 use crate::support::apps::App;
 use crate::support::frames::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, TEXT};
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, longhaul};
 use crate::support::process::Signal;
 use crate::support::raw::Raw;
 use crate::support::recorder::{Answer, Recorder};
@@ -436,6 +436,48 @@ fn a_drained_replica_empties_while_its_clients_talk_and_order_holds() {
     });
     let unknown = path.replace("/app/", "/other/");
     assert_eq!(admin.change("POST", &unknown, "").status, 404);
+}
+
+/// Each replica in turn is drained by the command line, stopped once it is empty, and started anew.
+#[test]
+fn a_rolling_deploy_closes_no_client_and_keeps_order() {
+    let names = ["one", "two", "three"];
+    let mut replicas = names.map(|name| App::start("echo_ws.mjs", name));
+    let addresses = replicas.each_ref().map(|app| app.address);
+    let terms = "on_replica_loss = \"redial\"\ncutover = \"now\"\nleave_within = \"2s\"\n";
+    let (gateway, admin) = gateway_to_ask(&addresses, terms);
+    let tell = |verb: &str, replica: SocketAddr| {
+        let mut command = longhaul();
+        command.args([verb, &replica.to_string()]).env("LONGHAUL_ADMIN", admin.0.to_string());
+        let output = command.env("LONGHAUL_ADMIN_TOKEN", TOKEN).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let mut clients: Vec<Raw> = (0..12).map(|_| frames::open(gateway.address(), "/echo")).collect();
+    let mut number = 0;
+    let mut talk = |clients: &mut Vec<Raw>| {
+        for client in clients {
+            frames::echo(client, &format!("message {number}"));
+        }
+        number += 1;
+    };
+    for (at, name) in names.into_iter().enumerate() {
+        tell("drain", addresses[at]);
+        wait_until("it is empty", s(60), || {
+            talk(&mut clients);
+            held(admin).iter().any(|one| one.0 == addresses[at].to_string() && one.1 == 0)
+        });
+        // The old leg is let go of when the new one has it.
+        replicas[at].process.signal(Signal::TERM);
+        let _ = replicas[at].process.end(s(30));
+        replicas[at] = App::start_on("echo_ws.mjs", name, addresses[at].port());
+        tell("undrain", addresses[at]);
+        talk(&mut clients);
+    }
+    for client in &mut clients {
+        frames::echo(client, "the same connection all along");
+    }
+    let lost = gateway.process.lines().iter().filter(|line| line.contains(LOST)).count();
+    assert_eq!(lost, 0, "all of them were moved, none was lost");
 }
 
 #[test]

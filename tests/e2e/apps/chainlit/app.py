@@ -24,5 +24,5 @@ async def answer(message: cl.Message):
     for token in f"{REPLICA} streams back: {message.content} (end)".split(" "):
         await reply.stream_token(token + " ")
         # Apart, so that the client can see several frames and not one.
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(2 if message.content.startswith("slowly") else 0.02)
     await reply.update()

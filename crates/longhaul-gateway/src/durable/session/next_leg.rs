@@ -23,8 +23,6 @@ use crate::redial::{Origin, RedialTerms};
 const ANSWERED: Duration = Duration::from_millis(300);
 /// After a search for a replica to move to came to nothing, while the old one still serves.
 const MOVE_AGAIN: Duration = Duration::from_secs(5);
-/// What a client is told when no replica took over (RFC 6455 calls it "try again later").
-const NOBODY: CloseCode = CloseCode(1013);
 
 /// How the leg of one session is replaced.
 pub(super) struct NextLeg {
@@ -33,8 +31,8 @@ pub(super) struct NextLeg {
     search: Option<Search>,
     /// Why it is searched.
     reason: Reason,
-    /// Found while the old leg still serves.
-    found: Option<Leg>,
+    /// Found, and until when the old leg may take its time to answer.
+    found: Option<(Leg, Instant)>,
     /// The replica drains and is to be left, not before this moment.
     leaves_at: Option<Instant>,
 }
@@ -101,14 +99,14 @@ impl Session {
             match found {
                 Ok(origin::Wire { io, ahead, held }) => {
                     let wire = Wire::leg(io, ahead, self.sessions.policy.sizes.message_bytes_max);
-                    next_leg.found = Some(Leg { wire, held });
+                    next_leg.found = Some((Leg { wire, held }, now + next_leg.terms.linger));
                     // The old one gets nothing more; what it still says comes first.
                     self.owner.hold_leg();
                 }
                 // The old one still serves; perhaps a better moment comes.
                 Err(_) if self.leg.is_some() => next_leg.leaves_at = Some(now + MOVE_AGAIN),
-                Err(_) => {
-                    self.owner.leg_closed(NOBODY, "no replica took over", now);
+                Err(cause) => {
+                    self.owner.leg_closed(cause.client_code(), "no replica took over", now);
                     return true;
                 }
             }
@@ -116,7 +114,7 @@ impl Session {
         if self.leg.is_some() {
             return false;
         }
-        let Some(leg) = next_leg.found.take() else { return false };
+        let Some((leg, _)) = next_leg.found.take() else { return false };
         let reason = next_leg.reason.to_string();
         self.adopt_leg(leg, &reason, now);
         true
@@ -151,11 +149,12 @@ impl Session {
 
     /// Leaves a replica that drains when the moment has come.
     pub(super) fn consider_leaving(&mut self, now: Instant) {
-        let is_settled = self.unconfirmed.is_empty();
+        let is_quiet = self.unconfirmed.is_empty() && self.leg_heard_at + ANSWERED <= now;
         let may_replace = self.owner.may_replace_leg();
         let (Some(next_leg), Some(leg)) = (&mut self.next_leg, &mut self.leg) else { return };
-        if next_leg.found.is_some() {
-            if is_settled && !leg.wire.is_closing() && self.leg_heard_at + ANSWERED <= now {
+        if let Some((_, until)) = &next_leg.found {
+            // One that never falls silent is not waited for: meanwhile the client is heard by nobody.
+            if !leg.wire.is_closing() && (is_quiet || *until <= now) {
                 self.close_leg(CloseCode::GOING_AWAY, "another replica takes over");
             }
         } else if next_leg.search.is_none()
@@ -171,10 +170,11 @@ impl Session {
     /// When to look again whether a replica can be left.
     pub(super) fn leave_due_at(&self) -> Option<Instant> {
         let (next_leg, leg) = (self.next_leg.as_ref()?, self.leg.as_ref()?);
-        if next_leg.found.is_some() {
+        if let Some((_, until)) = &next_leg.found {
             // Before all that it was given is confirmed, the task looks as often as it asks for that.
-            let is_ready = self.unconfirmed.is_empty() && !leg.wire.is_closing();
-            return is_ready.then_some(self.leg_heard_at + ANSWERED);
+            let quiet_at = self.unconfirmed.is_empty().then(|| self.leg_heard_at + ANSWERED);
+            let due_at = quiet_at.map_or(*until, |quiet_at| quiet_at.min(*until));
+            return (!leg.wire.is_closing()).then_some(due_at);
         }
         let may_search = next_leg.search.is_none() && self.owner.may_replace_leg();
         next_leg.leaves_at.filter(|_| may_search)

@@ -3,13 +3,15 @@
 mod client;
 mod table;
 
+use std::net::SocketAddr;
+
 pub(crate) use client::Remote;
 use client::RemoteError;
 use serde_json::{Value, json};
 
 use self::table::Table;
 use super::print::print;
-use crate::cli::{ConnectionsArgs, UpgradeArgs};
+use crate::cli::{ConnectionsArgs, ReplicaArgs, UpgradeArgs};
 use crate::error_chain;
 
 /// `longhaul status`
@@ -25,9 +27,7 @@ pub(super) fn connections(arguments: &ConnectionsArgs) -> u8 {
         [("route", route.clone()), ("replica", text(replica)), ("client", text(client))]
     {
         if let Some(value) = value {
-            // Brackets of IPv6 addresses are the only ones that a query does not take as they are.
-            let value = value.replace('[', "%5B").replace(']', "%5D");
-            path.push_str(&format!("&{name}={value}"));
+            path.push_str(&format!("&{name}={}", escape(&value)));
         }
     }
     finish(remote, remote.get(&path), show_connections)
@@ -48,6 +48,52 @@ pub(super) fn close(remote: &Remote, id: u64) -> u8 {
     finish(remote, remote.change("DELETE", &path, ""), |_| {
         format!("connection {id} was told to end\n")
     })
+}
+
+/// `longhaul drain` and `longhaul undrain`
+pub(super) fn drain(arguments: &ReplicaArgs, is_drain: bool) -> u8 {
+    let ReplicaArgs { replica, upstream, remote } = arguments;
+    let (method, said) = match is_drain {
+        true => ("POST", "drains"),
+        false => ("DELETE", "takes new work again"),
+    };
+    let told = upstream_of(remote, *replica, upstream.as_deref()).and_then(|upstream| {
+        let replica = escape(&replica.to_string());
+        let path = format!("/api/v1/upstreams/{upstream}/replicas/{replica}/drain");
+        remote.change(method, &path, "")
+    });
+    finish(remote, told, |_| format!("replica {replica} {said}\n"))
+}
+
+/// The upstream that has this replica: the one that was said, or the only one.
+fn upstream_of(
+    remote: &Remote,
+    replica: SocketAddr,
+    said: Option<&str>,
+) -> Result<String, RemoteError> {
+    if let Some(said) = said {
+        return Ok(said.to_owned());
+    }
+    let upstreams = remote.get("/api/v1/upstreams")?;
+    let has_it = |upstream: &&Value| {
+        list(&upstream["replicas"]).iter().any(|one| one["address"] == replica.to_string())
+    };
+    let names: Vec<String> =
+        list(&upstreams).iter().filter(has_it).map(|upstream| word(&upstream["name"])).collect();
+    match names.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(RemoteError::Refused(format!("no upstream has a replica at {replica}"))),
+        many => {
+            let many = many.join(", ");
+            Err(RemoteError::Refused(format!("{many} have it; say which with --upstream")))
+        }
+    }
+}
+
+/// Brackets of IPv6 addresses are the only characters of ours that a target does not take as they
+/// are.
+fn escape(text: &str) -> String {
+    text.replace('[', "%5B").replace(']', "%5D")
 }
 
 /// `longhaul reload`
@@ -132,7 +178,7 @@ fn show_status(status: &Value) -> String {
     for upstream in list(&status["upstreams"]) {
         for replica in list(&upstream["replicas"]) {
             let state = match replica["draining"].as_str() {
-                Some(_) => format!("{}, draining", word(&replica["state"])),
+                Some(why) => format!("{}, draining ({why})", word(&replica["state"])),
                 None => word(&replica["state"]),
             };
             replicas.row([

@@ -141,11 +141,34 @@ static KEYS: &[Key] = &[
         ..Key::NEW
     },
     Key {
+        name: "profile",
+        shape: Shape::Choice(&["auto", "plain", "socketio", "graphql_ws"]),
+        default: || text("auto"),
+        what: "Which protocol is spoken, as far as each new replica has to hear its opening before the \
+               client goes on: `auto` recognises Socket.IO (`EIO=4&transport=websocket` in the query) and \
+               `graphql-transport-ws` (the subprotocol), `plain` knows none. Only with \
+               on_replica_loss = \"redial\"",
+        cost: "a look at each message, and no compression, where one of them is spoken",
+        danger: "where what is named is not what is spoken, a lost replica is not replaced",
+        ..Key::NEW
+    },
+    Key {
+        name: "redial_keep_bytes_max",
+        shape: Shape::Size { min: 1 << 10, max: 16 << 20 },
+        default: || size(Redial::default().keep_bytes_max),
+        what: "Bytes of a client's opening that are remembered for later replicas: its prelude, its CONNECT \
+               packets of Socket.IO, its live subscriptions of GraphQL. Of more, the loss of a replica is \
+               not hidden; of a prelude, the rest is not said again",
+        cost: "memory of each WebSocket, as much of it as the client says",
+        danger: "too small, long tokens or many subscriptions end with their replica",
+        ..Key::NEW
+    },
+    Key {
         name: "prelude",
         shape: Shape::Count { min: 0, max: 100 },
         default: || number(Redial::default().prelude.first),
-        what: "How many of the client's first messages are kept, 64 KiB in all at most, and sent first to \
-               each new replica",
+        what: "How many of the client's first messages are kept, redial_keep_bytes_max of them at most, and \
+               sent first to each new replica; of Socket.IO the first events, behind the opening",
         cost: "a copy of them for each WebSocket",
         danger: "one too many is said twice",
         ..Key::NEW

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longhaul_gateway::config::{
-    Bounds, Cutover, OnReplicaLoss, Prelude, Redial, Uncertain, WebSocketPolicy,
+    Bounds, Cutover, OnReplicaLoss, Prelude, Profile, Redial, Uncertain, WebSocketPolicy,
 };
 
 use crate::config::forms;
@@ -57,6 +57,7 @@ pub(super) fn read(reader: &Reader<'_>, base: &WebSocketPolicy) -> WebSocketPoli
 
 fn redial(reader: &Reader<'_>, base: &Redial) -> Redial {
     let codes = reader.parsed_list("redial_codes", forms::close_code);
+    let keep_bytes_max = reader.size("redial_keep_bytes_max").unwrap_or(base.keep_bytes_max);
     Redial {
         give_up: reader.duration("redial_give_up").unwrap_or(base.give_up),
         hold_bytes_max: reader.size("redial_hold_bytes_max").unwrap_or(base.hold_bytes_max),
@@ -70,9 +71,17 @@ fn redial(reader: &Reader<'_>, base: &Redial) -> Redial {
             || base.codes.clone(),
             |codes| codes.into_iter().map(|(code, _)| code).collect(),
         ),
+        profile: match reader.choice("profile") {
+            Some("plain") => Profile::Plain,
+            Some("socketio") => Profile::SocketIo,
+            Some("graphql_ws") => Profile::GraphQl,
+            Some(_) => Profile::Auto,
+            None => base.profile,
+        },
+        keep_bytes_max,
         prelude: Prelude {
             first: reader.count("prelude").unwrap_or(base.prelude.first),
-            bytes_max: base.prelude.bytes_max,
+            bytes_max: keep_bytes_max,
             suppress: reader.count("suppress").unwrap_or(base.prelude.suppress),
         },
     }
@@ -89,6 +98,7 @@ fn warn_of_redial(reader: &Reader<'_>, policy: &WebSocketPolicy) {
     }
     let is_asked_for = [
         ("prelude", policy.redial.prelude.first > 0),
+        ("profile", policy.redial.profile != Profile::Auto),
         ("suppress", policy.redial.prelude.suppress > 0),
         ("uncertain", is_at_least_once),
         ("cutover", policy.cutover != Cutover::OnClose),

@@ -179,3 +179,43 @@ fn a_drained_replica_is_left_in_the_middle_of_a_talk_and_nothing_is_missing() {
         replicas.iter().all(|replica| replica.seen().len() == 1)
     });
 }
+
+/// Says something every few milliseconds, and echoes, until it is closed.
+fn chatter(mut raw: crate::support::raw::Raw) {
+    raw.patience(10 * MS);
+    loop {
+        match frames::read(&mut raw) {
+            Ok(frame) => raw.send_anyway(frames::encode(0x80 | frame.opcode, None, &frame.payload)),
+            Err(error) if is_patience(&error) => {
+                raw.send_anyway(frames::encode(0x80 | TEXT, None, b"tick"));
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+#[test]
+fn a_drained_replica_that_never_falls_silent_is_left_in_time() {
+    let replicas = [(); 2].map(|()| replica(|_, raw| chatter(raw)));
+    let addresses = replicas.each_ref().map(|replica| replica.address);
+    let (gateway, admin) = redialling(&addresses, "cutover = \"now\"\nlinger = \"1s\"\n");
+    runtime().block_on(async {
+        let mut session = connect(options(gateway.address()));
+        while text(&mut session).await != "tick" {}
+        let first = replicas.iter().position(|replica| !replica.seen().is_empty()).unwrap();
+        let path = format!("/api/v1/upstreams/app/replicas/{}/drain", addresses[first]);
+        assert!(admin.change("POST", &path, "").status < 300);
+        loop {
+            match next(&mut session).await {
+                Event::Told(json) => {
+                    let told: Value = serde_json::from_str(&json).unwrap();
+                    break assert_eq!(told, json!({ "leg": 2, "reason": "drain" }));
+                }
+                Event::Message(Message::Text(text)) => assert_eq!(text, "tick"),
+                other => panic!("{other:?}"),
+            }
+        }
+        session.send(Message::Text("still here".to_owned())).await.unwrap();
+        while text(&mut session).await != "still here" {}
+    });
+}

@@ -51,8 +51,13 @@ impl App {
     /// Starts Chainlit with the app of `tests/e2e/apps/chainlit` in a directory of its own.
     #[track_caller]
     pub(crate) fn chainlit(replica: &str) -> Self {
+        Self::chainlit_on(replica, free_address())
+    }
+
+    /// The same where a replica was before.
+    #[track_caller]
+    pub(crate) fn chainlit_on(replica: &str, address: SocketAddr) -> Self {
         let directory = chainlit_directory();
-        let address = free_address();
         let mut command = chainlit();
         command.args(["run", "app.py", "--headless", "--port", &address.port().to_string()]);
         command.current_dir(directory.path()).env("REPLICA", replica);

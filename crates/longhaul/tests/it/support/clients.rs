@@ -32,6 +32,13 @@ pub(crate) fn run_with(
     client.lines()
 }
 
+/// Starts one that goes on while the story does things to it.
+#[track_caller]
+pub(crate) fn start(file: &str, arguments: &[&str]) -> Process {
+    let mut command = script(&e2e().join("clients").join(file));
+    Process::start(file, command.args(arguments))
+}
+
 /// The same for a client that must not succeed; returns what it complained about.
 #[track_caller]
 pub(crate) fn run_to_failure(file: &str, arguments: &[&str], within: Duration) -> Vec<String> {

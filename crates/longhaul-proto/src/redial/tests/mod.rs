@@ -1,5 +1,9 @@
 //! Stories of one client leg and the replicas behind it, one after the other.
 
+mod profiles;
+
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -17,6 +21,8 @@ fn policy() -> RedialPolicy {
         wait_bytes_max: 2000,
         uncertain: Uncertain::AtMostOnce,
         codes: [1001, 1006, 1012, 1013].map(CloseCode).to_vec(),
+        keep_bytes_max: 1000,
+        settle: 30 * SECOND,
         prelude: Prelude::default(),
     }
 }
@@ -81,9 +87,13 @@ struct Story {
 
 impl Story {
     fn with(policy: RedialPolicy) -> Self {
+        Self::speaking(Profile::Plain, policy)
+    }
+
+    fn speaking(profile: Profile, policy: RedialPolicy) -> Self {
         let now = Instant::now();
         Self {
-            redial: Redial::new(Arc::new(policy), 7, now),
+            redial: Redial::new(Arc::new(policy), profile, 7, now),
             now,
             replica: Vec::new(),
             client: Vec::new(),
@@ -168,7 +178,7 @@ fn half_a_message_of_a_dead_replica_never_reaches_the_client() {
     story.replica_sends(&down(0x81, b"whole"));
     story.replica_sends(&down(0x01, b"first fragment, "));
     story.replica_sends(&down(0x80, b"second fragment")[..5]);
-    assert!(matches!(story.redial.lose(true), Loss::Hidden { .. }));
+    assert!(matches!(story.redial.lose(true, story.now), Loss::Hidden { .. }));
     story.next_replica();
     story.replica_sends(&down(0x81, b"from the next"));
     assert_eq!(texts(&story.client), ["whole", "from the next"]);
@@ -180,7 +190,7 @@ fn half_a_message_of_the_client_goes_whole_to_the_next_replica() {
     let message = up(0x81, b"of two reads");
     story.client_sends(&message[..8], ALL);
     assert!(story.replica.is_empty());
-    story.redial.lose(true);
+    story.redial.lose(true, story.now);
     assert_eq!(story.client_sends(&message[8..], ALL), message.len() - 8);
     story.next_replica();
     assert_eq!(story.replica, message);
@@ -191,7 +201,7 @@ fn a_message_half_written_to_a_dead_replica_is_written_again() {
     let mut story = Story::new();
     let both = [up(0x81, b"one"), up(0x81, b"two")].concat();
     story.client_sends(&both, 12);
-    assert_eq!(story.redial.lose(true), Loss::Hidden { uncertain: Some((1, 1)) });
+    assert_eq!(story.redial.lose(true, story.now), Loss::Hidden { uncertain: Some((1, 1)) });
     story.next_replica();
     assert_eq!(story.replica, up(0x81, b"two"));
 }
@@ -199,7 +209,7 @@ fn a_message_half_written_to_a_dead_replica_is_written_again() {
 #[test]
 fn what_comes_while_nobody_is_there_waits_up_to_the_bound() {
     let mut story = Story::new();
-    story.redial.lose(true);
+    story.redial.lose(true, story.now);
     let many = up(0x82, &[b'x'; 94]).repeat(30);
     assert_eq!(story.client_sends(&many, ALL), 2000);
     story.next_replica();
@@ -214,7 +224,7 @@ fn a_large_message_cut_off_is_lost_alone_and_counted() {
     let large = up(0x82, &[b'l'; 5000]);
     story.client_sends(&large[..3000], ALL);
     assert_eq!(story.replica.len(), 3000, "it passes as it comes");
-    assert_eq!(story.redial.lose(true), Loss::Hidden { uncertain: Some((1, 1)) });
+    assert_eq!(story.redial.lose(true, story.now), Loss::Hidden { uncertain: Some((1, 1)) });
     story.client_sends(&large[3000..], ALL);
     story.client_sends(&up(0x81, b"next"), ALL);
     story.next_replica();
@@ -227,7 +237,7 @@ fn half_a_large_message_at_the_client_ends_the_session() {
     let large = down(0x82, &[b'l'; 5000]);
     story.replica_sends(&large[..3000]);
     assert_eq!(story.client, large[..3000]);
-    assert_eq!(story.redial.lose(true), Loss::Fatal);
+    assert_eq!(story.redial.lose(true, story.now), Loss::Fatal);
 }
 
 #[test]
@@ -239,12 +249,12 @@ fn at_most_once_nothing_is_sent_again_and_the_uncertain_ones_are_named() {
     story.advance(SECOND);
     story.answer_pings();
     story.client_sends(&up(0x81, b"4"), ALL);
-    assert_eq!(story.redial.lose(true), Loss::Hidden { uncertain: Some((4, 4)) });
+    assert_eq!(story.redial.lose(true, story.now), Loss::Hidden { uncertain: Some((4, 4)) });
     story.next_replica();
     assert!(story.replica.is_empty());
     story.client_sends(&up(0x81, b"5"), ALL);
     assert_eq!(texts(&story.replica), ["5"]);
-    assert_eq!(story.redial.lose(true), Loss::Hidden { uncertain: Some((5, 5)) });
+    assert_eq!(story.redial.lose(true, story.now), Loss::Hidden { uncertain: Some((5, 5)) });
 }
 
 #[test]
@@ -254,11 +264,11 @@ fn at_least_once_they_are_sent_again_until_a_replica_has_read_them() {
     story.advance(SECOND);
     story.answer_pings();
     story.client_sends(&up(0x81, b"2"), ALL);
-    story.redial.lose(true);
+    story.redial.lose(true, story.now);
     story.next_replica();
     assert_eq!(texts(&story.replica), ["1", "2"], "what was just read is kept for a while");
     // It dies before it took all of it: nothing multiplies.
-    story.redial.lose(true);
+    story.redial.lose(true, story.now);
     story.next_replica();
     assert_eq!(texts(&story.replica), ["1", "2"]);
     for _ in 0..2 {
@@ -267,7 +277,7 @@ fn at_least_once_they_are_sent_again_until_a_replica_has_read_them() {
         story.replica.clear();
         story.client_sends(&up(0x81, b"3"), ALL);
     }
-    story.redial.lose(true);
+    story.redial.lose(true, story.now);
     story.next_replica();
     assert_eq!(texts(&story.replica), ["3", "3"], "1 and 2 were read, by a question and an answer");
 }
@@ -293,12 +303,12 @@ fn a_close_that_means_going_is_not_shown_and_others_are() {
     story.replica_sends(&[down(0x81, b"last"), down(0x88, &[0x03, 0xf4])].concat());
     assert_eq!(story.news, News::Goes(CloseCode(1012)));
     assert_eq!(texts(&story.client), ["last"]);
-    assert!(matches!(story.redial.lose(false), Loss::Hidden { .. }));
+    assert!(matches!(story.redial.lose(false, story.now), Loss::Hidden { .. }));
     story.next_replica();
     let end = down(0x88, &[0x03, 0xe8]);
     story.replica_sends(&end);
     assert_eq!((story.news, frames(&story.client).len()), (News::None, 2));
-    assert_eq!(story.redial.lose(true), Loss::Fatal);
+    assert_eq!(story.redial.lose(true, story.now), Loss::Fatal);
 }
 
 #[test]
@@ -306,13 +316,13 @@ fn the_client_s_own_close_ends_it() {
     let mut story = Story::new();
     story.client_sends(&up(0x88, &[0x03, 0xe8]), ALL);
     assert!(story.redial.is_closing());
-    assert_eq!(story.redial.lose(true), Loss::Fatal);
+    assert_eq!(story.redial.lose(true, story.now), Loss::Fatal);
 }
 
 #[test]
 fn a_client_that_closes_while_nobody_is_there_is_answered() {
     let mut story = Story::new();
-    story.redial.lose(true);
+    story.redial.lose(true, story.now);
     story.client_sends(&up(0x88, &[0x03, 0xe8]), ALL);
     story.replica_sends(&[]);
     assert_eq!(frames(&story.client), [(8, vec![0x03, 0xe8])]);
@@ -322,7 +332,7 @@ fn a_client_that_closes_while_nobody_is_there_is_answered() {
 #[test]
 fn last_words_before_a_close_are_delivered_first() {
     let mut story = Story::new();
-    story.redial.lose(true);
+    story.redial.lose(true, story.now);
     story.client_sends(&[up(0x81, b"bye"), up(0x88, &[0x03, 0xe8])].concat(), ALL);
     assert!(!story.redial.is_closed_alone());
     story.next_replica();
@@ -337,7 +347,7 @@ fn each_replica_hears_the_prelude_and_its_answer_is_swallowed() {
     story.client_sends(&three, ALL);
     story.replica_sends(&down(0x81, b"welcome"));
     for _ in 0..2 {
-        story.redial.lose(true);
+        story.redial.lose(true, story.now);
         story.next_replica();
         assert_eq!(texts(&story.replica), ["hello", "join"]);
         story.replica_sends(&[down(0x81, b"welcome"), down(0x81, b"news")].concat());
@@ -413,7 +423,7 @@ proptest! {
                 story.flush(takes);
             }
             if breaks.contains(&turn) {
-                let Loss::Hidden { uncertain } = story.redial.lose(true) else { panic!("nothing streams down") };
+                let Loss::Hidden { uncertain } = story.redial.lose(true, story.now) else { panic!("nothing streams down") };
                 lost += uncertain.map_or(0, |(first, last)| last - first + 1);
                 arrived.extend(collect(&mut story.replica));
                 story.next_replica();

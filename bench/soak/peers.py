@@ -1,0 +1,189 @@
+"""The proxies that are compared: how each is started, reloaded and told that a replica goes."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+
+
+class Peer:
+    """A proxy at work, with one listener in front of all replicas."""
+
+    def __init__(self, directory, replicas, _longhaul):
+        self.directory, self.replicas = directory, replicas
+        self.port = free_port()
+        self.drained = set()
+        self.process = None
+
+    def start(self):
+        self.write(0)
+        log = open(self.directory / "peer.log", "w")
+        self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.directory)
+        for _ in range(300):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise SystemExit((self.directory / "peer.log").read_text())
+
+    def stop(self):
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def drain(self, replica, drains):
+        """By the configuration, as people do it who have no other way."""
+        (self.drained.add if drains else self.drained.discard)(replica)
+        self.reload(-1)
+
+    def uncertain(self):
+        return None
+
+    def footprint(self):
+        """Processes, memory in MiB and descriptors of all of its processes."""
+        pids = tree(self.process.pid)
+        status = [pathlib.Path(f"/proc/{pid}/status").read_text() for pid in pids]
+        memory = sum(int(re.search(r"VmRSS:\s+(\d+)", text)[1]) for text in status)
+        return len(pids), memory / 1024, sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
+
+
+class Longhaul(Peer):
+    def __init__(self, directory, replicas, longhaul):
+        super().__init__(directory, replicas, longhaul)
+        self.longhaul = longhaul
+        self.admin = free_port()
+
+    def command(self):
+        return [self.longhaul, "run", "--config", self.directory / "longhaul.toml"]
+
+    def write(self, count):
+        new = self.directory / "new.toml"
+        new.write_text(
+            f"""
+[server]
+listen = ["127.0.0.1:{self.port}"]
+admin = "127.0.0.1:{self.admin}"
+admin_token = "soak-soak-soak-soak-soak-soak-soak"
+[[upstreams]]
+name = "app"
+replicas = {json.dumps(self.replicas)}
+[websocket]
+on_replica_loss = "redial"
+cutover = "now"
+leave_within = "3s"
+linger = "{10 + max(count, 0) % 5}s"
+"""
+        )
+        # Moved into place, as editors and mounts do it: half a file is never read.
+        new.rename(self.directory / "longhaul.toml")
+
+    def reload(self, count):
+        self.write(count)
+        self.process.send_signal(signal.SIGHUP)
+
+    def drain(self, replica, drains):
+        url = f"http://127.0.0.1:{self.admin}/api/v1/upstreams/app/replicas/{replica}/drain"
+        headers = {"Authorization": "Bearer soak-soak-soak-soak-soak-soak-soak", "Content-Type": "application/json"}
+        method = "POST" if drains else "DELETE"
+        urllib.request.urlopen(urllib.request.Request(url, method=method, headers=headers), timeout=30).close()
+
+    def uncertain(self):
+        log = (self.directory / "peer.log").read_text().splitlines()
+        return sum(json.loads(line)["uncertain"] for line in log if '"websocket lost its replica"' in line)
+
+
+class Nginx(Peer):
+    def command(self):
+        return ["nginx", "-p", str(self.directory), "-c", str(self.directory / "nginx.conf")]
+
+    def write(self, count):
+        servers = "".join(f"server {one}{' down' if one in self.drained else ''};" for one in self.replicas)
+        (self.directory / "nginx.conf").write_text(
+            f"""
+daemon off; worker_processes 1; pid {self.directory}/nginx.pid; error_log {self.directory}/error.log;
+events {{ worker_connections 16384; }}
+http {{
+  access_log off;
+  upstream app {{ least_conn; {servers} }}
+  server {{
+    listen 127.0.0.1:{self.port};
+    location / {{
+      proxy_pass http://app; proxy_http_version 1.1; proxy_read_timeout 1h; proxy_send_timeout {3600 + max(count, 0)}s;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;
+    }}
+  }}
+}}
+"""
+        )
+
+    def reload(self, count):
+        self.write(count)
+        self.process.send_signal(signal.SIGHUP)
+
+
+class Haproxy(Peer):
+    def command(self):
+        return ["haproxy", "-W", "-db", "-f", str(self.directory / "haproxy.cfg")]
+
+    def write(self, count):
+        servers = "\n".join(
+            f"  server s{at} {one} check{' disabled' if one in self.drained else ''}"
+            for at, one in enumerate(self.replicas)
+        )
+        (self.directory / "haproxy.cfg").write_text(
+            f"""
+global
+  nbthread 1
+  maxconn 8000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client {3600 + max(count, 0)}s
+  timeout server 1h
+  timeout tunnel 1h
+  option redispatch
+frontend front
+  bind 127.0.0.1:{self.port}
+  default_backend app
+backend app
+  balance leastconn
+{servers}
+"""
+        )
+
+    def reload(self, count):
+        self.write(count)
+        self.process.send_signal(signal.SIGUSR2)
+
+
+PEERS = {"longhaul": Longhaul, "nginx": Nginx, "haproxy": Haproxy}
+for _program in ("nginx", "haproxy"):
+    if not shutil.which(_program):
+        print(f"{_program} is not installed; leave it out with --peers")
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def tree(pid):
+    """A process and all that came of it."""
+    try:
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid] + [one for child in children for one in tree(int(child))]
