@@ -108,6 +108,7 @@ fn config() -> Config {
         inherited: Vec::new(),
         dns_servers: Vec::new(),
         durable: Default::default(),
+        traces: None,
     }
 }
 

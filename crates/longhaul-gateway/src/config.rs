@@ -61,6 +61,8 @@ pub struct Config {
     pub affinity_key: [u8; 32],
     /// How durable sessions are kept.
     pub durable: DurableConfig,
+    /// What a collector is told of single requests; `None`: nothing. Default: `None`.
+    pub traces: Option<TraceConfig>,
     /// DNS servers that look replicas up; empty takes those of the system. The hosts file counts
     /// before either.
     pub dns_servers: Vec<SocketAddr>,
@@ -70,6 +72,19 @@ pub struct Config {
     pub tickets: Option<TicketOffice>,
     /// Opens bypass tokens of end-to-end tests. Never set in production.
     pub bypass_key: Option<[u8; 32]>,
+}
+
+/// What a collector is told of single requests, by OTLP over HTTP.
+#[derive(Debug, Clone)]
+pub struct TraceConfig {
+    /// Where it is.
+    pub collector: Service,
+    /// One in so many requests is traced, of those whose caller does not say. At least 1.
+    pub one_in: u32,
+    /// Whether a caller's word counts that its request is traced, or is not.
+    pub follows: bool,
+    /// What this gateway is called in traces.
+    pub service_name: String,
 }
 
 /// How durable sessions are kept. They are for clients that ask for the subprotocol `longhaul.v1`.

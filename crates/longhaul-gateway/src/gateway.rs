@@ -116,7 +116,11 @@ impl Gateway {
     /// Refuses new work, closes WebSockets spread over the drain time with 1012 and returns when
     /// the last connection is gone or the drain time is over. Dropping it midway ends all at once.
     pub async fn drain(self) {
-        drain(&self.running.current.load_full()).await;
+        let shared = self.running.current.load_full();
+        drain(&shared).await;
+        if let Some(tracer) = &shared.tracer {
+            tracer.flush().await;
+        }
         drop(self.stop);
         for worker in self.workers {
             // A worker's panic was logged when it happened; here only its end matters.

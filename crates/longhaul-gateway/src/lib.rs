@@ -40,6 +40,7 @@ mod retire;
 mod running;
 mod shared;
 mod telemetry;
+mod trace;
 mod transport;
 mod tunnel;
 mod upgrade;

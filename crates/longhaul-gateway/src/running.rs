@@ -21,7 +21,7 @@ use crate::shared::{Door, ListenerId, Shared};
 use crate::supervise::Tasks;
 use crate::upstream::{Draining, Upstream};
 use crate::worker::{self, Seat};
-use crate::{background, listen, overload, retire, tls};
+use crate::{background, listen, overload, retire, tls, trace};
 
 /// How long those who are in the queues of listeners may take to be accepted.
 const STOP_MAX: Duration = Duration::from_secs(1);
@@ -134,6 +134,9 @@ impl Running {
             let telemetry = telemetry.clone();
             async move { telemetry.loops.beat(telemetry.loops.watch()).await }
         }));
+        if let Some(tracer) = &shared.tracer {
+            trace::start(tracer, &self.tasks, &self.stop);
+        }
         overload::start(self.current.clone(), &self.tasks, &self.stop);
         shared.admission.start(&self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())

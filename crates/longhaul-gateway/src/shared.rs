@@ -28,6 +28,7 @@ use crate::registry::Registry;
 use crate::relay::RelayPolicy;
 use crate::telemetry::Telemetry;
 use crate::tls::{Certificates, Termination, TlsTerms};
+use crate::trace::Tracer;
 use crate::upstream::Upstream;
 
 /// What every worker of one gateway shares under one configuration.
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     /// Every open raw TCP connection.
     pub(crate) streams: Arc<Registry>,
     pub(crate) telemetry: Arc<Telemetry>,
+    /// Where requests are traced.
+    pub(crate) tracer: Option<Arc<Tracer>>,
     /// Every durable session.
     pub(crate) sessions: Arc<Sessions>,
     /// Who may come in.
@@ -117,6 +120,7 @@ impl Shared {
             places: Arc::new(Places::new(config.limits.connections_max)),
             admission: Admission::new(&config),
             sessions: Arc::new(Sessions::new(&config.durable)?),
+            tracer: config.traces.as_ref().map(|traces| Arc::new(Tracer::new(traces))),
             certificates: Arc::new(Certificates::new(&config.certificates)),
             lane: Arc::default(),
             overload: Arc::default(),
@@ -183,6 +187,7 @@ impl Shared {
             lane: self.lane.clone(),
             overload: self.overload.clone(),
             sessions: self.sessions.clone(),
+            tracer: self.tracer.clone(),
             work_open: self.work_open.clone(),
             certificates: self.certificates.clone(),
             started_at: self.started_at,

@@ -26,6 +26,7 @@ use crate::relay::stream::LegIo;
 use crate::relay::{Ended, Leg, Relay, RelayPolicy};
 use crate::telemetry::Card;
 use crate::telemetry::tally::Tally;
+use crate::trace::Sequel;
 use crate::transport::Transport;
 use crate::upstream::{Held, Work};
 use crate::worker::Worker;
@@ -54,6 +55,8 @@ pub(crate) struct Extras {
     pub(crate) pass: Option<Box<Pass>>,
     /// Where lost replicas are replaced, what that takes.
     pub(crate) origin: Option<Arc<Origin>>,
+    /// Where its handshake was traced, what tells of its end.
+    pub(crate) sequel: Option<Box<Sequel>>,
 }
 
 impl Tunnel {
@@ -64,8 +67,8 @@ impl Tunnel {
         held: Held,
         card: Card,
     ) -> Self {
-        let Extras { stream, pass, origin } = &extras;
-        let has_extras = stream.is_some() || pass.is_some() || origin.is_some();
+        let Extras { stream, pass, origin, sequel } = &extras;
+        let has_extras = stream.is_some() || pass.is_some() || origin.is_some() || sequel.is_some();
         let extras = has_extras.then(|| Box::new(extras));
         Self {
             worker: visit.worker.clone(),
@@ -155,10 +158,14 @@ impl Tunnel {
         self.control.card.fail(self.control.replica(), error);
     }
 
-    fn end(self, slot: Slot, ended: &Ended) {
+    fn end(mut self, slot: Slot, ended: &Ended) {
         let (control, worker) = (self.control.clone(), self.worker.clone());
+        let sequel = self.extras.as_mut().and_then(|extras| extras.sequel.take());
         self.leave(slot);
         control.card.close(&worker.current.load().telemetry, control.replica(), ended);
+        if let Some(sequel) = sequel {
+            sequel.end(&control.card, ended);
+        }
     }
 
     /// Closes its books without a word: it has ended, or another process has it now.
@@ -206,8 +213,9 @@ impl Tunnel {
         let (client, backend) = sockets.into_transports().map_err(|_| Misfit::Socket)?;
         let (tallied, told) = (tally.clone(), control.clone());
         let relay = Relay::thaw(relay, client, backend, &policy, told, tallied);
-        let extras =
-            pass.map(|pass| Box::new(Extras { stream: None, pass: Some(pass), origin: None }));
+        let extras = pass.map(|pass| {
+            Box::new(Extras { stream: None, pass: Some(pass), origin: None, sequel: None })
+        });
         let tunnel = Self {
             worker: worker.clone(),
             policy,

@@ -5,7 +5,8 @@
 //! replica, [`http1`] screens requests before a
 //! parser sees them, [`http2`] counts what floods one, [`detect`] names a protocol by its first bytes,
 //! [`durable`] keeps a session while its links come and go, [`html`] finds where a page's head begins,
-//! [`proxy_protocol`] says for whom a proxy made a connection.
+//! [`proxy_protocol`] says for whom a proxy made a connection, [`trace`] by which thread programs know
+//! that they work on one request.
 
 pub mod client_hello;
 pub mod detect;
@@ -16,4 +17,5 @@ pub mod http2;
 pub mod proxy_protocol;
 pub mod redial;
 pub mod session;
+pub mod trace;
 pub mod websocket;

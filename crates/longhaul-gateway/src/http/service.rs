@@ -24,6 +24,7 @@ use crate::connection::{Connection, Security};
 use crate::durable;
 use crate::shared::{OpenWork, Shared};
 use crate::telemetry::Answered;
+use crate::trace::{Child, Outcome, Trace};
 use crate::upgrade::{self, Offered};
 
 /// Answers one request. The answer is always one: what fails becomes an answer of the gateway's own.
@@ -80,7 +81,7 @@ pub(super) async fn dispatch(
 /// `Connection` field.
 pub(super) async fn decide(
     connection: &Connection,
-    head: Parts,
+    mut head: Parts,
     body: Option<Incoming>,
 ) -> Offered {
     let shared = &connection.shared;
@@ -96,6 +97,8 @@ pub(super) async fn decide(
     let is_upgrade = is_websocket_upgrade(&head);
     let accept = head.headers.get(http::header::ACCEPT).cloned();
     let uri = head.uri.clone();
+    let trace = shared.tracer.as_ref().and_then(|tracer| Trace::begin(tracer, &mut head));
+    let method = trace.is_some().then(|| head.method.clone());
     let (began, mut taken, mut refusal) = (Instant::now(), None, None);
     let mut offered = match route(connection, head, body, is_upgrade, &mut taken).await {
         Ok(offered) => offered,
@@ -107,10 +110,15 @@ pub(super) async fn decide(
             Offered::Answer(failure.answer(&headers))
         }
     };
+    let (route, status) = (taken.map(|route| config.routes[route].name.as_str()), offered.status());
+    if let Some((trace, method)) = trace.zip(method) {
+        let status = status.as_u16();
+        trace.end(&Outcome { method: &method, is_upgrade, route, status, refusal });
+    }
     shared.telemetry.note_answer(&Answered {
-        route: taken.map(|route| config.routes[route].name.as_str()),
+        route,
         is_upgrade,
-        status: offered.status(),
+        status,
         refusal,
         took: began.elapsed(),
     });
@@ -138,6 +146,9 @@ async fn route(
     let shared = &connection.shared;
     welcome(shared, is_upgrade)?;
     let client = visit::prepare(&mut head, connection, is_upgrade);
+    if let Some(trace) = Trace::of(&head) {
+        trace.note("client.address", client.address.to_string());
+    }
     if let Some(answer) = admission::answer_own(connection, &mut head).await {
         return Ok(Offered::Answer(answer));
     }
@@ -155,7 +166,13 @@ async fn route(
     }
     let visit = Visit::new(connection, route, client);
     let sharing = admission::Sharing::new(&visit, &head);
-    let offered = match admission::admit(&visit, connection, &mut head, is_upgrade).await {
+    let mut admitting = Child::begin(&head, "admission");
+    let admitted = admission::admit(&visit, connection, &mut head, is_upgrade).await;
+    if let Err(failure) = &admitted {
+        admitting.fail(failure.refusal.cause());
+    }
+    drop(admitting);
+    let offered = match admitted {
         Ok(Entry::Answered(offered)) => return Ok(offered),
         Ok(Entry::Admitted(pass)) if is_upgrade => {
             if durable::is_asked(connection, &head.headers) {

@@ -235,6 +235,12 @@ pub(crate) static READY: Family =
 pub(crate) static DRAINING: Family =
     gauge("longhaul_draining", &[], "1 once the process is on its way out");
 
+pub(crate) static TRACE_SPANS: Family = counter(
+    "longhaul_trace_spans_total",
+    &["outcome"],
+    "Spans of traced requests: exported, failed (the collector did not take them) or dropped (the \
+     queue was full)",
+);
 pub(crate) static OVERLOAD_LEVEL: Family = gauge(
     "longhaul_overload_level",
     &["resource"],
@@ -389,6 +395,7 @@ pub static FAMILIES: &[&Family] = &[
     &TASK_RESTARTS,
     &READY,
     &DRAINING,
+    &TRACE_SPANS,
     &OVERLOAD_LEVEL,
     &OVERLOAD_REACHED,
     &LOOP_LAG,

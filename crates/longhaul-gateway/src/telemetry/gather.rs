@@ -14,6 +14,7 @@ use crate::admission::counters::{BOUNDS_S, OUTCOMES};
 use crate::overload::Resource;
 use crate::shared::Shared;
 use crate::supervise::Tasks;
+use crate::trace;
 
 /// The whole page.
 pub(crate) fn page(shared: &Shared, tasks: &Tasks, format: Format) -> String {
@@ -27,6 +28,7 @@ pub(crate) fn page(shared: &Shared, tasks: &Tasks, format: Format) -> String {
     replicas(&mut page, shared);
     watchers(&mut page, tasks);
     state(&mut page, shared);
+    traces(&mut page, shared);
     overload(&mut page, shared);
     used(&mut page, shared);
     page.family(&f::BUILD);
@@ -198,6 +200,14 @@ fn state(page: &mut Page, shared: &Shared) {
     let readiness = &shared.readiness;
     page.single(&f::READY, f64::from(u8::from(readiness.is_ready())));
     page.single(&f::DRAINING, f64::from(u8::from(readiness.is_draining())));
+}
+
+fn traces(page: &mut Page, shared: &Shared) {
+    page.family(&f::TRACE_SPANS);
+    let counts = shared.tracer.as_ref().map_or([0; 3], |tracer| tracer.outcomes());
+    for (outcome, count) in trace::OUTCOMES.into_iter().zip(counts) {
+        page.sample(&[outcome], count as f64);
+    }
 }
 
 fn overload(page: &mut Page, shared: &Shared) {

@@ -31,6 +31,7 @@ use crate::http::visit::Visit;
 use crate::relay::Leg;
 use crate::relay::stream::with_scratch;
 use crate::tls::Alpn;
+use crate::trace::Child;
 use crate::transport::Transport;
 use crate::upstream::{Held, Replica, Work};
 
@@ -58,20 +59,27 @@ pub(super) async fn ask(
 ) -> Result<(Arc<Replica>, Held, Answered), Failure> {
     let patience = visit.upstream().config().upgrade_answer;
     loop {
-        let replica = dial.pick()?;
+        let replica = pick(head, dial)?;
         let held = replica.hold(Work::WebSocket);
-        let request = visit.outbound(head, &replica, Upload::empty());
+        let mut request = visit.outbound(head, &replica, Upload::empty());
+        let mut dialling = Child::begin_by_replica(head, "dial", &mut request);
+        dialling.note("longhaul.replica", || replica.address().to_string());
         let Some(spelling) = head.extensions.get::<Spelling>() else {
-            let Some(stream) = dial.connect(&replica).await else { continue };
+            let Some(stream) = dial.connect(&replica).await else {
+                dialling.fail("no connection");
+                continue;
+            };
             match Box::pin(by_library(visit, &replica, stream, request, patience)).await {
                 Ok(answered) => return Ok((replica, held, answered)),
                 Err(ExchangeError::Unsent(_)) => replica.note_failure(Instant::now()),
-                Err(error) => return Err(error.blame(&replica)),
+                Err(error) => return Err(blame(error, &replica, &mut dialling)),
             }
+            dialling.fail("the connection was closed");
             continue;
         };
         let words = spelling::write_request(&request, spelling);
         let Some(mut stream) = dial.connect_and_say(&replica, Alpn::Http1, &words).await else {
+            dialling.fail("no connection");
             continue;
         };
         let asked_at = Instant::now();
@@ -82,16 +90,32 @@ pub(super) async fn ask(
                 return Ok((replica, held, Answered::Directly(answer, leg)));
             }
             Ok(Read::Other(read)) => read,
-            Err(_) => return Err(late.blame(&replica)),
+            Err(_) => return Err(blame(late, &replica, &mut dialling)),
         };
         let left = patience.saturating_sub(asked_at.elapsed());
         let stream = Rehearsed::new(stream, read);
         let answered = Box::pin(by_library(visit, &replica, stream, request, left)).await;
         return match answered {
             Ok(answered) => Ok((replica, held, answered)),
-            Err(error) => Err(error.blame(&replica)),
+            Err(error) => Err(blame(error, &replica, &mut dialling)),
         };
     }
+}
+
+fn pick(head: &Parts, dial: &mut Dial<'_>) -> Result<Arc<Replica>, Failure> {
+    let mut picking = Child::begin(head, "pick");
+    let picked = dial.pick();
+    match &picked {
+        Ok(replica) => picking.note("longhaul.replica", || replica.address().to_string()),
+        Err(failure) => picking.fail(failure.refusal.cause()),
+    }
+    picked
+}
+
+fn blame(error: ExchangeError, replica: &Replica, dialling: &mut Child) -> Failure {
+    let failure = error.blame(replica);
+    dialling.fail(failure.refusal.cause());
+    failure
 }
 
 /// What was read of an answer.

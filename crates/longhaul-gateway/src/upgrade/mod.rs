@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use longhaul_policy::{hop_by_hop, redact};
+use longhaul_proto::trace::otlp::Value;
 use longhaul_proto::websocket::handshake::{self, HandshakeFault};
 
 use crate::admission::{Farewell, Pass};
@@ -40,6 +41,7 @@ use crate::redial::{self, Origin};
 use crate::relay::Leg;
 use crate::retire;
 use crate::telemetry::Card;
+use crate::trace::Trace;
 use crate::transport::Transport;
 use crate::tunnel::{Extras, Tunnel};
 use crate::upstream::{Held, Replica};
@@ -100,6 +102,12 @@ pub(crate) async fn offer(
     replica.note_success(Instant::now());
     retire::heed(visit.shared, visit.upstream(), &replica, &mut answer.headers);
     let card = card_of(visit, &head, &replica, answer.headers.get(SEC_WEBSOCKET_PROTOCOL));
+    // Taken out before the head is kept for other replicas: its part of the work is over.
+    let sequel = head.extensions.remove::<Trace>().map(|trace| {
+        trace.note("longhaul.id", Value::Number(card.id.cast_signed()));
+        trace.note("longhaul.replica", replica.address().to_string());
+        Box::new(trace.sequel())
+    });
     let origin = redial.map(|terms| {
         let origin = Origin::new(visit, &head, &answer.headers, terms, card.id);
         redial::impose_forgetting(&mut answer.headers);
@@ -117,7 +125,7 @@ pub(crate) async fn offer(
         // Offered to carry a token, which neither the replica nor the log was shown.
         answer.headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen);
     }
-    let extras = Extras { stream, pass, origin };
+    let extras = Extras { stream, pass, origin, sequel };
     let tunnel = Tunnel::new(visit, connection, extras, held, card);
     Ok(Offered::Switch(Box::new(Switch { answer, next: Next::Relay(tunnel, backend) })))
 }

@@ -27,6 +27,12 @@ pub(crate) const KEY_SET_REFRESH: Duration = Duration::from_secs(600);
 /// As long as a page takes to open its WebSocket, on the worst of links.
 pub(crate) const TICKET_LIFE: Duration = Duration::from_secs(30);
 
+/// Few enough to cost nothing, and in a day some of each kind.
+pub(crate) const TRACES_ONE_IN: u32 = 1_000;
+
+/// What this gateway is called where nobody says otherwise.
+pub(crate) const TRACES_SERVICE: &str = "longhaul";
+
 /// Of an authentication service: what one can take, and what a crowd may wait for.
 pub(crate) const AUTH_CONNECTIONS_MAX: usize = 20;
 pub(crate) const AUTH_WAITING_MAX: usize = 2_000;

@@ -14,8 +14,15 @@ use crate::support::raw::{self, Raw};
 use crate::support::{e2e, frames, s, tls, wait_until};
 
 /// Everything that runs beside serving, and in which of its rounds it fails.
-const TASKS: [(&str, u64); 5] =
-    [("probe", 3), ("discover", 2), ("certificates", 3), ("sweep", 3), ("loop", 3)];
+const TASKS: [(&str, u64); 7] = [
+    ("probe", 3),
+    ("discover", 2),
+    ("certificates", 3),
+    ("sweep", 3),
+    ("loop", 3),
+    ("overload", 3),
+    ("traces", 1),
+];
 
 #[test]
 fn every_background_task_fails_and_panics_while_websockets_go_on() {
@@ -29,6 +36,7 @@ fn every_background_task_fails_and_panics_while_websockets_go_on() {
         let config = format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"localhost:0\"\nadmin_token = \"{TOKEN}\"\n\
              dns_servers = [\"{}\"]\n\
+             [traces]\ncollector = \"http://127.0.0.1:9/v1/traces\"\n\
              [tls]\nmode = \"off\"\nwatch = \"100ms\"\n[[certificates]]\n{}\
              [[upstreams]]\nname = \"app\"\nreplicas = [\"app.test:{}\"]\n\
              probe = {{ kind = \"tcp\", interval = \"200ms\", timeout = \"200ms\" }}\n",

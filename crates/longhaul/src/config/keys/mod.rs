@@ -13,6 +13,7 @@ mod process;
 mod routes;
 mod tls;
 mod tokens;
+mod traces;
 mod upstreams;
 mod websocket;
 
@@ -21,7 +22,7 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 19] = [
+pub(super) static SECTIONS: [&Section; 20] = [
     &process::SERVER,
     &listeners::LISTENERS,
     &tls::CERTIFICATES,
@@ -39,6 +40,7 @@ pub(super) static SECTIONS: [&Section; 19] = [
     &process::TIMEOUTS,
     &process::LIMITS,
     &process::HEALTH,
+    &traces::TRACES,
     &app::APP,
     &app::LOG,
 ];

@@ -13,6 +13,7 @@ mod process;
 mod routes;
 mod tls;
 mod tokens;
+mod traces;
 mod upstreams;
 mod websocket;
 
@@ -42,6 +43,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
     let process = process::read(&sections);
     let upstreams = upstreams::read(&sections, app.is_some());
     let durable = durable::read(&sections.one("durable"));
+    let traces = traces::read(&sections);
     let websocket = websocket::read(&sections.one("websocket"), &Default::default());
     let listeners = &process.listeners;
     let authorities = tokens::authorities(&sections, process.environment);
@@ -79,6 +81,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         affinity_key: process.affinity_key,
         dns_servers: process.dns_servers,
         durable,
+        traces,
         authorities,
         tickets,
         bypass_key: process.bypass_key,

@@ -216,7 +216,7 @@ pub(super) fn service(
         let is_here = service.host == "localhost"
             || service.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
         if !is_here {
-            let danger = "whoever stands between can read tokens, and answer in its place";
+            let danger = "whoever stands between can read what it is told, and answer in its place";
             reader.warn(key, danger, "use https://");
         }
         return Some(service);

@@ -138,6 +138,24 @@ fn however_the_service_hangs_nobody_is_let_in_and_it_is_believed_again_when_it_r
     assert_eq!(ask(gateway.address(), "wrong").status, 401);
 }
 
+#[test]
+fn a_service_that_never_finishes_tls_costs_the_deadline_and_lets_nobody_in() {
+    let app = App::start("echo_ws.mjs", "one");
+    // It lets connect, and answers no hello.
+    let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/auth/validate", service.local_addr().unwrap());
+    let keys = VALIDATE.replace("AUTH/auth/validate", &url) + "\nhealth = \"off\"";
+    let more = "deadline = \"500ms\"";
+    let gateway = gateway(&app.address.to_string(), &Authority::start(), &keys, more);
+    for number in 0..8 {
+        let began = Instant::now();
+        let (_, answer) =
+            try_open(gateway.address(), "/echo", &bearer(&format!("good-{number}"))).unwrap();
+        assert_eq!(cause(&answer), UNAVAILABLE);
+        assert!(began.elapsed() < s(5), "{:?}", began.elapsed());
+    }
+}
+
 /// The share `at` of the sorted times.
 fn percentile(times: &mut [Duration], at: f64) -> Duration {
     times.sort();
