@@ -3,12 +3,13 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::HeaderName;
 use http::request::Parts;
+use http::{HeaderName, Request};
 use longhaul_policy::admission::verdicts::Answer;
 use longhaul_policy::token::{Grant, TokenFault, TokenRules, Unverified};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::rechecks::{Recheck, Rechecks};
 use crate::config::{Asks, Authority, AuthorityKind, JwtAuthority};
 use crate::keys::KeySet;
 use crate::keys::remote::{RemoteKeys, keep_fresh};
@@ -91,6 +92,24 @@ impl Judge {
                 Some(validator.judge(token.as_deref(), head, deadline).await.into())
             }
         }
+    }
+
+    /// How to ask again about who was let in by this request. `None`: nobody wants that, or the request
+    /// does not carry what was judged (a ticket).
+    pub(super) fn recheck(&self, head: &Parts, rechecks: &Arc<Rechecks>) -> Option<Box<Recheck>> {
+        let AuthorityKind::Service(config) = &self.config.kind else { return None };
+        let (Kind::Service(validator), Some(every)) = (&self.kind, config.revalidate) else {
+            return None;
+        };
+        let sources = self.config.sources.iter();
+        let token = sources.filter_map(|source| source.find(&head.headers, &head.uri)).next();
+        let is_whole = matches!(config.asks, Asks::Forward);
+        if token.is_none() && !is_whole {
+            return None;
+        }
+        // Only a service that judges by the whole request needs it.
+        let head = if is_whole { head.clone() } else { Request::new(()).into_parts().0 };
+        Some(Box::new(Recheck::new(rechecks, validator, token, head, every)))
     }
 
     /// The headers by which replicas are told of the subject alone.

@@ -10,6 +10,7 @@ mod farewell;
 mod limits;
 pub(crate) mod live;
 mod office;
+mod rechecks;
 mod sharing;
 mod tickets;
 
@@ -29,6 +30,7 @@ pub(crate) use self::farewell::Farewell;
 use self::limits::{Limiter, Permit};
 use self::live::Listed;
 pub(crate) use self::live::Live;
+use self::rechecks::{Kept, Recheck, Rechecks};
 pub(crate) use self::sharing::Sharing;
 use self::tickets::Tickets;
 use crate::config::{AuthScope, Authority, Config, RefusalStyle};
@@ -52,6 +54,7 @@ pub(crate) struct Admission {
     ticket_path: Option<String>,
     bypass_key: Option<[u8; 32]>,
     pub(crate) live: Arc<Live>,
+    rechecks: Arc<Rechecks>,
     pub(crate) counters: Arc<Counters>,
     /// What keeps those in the background who came with a later configuration.
     background: OnceLock<(Tasks, CancellationToken)>,
@@ -66,6 +69,7 @@ impl Admission {
             ticket_path: config.tickets.as_ref().map(|office| office.path.clone()),
             bypass_key: config.bypass_key,
             live: Arc::default(),
+            rechecks: Arc::default(),
             counters: Arc::default(),
             background: OnceLock::new(),
         }
@@ -85,6 +89,9 @@ impl Admission {
         let kept =
             tasks.keep_alive("ends of tokens", stop.clone(), move || live.clone().end_in_time());
         drop(tokio::spawn(kept));
+        let rechecks = self.rechecks.clone();
+        let ask = move || rechecks.clone().ask_in_time();
+        drop(tokio::spawn(tasks.keep_alive("revalidation", stop.clone(), ask)));
         self.background.get_or_init(|| (tasks.clone(), stop.clone()));
     }
 
@@ -113,6 +120,7 @@ impl Admission {
             ticket_path: config.tickets.as_ref().map(|office| office.path.clone()),
             bypass_key: config.bypass_key,
             live: self.live.clone(),
+            rechecks: self.rechecks.clone(),
             counters: self.counters.clone(),
             background: self.background.clone(),
         }
@@ -128,6 +136,9 @@ pub(crate) struct Pass {
     /// The subprotocol to answer with, should the application choose none.
     pub(crate) subprotocol: Option<HeaderValue>,
     listed: Option<Listed>,
+    /// What is asked about it again, where that is wanted.
+    recheck: Option<Box<Recheck>>,
+    kept: Option<Kept>,
 }
 
 impl Pass {
@@ -139,6 +150,7 @@ impl Pass {
     /// Has the WebSocket told when its right ends.
     pub(crate) fn list(&mut self, live: &Arc<Live>, control: &Arc<Control>) {
         self.listed = self.grant.take().map(|grant| live.watch(control, &grant));
+        self.kept = self.recheck.take().map(|recheck| recheck.keep(control));
     }
 }
 
@@ -219,13 +231,14 @@ async fn enter(
     if policy.authorities.is_empty() {
         return Ok(permit.map(|it| Box::new(Pass { _permit: Some(it), ..Pass::default() })));
     }
-    let known = authenticate::authenticate(admission, policy, head, arrived_at).await;
-    let (grant, subprotocol) = known?;
+    let entered = authenticate::authenticate(admission, policy, head, is_upgrade, arrived_at);
+    let authenticate::Entered { grant, subprotocol, recheck } = entered.await?;
     if is_upgrade && let Some(subject) = &grant.subject {
         admission.limiter.enter_subject(&mut permit, subject).map_err(limited)?;
     }
     let grant = Some(grant);
-    Ok(Some(Box::new(Pass { _permit: permit, grant, subprotocol, listed: None })))
+    let pass = Pass { _permit: permit, grant, subprotocol, recheck, ..Pass::default() };
+    Ok(Some(Box::new(pass)))
 }
 
 /// Answers what is asked of the gateway itself: tickets.
