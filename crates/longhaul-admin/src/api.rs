@@ -20,7 +20,7 @@ use http::{HeaderValue, StatusCode, header};
 use crate::desk::Desk;
 use crate::{
     access, admission, connections, dashboard, guard, health, metrics, openapi, sessions, settings,
-    status, upstreams,
+    status, upgrade, upstreams,
 };
 
 /// Everything the API answers, behind the guards that refuse foreign names and foreign hands.
@@ -53,6 +53,7 @@ pub(crate) fn router(desk: Desk) -> Router {
         .route("/api/v1/admission/refresh", post(admission::refresh))
         .route("/api/v1/config", get(settings::config))
         .route("/api/v1/reload", post(settings::reload))
+        .route("/api/v1/upgrade", post(upgrade::upgrade))
         .route("/api/v1/log-level", put(settings::set_log_level).get(settings::log_level))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)

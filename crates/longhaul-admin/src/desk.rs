@@ -1,6 +1,8 @@
 //! What the answers are made from: the gateway's handle, and what only the process can say.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use longhaul_gateway::Handle;
@@ -22,7 +24,37 @@ pub trait House: Send + Sync + 'static {
     /// # Errors
     /// In words, when it is no level.
     fn set_log_level(&self, level: &str) -> Result<(), String>;
+
+    /// Has another program, by default the same file again, take the place of this one.
+    fn upgrade(&self, _wish: UpgradeWish) -> Upgrading {
+        Box::pin(async { Err("this process cannot be upgraded".to_owned()) })
+    }
 }
+
+/// What shall take the place of this process.
+#[derive(Debug, Clone, Default)]
+pub struct UpgradeWish {
+    /// `None`: the file that this process was started from.
+    pub binary: Option<PathBuf>,
+    /// Everything but the last step.
+    pub is_rehearsal: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub struct Upgraded {
+    /// The version of the new program.
+    pub version: String,
+    /// Connections that it has now; in a rehearsal, could have.
+    pub moved: usize,
+    /// Connections that stay to be finished here, by what ties them.
+    pub stays: Vec<(String, usize)>,
+    /// The longest that one stood still, in seconds.
+    pub pause_s: f64,
+}
+
+/// An upgrade under way. Dropping it takes nothing back.
+pub type Upgrading = Pin<Box<dyn Future<Output = Result<Upgraded, String>> + Send>>;
 
 /// Who may do what, beyond what every gateway has.
 #[derive(Debug, Clone, Default)]

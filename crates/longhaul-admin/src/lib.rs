@@ -23,8 +23,9 @@ mod settings;
 mod status;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod upstreams;
 
 pub use access::Token;
-pub use desk::{House, Terms};
-pub use server::{Address, AdminServer, bind};
+pub use desk::{House, Terms, UpgradeWish, Upgraded, Upgrading};
+pub use server::{Address, AdminServer, adopt, bind};

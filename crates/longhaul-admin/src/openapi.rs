@@ -6,7 +6,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::{
-    admission, api, connections, dashboard, metrics, sessions, settings, status, upstreams,
+    admission, api, connections, dashboard, metrics, sessions, settings, status, upgrade, upstreams,
 };
 
 #[derive(Debug, OpenApi)]
@@ -38,6 +38,7 @@ use crate::{
         upstreams::undrain,
         settings::config,
         settings::reload,
+        upgrade::upgrade,
         settings::log_level,
         settings::set_log_level,
     ),

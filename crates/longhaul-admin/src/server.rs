@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -102,6 +103,33 @@ pub async fn bind(
     Ok(AdminServer { door, address, desk: Desk::new(handle, house, terms), limits: LIMITS })
 }
 
+/// The admin API on the socket of a process before, at an address of the same kind.
+///
+/// # Errors
+/// What the system says about the socket.
+pub fn adopt(
+    socket: OwnedFd,
+    address: Address,
+    handle: Handle,
+    house: Arc<dyn House>,
+    terms: Terms,
+) -> io::Result<AdminServer> {
+    let (door, address) = match address {
+        Address::Tcp(_) => {
+            let listener = std::net::TcpListener::from(socket);
+            listener.set_nonblocking(true)?;
+            let address = Address::Tcp(listener.local_addr()?);
+            (Door::Tcp(TcpListener::from_std(listener)?), address)
+        }
+        Address::Unix(path) => {
+            let listener = std::os::unix::net::UnixListener::from(socket);
+            listener.set_nonblocking(true)?;
+            (Door::Unix(UnixListener::from_std(listener)?), Address::Unix(path))
+        }
+    };
+    Ok(AdminServer { door, address, desk: Desk::new(handle, house, terms), limits: LIMITS })
+}
+
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     if UnixStream::connect(path).await.is_ok() {
         return Err(io::ErrorKind::AddrInUse.into());
@@ -122,10 +150,22 @@ impl AdminServer {
         &self.address
     }
 
+    /// Its socket, for a process that takes over.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn socket(&self) -> io::Result<OwnedFd> {
+        match &self.door {
+            Door::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Door::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
     /// Answers until `stop`, then lets open requests finish and returns within two seconds.
     ///
-    /// Stop it last: while the gateway drains, probes are to hear that it does.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Stop it last: while the gateway drains, probes are to hear that it does. `is_succeeded` says at
+    /// that moment whether another process answers here.
+    pub async fn run(self, stop: CancellationToken, is_succeeded: impl Fn() -> bool) {
         let Self { door, address, desk, limits } = self;
         let router = api::router(desk);
         let permits = Arc::new(Semaphore::new(limits.connections_max));
@@ -149,7 +189,9 @@ impl AdminServer {
         // Dropping `accept_all` midway loses at most a connection nobody has served yet.
         stop.run_until_cancelled(accept_all).await;
         drop(door);
-        if let Address::Unix(path) = address {
+        if let Address::Unix(path) = address
+            && !is_succeeded()
+        {
             // It is of no use to anybody any more; one that is left is replaced at the next start.
             let _ = std::fs::remove_file(path);
         }

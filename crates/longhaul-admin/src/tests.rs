@@ -47,7 +47,7 @@ async fn begin_with(config: Config, limits: AdminLimits) -> Story {
     admin.limits = limits;
     let Address::Tcp(address) = *admin.address() else { unreachable!("it was bound to TCP") };
     let stop = CancellationToken::new();
-    let running = tokio::spawn(admin.run(stop.clone()));
+    let running = tokio::spawn(admin.run(stop.clone(), || false));
     Story { _gateway: gateway, handle, readiness, admin: address, stop, running }
 }
 
@@ -380,7 +380,7 @@ async fn a_unix_socket_serves_its_owner_without_a_token() {
     let admin = bind().await.unwrap();
     assert!(bind().await.is_err(), "a second one took the place of the first");
     let stop = CancellationToken::new();
-    let running = tokio::spawn(admin.run(stop.clone()));
+    let running = tokio::spawn(admin.run(stop.clone(), || false));
     let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
     let body = "{\"level\":\"debug\"}";
     let request = format!(

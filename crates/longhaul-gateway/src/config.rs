@@ -233,6 +233,10 @@ pub struct Timeouts {
     pub detect: Duration,
     /// From SIGTERM to the end of the process; WebSockets are closed spread over the first 80 % of it.
     pub drain: Duration,
+    /// How long a new binary may take to start before it is given up.
+    pub upgrade_start: Duration,
+    /// How long each step may take while connections stand still to be moved to a new binary.
+    pub upgrade_step: Duration,
 }
 
 impl Default for Timeouts {
@@ -243,6 +247,8 @@ impl Default for Timeouts {
             body_stall: Duration::from_secs(60),
             detect: Duration::from_millis(200),
             drain: Duration::from_secs(25),
+            upgrade_start: Duration::from_secs(30),
+            upgrade_step: Duration::from_secs(5),
         }
     }
 }

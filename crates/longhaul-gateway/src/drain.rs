@@ -16,10 +16,15 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Tells every WebSocket to leave, spread over the drain time, and waits until all work is gone or
 /// the time is over.
+///
+/// Where another process serves already, connections without a request are waited for as well: what
+/// they ask next is answered, and they are asked to connect anew. So no request meets a closed door.
 pub(crate) async fn drain(shared: &Shared) {
     let time = shared.config.timeouts.drain;
     let deadline = tokio::time::Instant::now() + time;
-    shared.readiness.start_draining();
+    if !shared.readiness.is_leaving() {
+        shared.readiness.start_draining();
+    }
     let mut controls = shared.registry.all();
     // Whoever connected together should not be told together: their reconnects would come as one.
     fastrand::shuffle(&mut controls);
@@ -35,7 +40,9 @@ pub(crate) async fn drain(shared: &Shared) {
         }
     };
     let everyone_left = async {
-        while shared.registry.len() > 0 || shared.work_open.load(Ordering::Relaxed) > 0 {
+        let is_open = || shared.readiness.is_leaving() && shared.places.taken() > 0;
+        while shared.registry.len() > 0 || shared.work_open.load(Ordering::Relaxed) > 0 || is_open()
+        {
             sleep(LOOK).await;
         }
     };

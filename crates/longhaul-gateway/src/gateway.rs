@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::config::Config;
 use crate::drain::drain;
 use crate::handle::Handle;
+use crate::handoff::{Arrival, HandoffError, Inheritance, Taken, Taking};
 use crate::readiness::Readiness;
 use crate::reload::{ReloadAsks, ReloadDesk};
 use crate::running::Running;
@@ -59,9 +60,42 @@ impl Gateway {
     /// # Errors
     /// [`StartError`] when a socket or a thread is refused; nothing is left running then.
     pub fn start(config: Config, readiness: Readiness) -> Result<Self, StartError> {
+        Self::start_with(config, readiness, None)
+    }
+
+    /// Starts in the place of another process, with its listeners. Nobody is accepted before
+    /// [`Gateway::take_up`].
+    ///
+    /// # Errors
+    /// As for [`Gateway::start`].
+    pub fn start_after(
+        config: Config,
+        readiness: Readiness,
+        arrival: &mut Arrival,
+    ) -> Result<Self, StartError> {
+        Self::start_with(config, readiness, Some(arrival.take_inheritance()))
+    }
+
+    /// Takes up the connections of the process before, and accepts. Waits until it is ready.
+    ///
+    /// # Errors
+    /// [`HandoffError`]: the process before goes on, and this one should end.
+    pub async fn take_up(&self, arrival: Arrival) -> Result<(Taken, Taking), HandoffError> {
+        let running = self.running.clone();
+        let taken = tokio::task::spawn_blocking(move || arrival.take(&running)).await;
+        let taken = taken.unwrap_or(Err(HandoffError::Aborted))?;
+        self.running.begin_accepting().await;
+        Ok(taken)
+    }
+
+    fn start_with(
+        config: Config,
+        readiness: Readiness,
+        inheritance: Option<Inheritance>,
+    ) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
-        let (running, workers) = Running::start(config, &readiness, &stop)?;
+        let (running, workers) = Running::start(config, &readiness, &stop, inheritance)?;
         let running = Arc::new(running);
         let (desk, asks) = ReloadDesk::new();
         let handle = Handle::new(running.clone(), readiness, desk);

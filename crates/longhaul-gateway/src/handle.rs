@@ -404,6 +404,15 @@ impl Handle {
         }
     }
 
+    /// Counts an attempt to upgrade the binary by its outcome: `taken`, `failed` or `rehearsed`.
+    pub fn note_upgrade(&self, outcome: &'static str) {
+        self.shared().telemetry.binary_upgrades.count(&[outcome]);
+    }
+
+    pub(crate) fn running(&self) -> &Arc<Running> {
+        &self.running
+    }
+
     fn shared(&self) -> Arc<Shared> {
         self.running.current.load_full()
     }

@@ -22,6 +22,7 @@ mod faults;
 mod fetch;
 mod front;
 mod gateway;
+pub mod handoff;
 mod heap;
 mod http;
 mod keys;

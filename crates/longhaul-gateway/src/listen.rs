@@ -74,6 +74,17 @@ pub(crate) fn share(socket: &TcpListener, workers: usize) -> io::Result<Vec<TcpL
     (0..workers).map(|_| socket.try_clone()).collect()
 }
 
+/// Has every worker and every socket have each other, whichever are more: clients wait in all queues.
+///
+/// # Errors
+/// When the system has no descriptor left.
+pub(crate) fn spread(open: Vec<TcpListener>, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let missing = workers.saturating_sub(open.len());
+    let more: Vec<_> =
+        open.iter().cycle().take(missing).map(TcpListener::try_clone).collect::<Result<_, _>>()?;
+    Ok(open.into_iter().chain(more).collect())
+}
+
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Old connections in TIME_WAIT must not keep a restarted gateway from its port.

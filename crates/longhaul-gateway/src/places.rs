@@ -40,6 +40,18 @@ impl Places {
         Place(self.clone())
     }
 
+    /// Takes a place for a connection that is there already, even where none is free.
+    pub(crate) fn claim(self: &Arc<Self>) -> Place {
+        match self.free.try_acquire() {
+            Ok(permit) => permit.forget(),
+            Err(_) => {
+                self.surplus.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Place(self.clone())
+    }
+
     /// Takes a place if one is free and nobody waits for it.
     pub(crate) fn try_take(self: &Arc<Self>) -> Option<Place> {
         self.free.try_acquire().ok()?.forget();
@@ -117,6 +129,17 @@ mod tests {
         drop(second);
         let _only = places.take().await;
         assert!(is_full(&places).await);
+    }
+
+    #[tokio::test]
+    async fn who_was_there_before_has_a_place_and_newcomers_wait_for_it() {
+        let places = Arc::new(Places::new(1));
+        let (first, second) = (places.claim(), places.claim());
+        assert_eq!(places.taken(), 2);
+        drop(first);
+        assert!(is_full(&places).await);
+        drop(second);
+        assert!(!is_full(&places).await);
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ struct Inner {
     /// Mirrors `gates.is_empty()`, so that a request costs one load.
     is_gated: AtomicBool,
     is_draining: AtomicBool,
+    is_leaving: AtomicBool,
     /// Told when draining starts.
     drain: Notify,
 }
@@ -70,6 +71,18 @@ impl Readiness {
         self.0.drain.notify_waiters();
     }
 
+    /// Says that another process serves from here on: who is connected is served as before, and asked
+    /// to connect anew for what comes next.
+    pub(crate) fn start_leaving(&self) {
+        self.0.is_leaving.store(true, Ordering::Release);
+        self.0.drain.notify_waiters();
+    }
+
+    /// Whether another process serves, and this one finishes what it has.
+    pub fn is_leaving(&self) -> bool {
+        self.0.is_leaving.load(Ordering::Acquire)
+    }
+
     /// Whether the process is on its way out.
     pub fn is_draining(&self) -> bool {
         self.0.is_draining.load(Ordering::Acquire)
@@ -79,7 +92,7 @@ impl Readiness {
     pub async fn draining(&self) {
         // Made before the look, so that it is told even if draining starts in between.
         let told = self.0.drain.notified();
-        if !self.is_draining() {
+        if !self.is_draining() && !self.is_leaving() {
             told.await;
         }
     }

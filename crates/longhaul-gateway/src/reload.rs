@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +44,9 @@ pub enum ReloadError {
     /// The process is on its way out.
     #[error("the gateway is draining")]
     Draining,
+    /// Its connections are on their way to another process.
+    #[error("an upgrade of the binary is under way")]
+    Moving,
 }
 
 /// What a reload has changed, in words for people.
@@ -106,8 +110,11 @@ impl Running {
     pub(crate) async fn reload(&self, mut config: Config) -> Result<(), ReloadError> {
         let mut parts = self.parts.lock().await;
         let before = self.current.load_full();
-        if before.readiness.is_draining() {
+        if before.readiness.is_draining() || before.readiness.is_leaving() {
             return Err(ReloadError::Draining);
+        }
+        if self.is_moving.load(Ordering::Acquire) {
+            return Err(ReloadError::Moving);
         }
         config.workers = before.config.workers;
         config.inherited = before.config.inherited.clone();
@@ -121,7 +128,7 @@ impl Running {
             match parts.listeners.iter().find(|open| open.is(listener)) {
                 Some(open) => doors.push(open.door),
                 None => {
-                    bound.push(parts.bind(listener, &config)?);
+                    bound.push(parts.bind(listener, &config, None)?);
                     doors.extend(bound.last().map(|bound| bound.door));
                 }
             }

@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -13,6 +15,7 @@ use tracing::error;
 
 use crate::config::{Config, Listener};
 use crate::gateway::StartError;
+use crate::handoff::Inheritance;
 use crate::readiness::Readiness;
 use crate::shared::{Door, ListenerId, Shared};
 use crate::supervise::Tasks;
@@ -20,13 +23,18 @@ use crate::upstream::{Draining, Upstream};
 use crate::worker::{self, Seat};
 use crate::{background, listen, overload, retire, tls, trace};
 
+/// How long those who are in the queues of listeners may take to be accepted.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
 /// A running gateway.
 #[derive(Debug)]
 pub(crate) struct Running {
     /// What holds for connections and requests that come now.
     pub(crate) current: Arc<ArcSwap<Shared>>,
     pub(crate) tasks: Tasks,
-    seats: Vec<Seat>,
+    pub(crate) seats: Vec<Seat>,
+    /// Set while connections are on their way to another process.
+    pub(crate) is_moving: AtomicBool,
     pub(crate) stop: CancellationToken,
     /// Locked for as long as one configuration takes the place of another.
     pub(crate) parts: tokio::sync::Mutex<Parts>,
@@ -36,6 +44,8 @@ pub(crate) struct Running {
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     pub(crate) listeners: Vec<OpenListener>,
+    /// Bound, and not to be accepted from yet.
+    waiting: Vec<Bound>,
     next_listener: u64,
     /// Discovery and probes, by the name of the upstream.
     pub(crate) watches: HashMap<String, DropGuard>,
@@ -49,6 +59,8 @@ pub(crate) struct OpenListener {
     /// As the config has it.
     asked: SocketAddr,
     name: String,
+    /// The same sockets once more, for a process that takes them over.
+    sockets: Vec<TcpListener>,
     closing: CancellationToken,
     accepting: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -67,19 +79,29 @@ impl Running {
     /// # Errors
     /// [`StartError`] when a socket or a thread is refused.
     pub(crate) fn start(
-        config: Config,
+        mut config: Config,
         readiness: &Readiness,
         stop: &CancellationToken,
+        mut inheritance: Option<Inheritance>,
     ) -> Result<(Self, Vec<JoinHandle<()>>), StartError> {
         let step = readiness.startup_step("listeners and workers");
         let mut parts = Parts::default();
         let bound: Vec<Bound> = (config.listeners.iter())
-            .map(|listener| parts.bind(listener, &config))
+            .map(|listener| {
+                let inherited = inheritance.as_mut().and_then(|from| from.sockets_of(listener));
+                parts.bind(listener, &config, inherited)
+            })
             .collect::<Result<_, _>>()?;
+        if let Some(from) = &inheritance {
+            config.affinity_key = from.affinity_key;
+        }
         let doors = bound.iter().map(|bound| bound.door).collect();
         let upstreams: Vec<_> = config.upstreams.iter().map(|it| make(it, &config)).collect();
         let workers = config.workers;
         let shared = Shared::first(config, doors, upstreams, readiness.clone())?;
+        if let Some(from) = &inheritance {
+            shared.telemetry.connections_total.store(from.connections_total, Ordering::Relaxed);
+        }
         let current = Arc::new(ArcSwap::from_pointee(shared));
 
         let tasks = Tasks::default();
@@ -92,13 +114,15 @@ impl Running {
             threads.push(thread);
         }
         let parts = tokio::sync::Mutex::new(parts);
-        let mut running = Self { current, tasks, seats, stop: stop.clone(), parts };
+        let is_moving = AtomicBool::new(false);
+        let mut running = Self { current, tasks, seats, is_moving, stop: stop.clone(), parts };
         running.start_watching(readiness);
         let parts = running.parts.get_mut();
         // Over before the first client can ask: one that waited on a held socket must not be told to come back.
         drop(step);
-        for bound in bound {
-            parts.listeners.push(open(&running.seats, &running.stop, bound));
+        parts.waiting = bound;
+        if inheritance.is_none() {
+            parts.open_waiting(&running.seats, &running.stop);
         }
         Ok((running, threads))
     }
@@ -153,6 +177,39 @@ impl Running {
         stop.drop_guard()
     }
 
+    /// Begins to accept, where that was put off.
+    pub(crate) async fn begin_accepting(&self) {
+        self.parts.lock().await.open_waiting(&self.seats, &self.stop);
+    }
+
+    /// Accepts whoever is in the queues, and nobody after that: they wait there.
+    pub(crate) async fn stop_accepting(&self) {
+        let mut parts = self.parts.lock().await;
+        let stop = async {
+            for open in &mut parts.listeners {
+                open.stop_accepting().await;
+            }
+        };
+        // At the connection limit somebody waits for a place; the next process will give it one.
+        let _ = tokio::time::timeout(STOP_MAX, stop).await;
+    }
+
+    /// Accepts again after [`Self::stop_accepting`].
+    pub(crate) async fn accept_again(&self) {
+        let mut parts = self.parts.lock().await;
+        for open in &mut parts.listeners {
+            open.accept_again(&self.seats, &self.stop);
+        }
+    }
+
+    /// Lets go of the sockets after [`Self::stop_accepting`]: another process has them. Who is connected
+    /// is served as before, and asked to connect anew for what comes next.
+    pub(crate) async fn give_up_listeners(&self) {
+        let mut parts = self.parts.lock().await;
+        self.current.load().readiness.start_leaving();
+        parts.listeners.clear();
+    }
+
     /// Has every worker accept from its socket.
     pub(crate) fn open(&self, bound: Bound) -> OpenListener {
         open(&self.seats, &self.stop, bound)
@@ -165,21 +222,21 @@ pub(crate) fn make(upstream: &crate::config::UpstreamConfig, config: &Config) ->
 }
 
 fn open(seats: &[Seat], stop: &CancellationToken, bound: Bound) -> OpenListener {
-    let Bound { door, listener, sockets } = bound;
-    let closing = stop.child_token();
-    let mut accepting = Vec::with_capacity(seats.len());
-    for (seat, socket) in seats.iter().zip(sockets) {
-        match seat.open(door.id, socket, closing.clone()) {
-            Ok(task) => accepting.push(task),
-            // The socket was bound a moment ago; only a full event queue gets here.
-            Err(error) => error!(listener = listener.name, %error, "cannot watch the listener"),
-        }
-    }
-    OpenListener { door, asked: listener.address, name: listener.name, closing, accepting }
+    let Bound { door, listener: Listener { name, address: asked, .. }, sockets } = bound;
+    let (closing, accepting) = (stop.child_token(), Vec::new());
+    let mut open = OpenListener { door, asked, name, sockets, closing, accepting };
+    open.accept(seats);
+    open
 }
 
 impl Parts {
-    /// Binds the sockets of a listener, one for each worker.
+    fn open_waiting(&mut self, seats: &[Seat], stop: &CancellationToken) {
+        for bound in std::mem::take(&mut self.waiting) {
+            self.listeners.push(open(seats, stop, bound));
+        }
+    }
+
+    /// Binds the sockets of a listener, one for each worker, or takes those that are open.
     ///
     /// # Errors
     /// [`StartError::Bind`] when the system refuses one.
@@ -187,12 +244,14 @@ impl Parts {
         &mut self,
         listener: &Listener,
         config: &Config,
+        open: Option<Vec<TcpListener>>,
     ) -> Result<Bound, StartError> {
         let inherited = config.inherited.iter().find(|it| listen::is_at(it, listener.address));
         let bind = || {
-            let sockets = match inherited {
-                Some(socket) => listen::share(socket, config.workers)?,
-                None => listen::bind(listener.address, config.workers)?,
+            let sockets = match (open, inherited) {
+                (Some(open), _) => listen::spread(open, config.workers)?,
+                (None, Some(socket)) => listen::share(socket, config.workers)?,
+                (None, None) => listen::bind(listener.address, config.workers)?,
             };
             let first = sockets.first().map(TcpListener::local_addr).transpose()?;
             Ok((sockets, first.unwrap_or(listener.address)))
@@ -215,12 +274,54 @@ impl OpenListener {
         self.asked == listener.address && (self.asked.port() != 0 || self.name == listener.name)
     }
 
-    /// Stops listening. Whoever was in the queue is accepted first, and waited for.
-    pub(crate) async fn close(self) {
+    /// As the config has it.
+    pub(crate) fn asked(&self) -> SocketAddr {
+        self.asked
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its sockets, with descriptors of their own.
+    ///
+    /// # Errors
+    /// When the system has none left.
+    pub(crate) fn sockets(&self) -> std::io::Result<Vec<TcpListener>> {
+        self.sockets.iter().map(TcpListener::try_clone).collect()
+    }
+
+    fn accept(&mut self, seats: &[Seat]) {
+        // As many sockets as workers mostly; each must have somebody, and each worker may have more.
+        for (at, socket) in self.sockets.iter().enumerate() {
+            let seat = &seats[at % seats.len()];
+            let accepting = socket
+                .try_clone()
+                .and_then(|socket| seat.open(self.door.id, socket, self.closing.clone()));
+            match accepting {
+                Ok(task) => self.accepting.push(task),
+                // The socket was bound a moment ago; only a full event queue gets here.
+                Err(error) => error!(listener = self.name, %error, "cannot watch the listener"),
+            }
+        }
+    }
+
+    fn accept_again(&mut self, seats: &[Seat], stop: &CancellationToken) {
+        self.closing = stop.child_token();
+        self.accept(seats);
+    }
+
+    /// Accepts whoever is in the queue, and nobody after that.
+    async fn stop_accepting(&mut self) {
         self.closing.cancel();
-        for task in self.accepting {
+        for task in std::mem::take(&mut self.accepting) {
             // It ends by itself, or with its worker.
             let _ = task.await;
         }
+    }
+
+    /// Stops listening. Whoever was in the queue is accepted first, and waited for.
+    pub(crate) async fn close(mut self) {
+        self.stop_accepting().await;
     }
 }

@@ -18,6 +18,7 @@ use crate::admission::Admission;
 use crate::config::{Config, OnReplicaLoss, Route, TcpRoute, WebSocketPolicy};
 use crate::durable::Sessions;
 use crate::front::Front;
+use crate::handoff::Movers;
 use crate::lane::Lane;
 use crate::overload::Overload;
 use crate::places::Places;
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     /// Requests being answered and raw TCP connections; draining waits for them.
     pub(crate) work_open: Arc<AtomicUsize>,
     pub(crate) started_at: Instant,
+    /// Where connections bring their state when they are to move to another process.
+    pub(crate) movers: Arc<Movers>,
     /// What listeners that terminate TLS prove themselves with.
     pub(crate) certificates: Arc<Certificates>,
     /// One of each for each listener.
@@ -123,6 +126,7 @@ impl Shared {
             overload: Arc::default(),
             work_open: Arc::default(),
             started_at: Instant::now(),
+            movers: Arc::default(),
             registry: Arc::default(),
             streams: Arc::default(),
             telemetry: Arc::new(Telemetry::new(config.workers)),
@@ -187,6 +191,7 @@ impl Shared {
             work_open: self.work_open.clone(),
             certificates: self.certificates.clone(),
             started_at: self.started_at,
+            movers: self.movers.clone(),
             admission: self.admission.followed_by(&config),
             config,
             upstreams,

@@ -14,20 +14,21 @@ use longhaul_proto::session::Session;
 
 use crate::admission::Pass;
 use crate::connection::Connection;
+use crate::handoff::state::{Kind, Misfit, Parcel, Sockets};
 use crate::http::http2::OpenStream;
 use crate::http::visit::Visit;
 use crate::places::Place;
 use crate::redial::origin::Wire;
 use crate::redial::{Lasting, Origin};
 use crate::registry::Slot;
-use crate::relay::control::{Control, Order};
+use crate::relay::control::{Control, Hold, Order};
 use crate::relay::stream::LegIo;
 use crate::relay::{Ended, Leg, Relay, RelayPolicy};
 use crate::telemetry::Card;
 use crate::telemetry::tally::Tally;
 use crate::trace::Sequel;
 use crate::transport::Transport;
-use crate::upstream::Held;
+use crate::upstream::{Held, Work};
 use crate::worker::Worker;
 
 /// What a WebSocket holds beside its two legs.
@@ -109,22 +110,13 @@ impl Tunnel {
         C: LegIo + Send + 'static,
         B: LegIo + Send + 'static,
     {
-        let (shared, control) = (self.worker.current.load(), self.control.clone());
-        self.tally.open.add(1);
-        let slot = shared.registry.add(control.clone());
-        if let Some(pass) = self.extras.as_mut().and_then(|extras| extras.pass.as_mut()) {
-            pass.list(&shared.admission.live, &control);
+        let slot = self.enlist();
+        let is_bound = client.io.socket().is_err() || backend.io.socket().is_err();
+        if is_bound && self.worker.current.load().readiness.is_leaving() {
+            // Another process serves, and this one cannot move there any more.
+            self.control.order(Order::Drain);
         }
-        if shared.readiness.is_draining() {
-            // It came between the last look at readiness and the list of those to be told.
-            control.order(Order::Drain);
-        }
-        if self.held.as_ref().is_none_or(Held::is_lost) {
-            // The replica went down before the registry knew of this one. A leg that holds its
-            // replica itself looks whether it did.
-            control.order(Order::ReplicaLost);
-        }
-        let policy = &self.policy;
+        let (control, policy) = (self.control.clone(), &self.policy);
         let now = Instant::now();
         // ±10 %, so that those that came together do not leave together.
         let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
@@ -141,20 +133,116 @@ impl Tunnel {
         tokio::spawn(tokio::task::unconstrained(Open { relay, tunnel: Some((self, slot)) }));
     }
 
+    /// Opens its books: from here on it can be told things.
+    fn enlist(&mut self) -> Slot {
+        let (shared, control) = (self.worker.current.load(), &self.control);
+        self.tally.open.add(1);
+        let slot = shared.registry.add(control.clone());
+        if let Some(pass) = self.extras.as_mut().and_then(|extras| extras.pass.as_mut()) {
+            pass.list(&shared.admission.live, control);
+        }
+        if shared.readiness.is_draining() {
+            // It came between the last look at readiness and the list of those to be told.
+            control.order(Order::Drain);
+        }
+        if self.held.as_ref().is_none_or(Held::is_lost) {
+            // The replica went down before the registry knew of this one. A leg that holds its
+            // replica itself looks whether it did.
+            control.order(Order::ReplicaLost);
+        }
+        slot
+    }
+
     /// Notes that it was answered 101 and never came to life.
     pub(crate) fn fail(self, error: &dyn fmt::Display) {
         self.control.card.fail(self.control.replica(), error);
     }
 
-    fn end(self, slot: Slot, ended: &Ended) {
-        let shared = self.worker.current.load();
-        shared.registry.remove(slot);
+    fn end(mut self, slot: Slot, ended: &Ended) {
+        let (control, worker) = (self.control.clone(), self.worker.clone());
+        let sequel = self.extras.as_mut().and_then(|extras| extras.sequel.take());
+        self.leave(slot);
+        control.card.close(&worker.current.load().telemetry, control.replica(), ended);
+        if let Some(sequel) = sequel {
+            sequel.end(&control.card, ended);
+        }
+    }
+
+    /// Closes its books without a word: it has ended, or another process has it now.
+    fn leave(self, slot: Slot) {
+        self.worker.current.load().registry.remove(slot);
         drop(self.held);
         self.tally.open.sub(1);
-        self.control.card.close(&shared.telemetry, self.control.replica(), ended);
-        if let Some(sequel) = self.extras.and_then(|extras| extras.sequel) {
-            sequel.end(&self.control.card, ended);
-        }
+    }
+
+    /// Gives a copy of itself to whoever moves it to another process.
+    fn put_down<C: LegIo, B: LegIo>(&self, relay: &Relay<C, B>) {
+        let shared = self.worker.current.load();
+        let frozen = relay.freeze().map(|(relay, sockets)| {
+            let pass = self.extras.as_ref().and_then(|extras| extras.pass.as_deref());
+            let pass = pass.and_then(|pass| pass.freeze(&shared.admission.live));
+            let kind = Kind::WebSocket { relay, pass };
+            (Parcel::of(&self.control, self.worker.index, kind), sockets)
+        });
+        shared.movers.tell(&self.control, frozen);
+    }
+}
+
+impl Tunnel {
+    /// Takes up what another process has put down: the books are opened again, the legs are those it
+    /// had. To be called by the worker that shall have it.
+    ///
+    /// # Errors
+    /// Why it cannot be: the sender keeps it then.
+    pub(crate) fn resume(
+        worker: &Arc<Worker>,
+        parcel: Parcel,
+        sockets: Sockets,
+    ) -> Result<Resumed, Misfit> {
+        let shared = worker.current.load_full();
+        let Parcel { card, replica, kind, .. } = parcel;
+        let Kind::WebSocket { relay, pass } = kind else { return Err(Misfit::State) };
+        let route = shared.config.routes.iter().position(|route| route.name == card.route);
+        let route = route.ok_or(Misfit::Route)?;
+        let upstream = &shared.upstreams[shared.config.routes[route].upstream];
+        let held = upstream.find_or_depart(replica, Instant::now()).hold(Work::WebSocket);
+        let policy = shared.relay_policy(route).clone();
+        let pass = shared.admission.readmit(card.client, route, pass);
+        let tally = shared.telemetry.tallies.of(worker.index, &card.route);
+        let control = Arc::new(Control::new(replica, card.into_card(&policy.route)));
+        let (client, backend) = sockets.into_transports().map_err(|_| Misfit::Socket)?;
+        let (tallied, told) = (tally.clone(), control.clone());
+        let relay = Relay::thaw(relay, client, backend, &policy, told, tallied);
+        let extras = pass.map(|pass| {
+            Box::new(Extras { stream: None, pass: Some(pass), origin: None, sequel: None })
+        });
+        let tunnel = Self {
+            worker: worker.clone(),
+            policy,
+            _place: Arc::new(shared.places.claim()),
+            extras,
+            held: Some(held),
+            control,
+            tally,
+        };
+        Ok(Resumed { relay: relay.ok_or(Misfit::State)?, tunnel })
+    }
+}
+
+/// A WebSocket that waits for the other process to let go of it.
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    relay: Relay<Transport, Transport>,
+    tunnel: Tunnel,
+}
+
+impl Resumed {
+    /// Goes on with it, in a task of its own. By the worker it was made for.
+    pub(crate) fn go_on(self) {
+        let Self { relay, mut tunnel } = self;
+        tunnel.tally.buffered.add(relay.held_bytes());
+        let slot = tunnel.enlist();
+        tokio::spawn(tokio::task::unconstrained(Open { relay, tunnel: Some((tunnel, slot)) }));
     }
 }
 
@@ -164,11 +252,38 @@ struct Open<C, B> {
     tunnel: Option<(Tunnel, Slot)>,
 }
 
+impl<C: LegIo, B: LegIo> Open<C, B> {
+    /// The other process has it: this one's descriptors are closed, the connections are not.
+    fn leave(&mut self) -> Poll<()> {
+        if let Some((tunnel, slot)) = self.tunnel.take() {
+            tunnel.tally.buffered.sub(self.relay.held_bytes());
+            tunnel.leave(slot);
+        }
+        Poll::Ready(())
+    }
+}
+
 impl<C: LegIo, B: LegIo> Future for Open<C, B> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        if let Some((tunnel, _)) = &this.tunnel {
+            match tunnel.control.look(cx) {
+                Hold::Free => {}
+                // What is left of the handshakes goes first; the wish is heard at the next look.
+                Hold::Wanted if this.relay.is_new() => {
+                    tunnel.control.hold();
+                    cx.waker().wake_by_ref();
+                }
+                Hold::Wanted => {
+                    tunnel.put_down(&this.relay);
+                    return Poll::Pending;
+                }
+                Hold::Still => return Poll::Pending,
+                Hold::Gone => return this.leave(),
+            }
+        }
         let ended = ready!(Pin::new(&mut this.relay).poll(cx));
         if let Some((tunnel, slot)) = this.tunnel.take() {
             tunnel.end(slot, &ended);

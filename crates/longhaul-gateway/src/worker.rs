@@ -32,8 +32,8 @@ pub(crate) struct Worker {
 /// A worker as the gateway holds it.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    worker: Arc<Worker>,
-    runtime: tokio::runtime::Handle,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) runtime: tokio::runtime::Handle,
 }
 
 /// Starts a worker that has nothing to accept yet. The thread ends when `stop` is cancelled;

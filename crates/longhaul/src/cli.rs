@@ -73,6 +73,8 @@ pub(crate) enum Verb {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Move a running gateway and its open connections to a new binary; if that fails, it goes on.
+    Upgrade(UpgradeArgs),
     /// Show or change what a running gateway logs, until the next change or restart.
     LogLevel {
         /// A level, or levels by target: info,longhaul_gateway=debug
@@ -131,6 +133,20 @@ pub(crate) struct ConnectionsArgs {
     /// At most so many.
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
+}
+
+/// What to move to.
+#[derive(Debug, Args)]
+pub(crate) struct UpgradeArgs {
+    /// The new binary, as the gateway finds it; by default the file that it was started from. Over the
+    /// Unix socket of the admin API alone.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) binary: Option<PathBuf>,
+    /// Start the new binary and do everything but the last step; say what would move and what not.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 /// What to make.

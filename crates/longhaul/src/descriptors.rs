@@ -23,6 +23,14 @@ pub(crate) fn raise() -> usize {
     connections_carried(getrlimit(Resource::Nofile).current)
 }
 
+/// Puts the soft limit back to what it was before it was raised.
+pub(crate) fn lower() {
+    if let Some(Some(soft)) = AT_START.get() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(*soft), maximum });
+    }
+}
+
 /// How many connections the limit would carry once raised, without raising it.
 pub(crate) fn connections_possible() -> usize {
     connections_carried(getrlimit(Resource::Nofile).maximum)

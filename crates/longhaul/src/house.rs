@@ -2,15 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use longhaul_admin::House;
+use longhaul_admin::{House, UpgradeWish, Upgrading};
 use serde_json::Value;
 
 use crate::logs;
+use crate::succession::Desk;
 
 /// This process, as the admin API sees it.
 #[derive(Debug)]
 pub(crate) struct ThisProcess {
     pub(crate) config: InForce,
+    /// Who upgrades it; nobody upgrades a demo.
+    pub(crate) desk: Option<Desk>,
 }
 
 /// The configuration in force, masked; a reload puts another one there.
@@ -34,6 +37,13 @@ impl InForce {
 impl House for ThisProcess {
     fn config(&self) -> Value {
         self.config.get()
+    }
+
+    fn upgrade(&self, wish: UpgradeWish) -> Upgrading {
+        match &self.desk {
+            Some(desk) => Box::pin(desk.clone().ask(wish)),
+            None => Box::pin(async { Err("a demo is not upgraded".to_owned()) }),
+        }
     }
 
     fn log_level(&self) -> String {

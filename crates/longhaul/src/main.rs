@@ -2,7 +2,7 @@
 //!
 //! `cli` reads the command line, `commands` has a file for each verb, `config` turns text into
 //! settings, `serve` runs the gateway from its start to its end in good order, `parent` looks after
-//! the application in the same container.
+//! the application in the same container, `succession` has another binary take this one's place.
 
 mod capacity;
 mod cli;
@@ -15,6 +15,7 @@ mod parent;
 mod reload;
 mod serve;
 mod signals;
+mod succession;
 mod systemd;
 
 use std::process::ExitCode;

@@ -3,25 +3,33 @@
 //! Start, announce, wait to be asked to end, drain, end the application, stop the admin API. The
 //! same path serves `run` and `demo`. A second request to end ends at once, whatever is under way.
 
+mod admin;
+mod leave;
+
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_admin::Address;
+use longhaul_admin::{Address, UpgradeWish};
 use longhaul_gateway::config::{Limits, ReplicaSource};
+use longhaul_gateway::handoff::{Arrival, HandoffError};
 use longhaul_gateway::readiness::Readiness;
 use longhaul_gateway::{Config, Gateway, Handle};
 use rustix::process::Signal;
+use serde_json::json;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use crate::config::{AdminSettings, Settings};
+use self::admin::{Admin, bind_admin};
+use self::leave::Leave;
+use crate::config::{App, Settings};
 use crate::house::{InForce, ThisProcess};
-use crate::parent::{App, Ask, Ended};
+use crate::parent::{self, Ask, Ended};
 use crate::reload::Reloader;
 use crate::signals::{self, Event, Signals};
-use crate::{descriptors, parent, systemd};
+use crate::succession::{
+    self, Desk, GiveBack, Means, Program, Role, Succeeded, Succession, meet, prepare_app, take_up,
+};
+use crate::{descriptors, systemd};
 
 /// The gateway's drain ends in time by itself; this is for the case that it does not.
 const DRAIN_MARGIN: Duration = Duration::from_secs(1);
@@ -44,6 +52,8 @@ pub(crate) enum ServeError {
         #[source]
         source: io::Error,
     },
+    #[error("cannot take over from the process before")]
+    Succession(#[from] HandoffError),
 }
 
 /// What runs now.
@@ -64,25 +74,26 @@ pub(crate) struct Started<'a> {
 pub(crate) async fn serve(
     settings: Settings,
     mut reloader: Option<Reloader>,
+    succession: &mut Option<Succession>,
     announce: impl FnOnce(&Started<'_>),
 ) -> Result<u8, ServeError> {
     let mut signals = Signals::install().map_err(ServeError::Signals)?;
     let readiness = Readiness::default();
     let mut config = settings.gateway;
     fit_to_descriptors(&mut config);
+    let mut arrival = meet(succession).await?;
     let stop_grace = settings.app.as_ref().map(|app| app.settings.stop_grace).unwrap_or_default();
-    let app = match settings.app {
-        Some(app) => {
-            let upstream = app.upstream;
-            let app = App::prepare(app.settings, readiness.clone())?;
-            let source = ReplicaSource::Static { address: app.address(), weight: 1 };
+    let (app, app_address) = match settings.app {
+        Some(App { upstream, settings }) => {
+            let (app, address) = prepare_app(settings, &readiness, succession, arrival.as_ref())?;
+            let source = ReplicaSource::Static { address, weight: 1 };
             config.upstreams[upstream].sources = vec![source];
             if let Some(reloader) = &mut reloader {
-                reloader.set_app(app.address());
+                reloader.set_app(address);
             }
-            Some(app)
+            (app, Some(address))
         }
-        None => None,
+        None => (None, None),
     };
     let names: Vec<String> = config.listeners.iter().map(|at| at.name.clone()).collect();
     let secure: Vec<bool> = (config.listeners.iter())
@@ -90,14 +101,26 @@ pub(crate) async fn serve(
         .collect();
     let drain_deadline = config.timeouts.drain + DRAIN_MARGIN;
 
-    let mut gateway = Gateway::start(config, readiness)?;
+    let mut gateway = match &mut arrival {
+        Some(arrival) => Gateway::start_after(config, readiness, arrival)?,
+        None => Gateway::start(config, readiness)?,
+    };
     let handle = gateway.handle();
     let config = match &reloader {
         Some(reloader) => reloader.in_force(),
         None => InForce::new(settings.in_force),
     };
-    let this_process = ThisProcess { config };
-    let admin = Admin::start(settings.admin, &handle, this_process).await?;
+    // Until both hops of an upgrade are over there is no other one.
+    let (desk, wishes) = Desk::new(succession.is_some());
+    let this_process = ThisProcess { config, desk: reloader.as_ref().map(|_| desk.clone()) };
+    let inherited = arrival.as_mut().and_then(Arrival::take_admin);
+    let server = bind_admin(settings.admin, &handle, this_process, inherited).await?;
+    let admin_socket = server.as_ref().and_then(|server| server.socket().ok());
+    let taking = match arrival {
+        Some(arrival) => Some(take_up(&gateway, arrival).await?),
+        None => None,
+    };
+    let admin = server.map(Admin::start);
     for (name, address) in names.iter().zip(handle.listeners()) {
         tracing::info!(listener = name, "listening on {address}");
     }
@@ -113,6 +136,22 @@ pub(crate) async fn serve(
         tokio::spawn(reloader.run(handle.clone(), asks, hups));
     }
 
+    let program = Program::own();
+    let house = json!({ "app": app_address });
+    let (successors, mut succeeded) = mpsc::channel(1);
+    let means =
+        Means { handle: handle.clone(), program: program.clone(), admin: admin_socket, house };
+    match (succession.take(), taking) {
+        (Some(Succession { role: Role::Heir, .. }), Some(taking)) => {
+            let next = GiveBack { taking, desk: desk.clone(), successors: successors.clone() };
+            tokio::spawn(next.when_asked(wishes, means));
+        }
+        (Some(Succession { role: Role::Same { heir, .. }, .. }), Some(taking)) => {
+            tokio::spawn(succession::await_end(taking, heir, desk.clone()));
+            tokio::spawn(wishes.fulfil(means, successors));
+        }
+        _ => drop(tokio::spawn(wishes.fulfil(means, successors))),
+    }
     systemd::ready();
 
     let has_app = app.is_some();
@@ -124,10 +163,24 @@ pub(crate) async fn serve(
             None => std::future::pending().await,
         }
     };
-    let mut house =
-        House { signals: &mut signals, reloads, life: std::pin::pin!(life), ended: None };
+    let mut house = House {
+        signals: &mut signals,
+        reloads,
+        upgrades: desk,
+        succeeded: &mut succeeded,
+        life: std::pin::pin!(life),
+        ended: None,
+    };
 
-    let signal = house.until_asked(has_app.then_some(&asks)).await;
+    let asked = house.until_asked(has_app.then_some(&asks)).await;
+    let signal = match asked {
+        Asked::ToEnd(signal) => Some(signal),
+        Asked::AppGone => None,
+        Asked::ToLeave(succeeded) => {
+            let leaving = Leave { gateway, admin, drain_deadline, stop_grace };
+            return Ok(house.leave(*succeeded, leaving, has_app.then_some(&asks)).await);
+        }
+    };
     // Without one, the application was given up, which has been logged.
     if let Some(signal) = signal {
         tracing::info!(signal = signal.as_raw(), "asked to end");
@@ -159,22 +212,33 @@ struct House<'a, L> {
     signals: &'a mut Signals,
     /// Who reads the configuration again.
     reloads: mpsc::Sender<()>,
+    upgrades: Desk,
+    succeeded: &'a mut mpsc::Receiver<Succeeded>,
     life: Pin<&'a mut L>,
     ended: Option<Ended>,
+}
+
+/// Why the waiting is over.
+enum Asked {
+    ToEnd(Signal),
+    /// The application was given up.
+    AppGone,
+    /// Another process serves.
+    ToLeave(Box<Succeeded>),
 }
 
 /// Somebody asked for the second time.
 struct Impatient;
 
 impl<L: Future<Output = Ended>> House<'_, L> {
-    /// Waits to be asked to end, or for the application to be given up (`None`).
-    async fn until_asked(&mut self, asks: Option<&mpsc::Sender<Ask>>) -> Option<Signal> {
+    /// Waits to be asked to end, to be succeeded, or for the application to be given up.
+    async fn until_asked(&mut self, asks: Option<&mpsc::Sender<Ask>>) -> Asked {
         loop {
             tokio::select! {
                 event = self.signals.next() => match (event, asks) {
-                    (Event::Stop(signal), _) => return Some(signal),
+                    (Event::Stop(signal), _) => return Asked::ToEnd(signal),
                     // Some platforms and images stop their containers with QUIT.
-                    (Event::Other(Signal::QUIT), None) => return Some(Signal::QUIT),
+                    (Event::Other(Signal::QUIT), None) => return Asked::ToEnd(Signal::QUIT),
                     (Event::Other(signal), Some(asks)) => {
                         let _ = asks.try_send(Ask::Forward(signal));
                     }
@@ -182,11 +246,23 @@ impl<L: Future<Output = Ended>> House<'_, L> {
                         // One that waits already will read what is there by then.
                         let _ = self.reloads.try_send(());
                     }
+                    (Event::Other(Signal::USR2), None) => {
+                        let asked = self.upgrades.clone().ask(UpgradeWish::default());
+                        tokio::spawn(async {
+                            // What came of it is logged by who does it; a refusal, here.
+                            if let Err(reason) = asked.await {
+                                tracing::warn!(reason, "USR2 did not upgrade");
+                            }
+                        });
+                    }
                     (Event::Other(_), None) => {}
                 },
                 ended = &mut self.life => {
                     self.ended = Some(ended);
-                    return None;
+                    return Asked::AppGone;
+                }
+                Some(succeeded) = self.succeeded.recv() => {
+                    return Asked::ToLeave(Box::new(succeeded));
                 }
             }
         }
@@ -235,37 +311,6 @@ impl<L: Future<Output = Ended>> House<'_, L> {
 
     fn ended_at_once(&self) -> u8 {
         self.ended.map_or(1, |ended| ended.exit_code)
-    }
-}
-
-/// The admin API as a task of its own: it shows how the gateway ends, so it ends last.
-struct Admin {
-    address: Address,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Admin {
-    async fn start(
-        settings: Option<AdminSettings>,
-        handle: &Handle,
-        house: ThisProcess,
-    ) -> Result<Option<Self>, ServeError> {
-        let Some(AdminSettings { address, terms }) = settings else { return Ok(None) };
-        let server = longhaul_admin::bind(address.clone(), handle.clone(), Arc::new(house), terms)
-            .await
-            .map_err(|source| ServeError::Admin { address, source })?;
-        let address = server.address().clone();
-        tracing::info!("admin API on {address}");
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(server.run(stop.clone()));
-        Ok(Some(Self { address, stop, task }))
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        // It ends within two seconds by its own word; a panic in it has been logged.
-        let _ = tokio::time::timeout(Duration::from_secs(3), self.task).await;
     }
 }
 

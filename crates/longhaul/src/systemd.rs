@@ -18,6 +18,9 @@ use rustix::time::{ClockId, clock_gettime};
 pub(crate) const VARIABLES: [&str; 4] =
     ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
+/// Those that name sockets.
+pub(crate) const LISTEN_VARIABLES: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+
 /// The first descriptor that is passed.
 const FIRST: RawFd = 3;
 /// More are nobody's listeners.

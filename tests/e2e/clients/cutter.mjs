@@ -3,26 +3,31 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
-/** Listens before `host:port`; `bytesOfNext()` says how many bytes the next connection lives. */
-export async function cutterBefore(address, bytesOfNext = () => Infinity) {
+/**
+ * Listens before `host:port`; `bytesOfNext()` says how many bytes the next connection lives, `timeOfNext()` how
+ * many milliseconds. Behind its time a connection is reset, and what was on its way is gone.
+ */
+export async function cutterBefore(address, bytesOfNext = () => Infinity, timeOfNext = () => Infinity) {
   const [host, port] = address.split(":");
   const pairs = new Set();
   const cutter = {
     cuts: 0,
-    cut: () => pairs.forEach(end),
+    cut: () => pairs.forEach((pair) => end(pair)),
     hush: () => pairs.forEach((pair) => (pair.isSilent = true)),
     stop: () => (server.close(), cutter.cut()),
   };
-  const end = (pair) => {
+  const end = (pair, isReset = false) => {
     if (!pairs.delete(pair)) return;
     cutter.cuts += 1;
-    // What was just written still goes out; then both ends see the connection gone.
-    for (const socket of pair) socket.destroySoon();
+    // Unless it is reset, what was just written still goes out; then both ends see the connection gone.
+    for (const socket of pair) isReset ? socket.resetAndDestroy() : socket.destroySoon();
   };
   const server = createServer((near) => {
     const far = connect(Number(port), host);
     const pair = [near, far];
     let left = bytesOfNext();
+    const life = timeOfNext();
+    if (life < Infinity) setTimeout(() => end(pair, true), life);
     pairs.add(pair);
     for (const [from, to] of [pair, [far, near]]) {
       from.on("data", (bytes) => {

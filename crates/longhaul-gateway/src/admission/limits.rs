@@ -128,6 +128,42 @@ impl Limiter {
         Ok(is_of_use.then_some(permit))
     }
 
+    /// Counts somebody who is inside already, let in by another process. Nothing is refused.
+    pub(crate) fn readmit(
+        self: &Arc<Self>,
+        client: IpAddr,
+        route: usize,
+        subject: Option<&Arc<str>>,
+    ) -> Option<Permit> {
+        let (free, now) = (Allowance::default(), Instant::now());
+        let mut permit = Permit {
+            limiter: self.clone(),
+            is_everybodys: false,
+            route: None,
+            client: None,
+            subject: None,
+        };
+        if let Some(mut gates) = self.clients.lock_limited() {
+            permit.client = gates.enter(&client_key(client), &free, 0.0, now).ok();
+        }
+        if let Some(mut gate) = self.routes[route].1.lock_limited() {
+            permit.route = gate.enter(&free, 0.0, now).is_ok().then_some(route);
+        }
+        if let Some(mut gate) = self.everybody.lock_limited() {
+            permit.is_everybodys = gate.enter(&free, 0.0, now).is_ok();
+        }
+        if let Some(subject) = subject
+            && let Some(mut gates) = self.subjects.lock_limited()
+        {
+            permit.subject = gates.enter(subject, &free, 0.0, now).ok();
+        }
+        let is_of_use = permit.client.is_some()
+            || permit.route.is_some()
+            || permit.is_everybodys
+            || permit.subject.is_some();
+        is_of_use.then_some(permit)
+    }
+
     /// Counts an upgrade toward its subject as well, once that is known.
     ///
     /// # Errors

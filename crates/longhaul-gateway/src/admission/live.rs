@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use longhaul_policy::admission::revocation::{Revocation, Revocations};
 use longhaul_policy::token::Grant;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::relay::control::{Control, Order};
@@ -39,7 +40,30 @@ struct Entry {
     control: Arc<Control>,
     subject: Option<Arc<str>>,
     token_id: Option<Arc<str>>,
+    /// Revocations from before it do not concern it.
+    issued: Option<SystemTime>,
     ends_at: Option<Instant>,
+}
+
+/// By what right a WebSocket is here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Right {
+    subject: Option<Arc<str>>,
+    token_id: Option<Arc<str>>,
+    /// Since the epoch.
+    issued: Option<Duration>,
+    /// Until it ends.
+    left: Option<Duration>,
+}
+
+impl Right {
+    /// As it was granted: its end stays what it is.
+    pub(crate) fn into_grant(self) -> Grant {
+        let Self { subject, token_id, issued, left } = self;
+        let issued = issued.and_then(|issued| UNIX_EPOCH.checked_add(issued));
+        let expires = left.map(|left| SystemTime::now() + left.min(LIFE_MAX));
+        Grant { subject, token_id, issued, expires, ..Grant::default() }
+    }
 }
 
 /// One WebSocket in the list; dropping it takes it off.
@@ -60,6 +84,7 @@ impl Live {
             control: control.clone(),
             subject: grant.subject.clone(),
             token_id: grant.token_id.clone(),
+            issued: grant.issued,
             ends_at,
         };
         entries.by_id.insert(id, entry);
@@ -95,6 +120,16 @@ impl Live {
         meant.map(|entry| entry.control.order(Order::Revoked)).count()
     }
 
+    /// What was taken back lately, oldest first: when, and until when that counts.
+    pub(crate) fn revoked(&self) -> Vec<(Revocation, SystemTime, Instant)> {
+        self.lock_revocations().all().map(|(what, at, until)| (what.clone(), at, until)).collect()
+    }
+
+    /// Remembers what another process was told to take back. Its WebSockets were told there.
+    pub(crate) fn recall(&self, revocation: Revocation, keep: Duration, at: SystemTime) {
+        self.lock_revocations().add(revocation, keep.min(LIFE_MAX), at, Instant::now());
+    }
+
     /// Lets the WebSockets of one subject go on until `expires`. Returns how many.
     pub(crate) fn refresh(&self, subject: &str, expires: SystemTime) -> usize {
         let ends_at = moment(expires);
@@ -113,6 +148,19 @@ impl Live {
         drop(guard);
         self.sooner.notify_one();
         count
+    }
+
+    /// By what right a listed WebSocket is here, for another process.
+    pub(crate) fn right_of(&self, listed: &Listed) -> Option<Right> {
+        let entries = self.lock();
+        let entry = entries.by_id.get(&listed.id)?;
+        let left = |at: Instant| at.saturating_duration_since(Instant::now());
+        Some(Right {
+            subject: entry.subject.clone(),
+            token_id: entry.token_id.clone(),
+            issued: entry.issued.and_then(|at| at.duration_since(UNIX_EPOCH).ok()),
+            left: entry.ends_at.map(left),
+        })
     }
 
     /// How many are listed.
@@ -213,6 +261,22 @@ mod tests {
         assert_eq!(live.end_due(now + 11 * minute), None);
         drop((ann, bob));
         assert_eq!((live.len(), live.lock().ends.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_right_that_moved_to_another_process_ends_when_it_would_have() {
+        let (here, there) = (Arc::new(Live::default()), Arc::new(Live::default()));
+        let minute = Duration::from_secs(60);
+        let before = SystemTime::now() - minute;
+        let newer = Grant { issued: Some(SystemTime::now()), ..grant("ann", "1", minute) };
+        let listed = here.watch(&control(), &newer);
+        let text = serde_json::to_string(&here.right_of(&listed).unwrap()).unwrap();
+        let moved = serde_json::from_str::<Right>(&text).unwrap().into_grant();
+        there.recall(Revocation::Subject("ann".into()), minute, before);
+        assert!(!there.is_revoked(&moved), "it was granted after that");
+        let _listed = there.watch(&control(), &moved);
+        let next = there.end_due(Instant::now()).unwrap();
+        assert!(next > Instant::now() + minute / 2 && next <= Instant::now() + minute);
     }
 
     #[test]

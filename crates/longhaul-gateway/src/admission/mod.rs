@@ -14,6 +14,7 @@ mod rechecks;
 mod sharing;
 mod tickets;
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -29,7 +30,7 @@ use self::counters::{Counters, Outcome};
 pub(crate) use self::farewell::Farewell;
 use self::limits::{Limiter, Permit};
 use self::live::Listed;
-pub(crate) use self::live::Live;
+pub(crate) use self::live::{Live, Right};
 use self::rechecks::{Kept, Recheck, Rechecks};
 pub(crate) use self::sharing::Sharing;
 use self::tickets::Tickets;
@@ -127,6 +128,22 @@ impl Admission {
     }
 }
 
+impl Admission {
+    /// Counts somebody whom another process let in.
+    pub(crate) fn readmit(
+        &self,
+        client: IpAddr,
+        route: usize,
+        right: Option<Right>,
+    ) -> Option<Box<Pass>> {
+        let grant = right.map(Right::into_grant);
+        let subject = grant.as_ref().and_then(|grant| grant.subject.as_ref());
+        let permit = self.limiter.readmit(client, route, subject);
+        let is_of_use = permit.is_some() || grant.is_some();
+        is_of_use.then(|| Box::new(Pass { _permit: permit, grant, ..Pass::default() }))
+    }
+}
+
 /// What somebody who was let in holds until the WebSocket ends. Boxed where it is kept: most hold
 /// nothing.
 #[derive(Debug, Default)]
@@ -145,6 +162,11 @@ impl Pass {
     /// Whose right it is, where one was asked for.
     pub(crate) fn subject(&self) -> Option<&str> {
         self.grant.as_ref()?.subject.as_deref()
+    }
+
+    /// By what right it is here, where one was asked for.
+    pub(crate) fn freeze(&self, live: &Live) -> Option<Right> {
+        live.right_of(self.listed.as_ref()?)
     }
 
     /// Has the WebSocket told when its right ends.

@@ -25,8 +25,10 @@ use super::leg::{First, Leg};
 use super::lobby::{self, Caller};
 use super::sessions::{Entry, Link, Mail, Sessions};
 use crate::admission::Live;
+use crate::handoff::Movers;
 use crate::registry::Registry;
-use crate::relay::control::{Control, Order};
+use crate::relay::control::{Control, Hold, Order};
+use crate::relay::stream::Bound;
 use crate::telemetry::Card;
 
 /// Reads in a row before other tasks of the worker get their turn.
@@ -64,6 +66,7 @@ struct Session {
     mail: mpsc::Receiver<Mail>,
     entry: Arc<Entry>,
     control: Arc<Control>,
+    movers: Arc<Movers>,
     bytes_noted: usize,
     keys: u64,
     migrate_at: Option<Instant>,
@@ -114,6 +117,7 @@ pub(super) fn open(link: Link, first: First, caller: Box<Caller>, window: Window
         mail,
         entry,
         control: Arc::new(Control::new(replica, card)),
+        movers: shared.movers.clone(),
         bytes_noted: 0,
         keys: 1,
         migrate_at: None,
@@ -125,7 +129,7 @@ pub(super) fn open(link: Link, first: First, caller: Box<Caller>, window: Window
         live: shared.admission.live.clone(),
     };
     let slot = session.registry.add(session.control.clone());
-    if shared.readiness.is_draining() {
+    if shared.readiness.is_draining() || shared.readiness.is_leaving() {
         // It came between the last look at readiness and the list of those to be told.
         session.control.order(Order::Drain);
     }
@@ -207,6 +211,9 @@ impl Session {
     }
 
     fn take_orders(&mut self, cx: &mut Context<'_>) {
+        if self.control.look(cx) == Hold::Wanted {
+            self.movers.tell(&self.control, Err(Bound::Durable));
+        }
         let now = Instant::now();
         match self.control.take_order(cx) {
             Some(Order::Drain) if self.owner.is_attached() => {

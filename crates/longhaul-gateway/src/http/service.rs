@@ -124,7 +124,9 @@ pub(super) async fn decide(
     });
     // Bytes behind a refused upgrade were meant for a WebSocket, and must not be read as a request.
     // While draining, and where the listener is gone, no connection is kept for another request.
-    let leaves = shared.readiness.is_draining() || connection.is_left_behind();
+    let leaves = shared.readiness.is_draining()
+        || shared.readiness.is_leaving()
+        || connection.is_left_behind();
     if let Offered::Answer(answer) = &mut offered
         && (is_upgrade || leaves)
     {

@@ -149,6 +149,27 @@ impl Bulk {
         Ok(if came == 0 && went == 0 { Moved::Nothing } else { Moved::Some(came) })
     }
 
+    /// Takes out what lies in the pipe, and gives the pipe back.
+    pub(super) fn spill(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Some(Lent { pipe: Some(pipe), filled }) = &mut self.lent {
+            bytes.resize(*filled, 0);
+            let mut taken = 0;
+            while taken < bytes.len() {
+                match rustix::io::read(&pipe.reader, &mut bytes[taken..]) {
+                    Err(Errno::INTR) => {}
+                    Ok(len) if len > 0 => taken += len,
+                    // It holds what went in: this does not happen.
+                    Ok(_) | Err(_) => break,
+                }
+            }
+            bytes.truncate(taken);
+            *filled -= taken;
+        }
+        *self = Self::default();
+        bytes
+    }
+
     fn borrow(&self) -> Option<Lent> {
         let pipe = self.is_on.then(|| PIPES.with_borrow_mut(Pipes::take)).flatten()?;
         Some(Lent { pipe: Some(pipe), filled: 0 })

@@ -28,6 +28,25 @@ pub(crate) enum Order {
     Close,
 }
 
+/// Whether a connection may go on by itself, or is on its way to another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// It goes on.
+    Free,
+    /// It is to stand still, and to give itself up to be copied.
+    Wanted,
+    /// It was copied and stands still until it is told more.
+    Still,
+    /// Another process goes on with it: this one lets go of its sockets without a word.
+    Gone,
+}
+
+/// These stand beside an order in one word, so that a relay looks once.
+const WANTED: u8 = 0x80;
+const STILL: u8 = 0x40;
+const GONE: u8 = 0x20;
+const ORDERS: u8 = 0x1f;
+
 const NONE: u8 = 0;
 const DRAIN: u8 = 1;
 const REPLICA_LOST: u8 = 2;
@@ -78,11 +97,59 @@ impl Control {
             Order::Revoked => REVOKED,
             Order::Close => CLOSE,
         };
-        self.order.store(word, Ordering::Release);
+        self.change(|before| before & !ORDERS | word);
+    }
+
+    /// Has the connection stand still and give itself up to be copied.
+    pub(crate) fn hold(&self) {
+        self.change(|before| before | WANTED);
+    }
+
+    /// Has it go on as if nothing had happened.
+    pub(crate) fn release(&self) {
+        self.change(|before| before & ORDERS);
+    }
+
+    /// Whether it was copied and stands still.
+    pub(crate) fn is_still(&self) -> bool {
+        self.order.load(Ordering::Acquire) & STILL != 0
+    }
+
+    /// Has it let go of its sockets: another process has them now.
+    pub(crate) fn let_go(&self) {
+        self.change(|before| before | GONE);
+    }
+
+    fn change(&self, change: impl Fn(u8) -> u8) {
+        let change = |before| Some(change(before));
+        let _ = self.order.fetch_update(Ordering::Release, Ordering::Relaxed, change);
         // Beside the fence in `take_order`: either this sees the task, or the task sees the order.
         fence(Ordering::SeqCst);
         if let Some(task) = self.task.get() {
             task.wake_by_ref();
+        }
+    }
+
+    /// Whether the connection may go on. Of a wish to stand still, the first look is told. By the same
+    /// task as [`Self::take_order`], before it.
+    pub(crate) fn look(&self, cx: &Context<'_>) -> Hold {
+        if self.order.load(Ordering::Acquire) & !ORDERS == NONE {
+            return Hold::Free;
+        }
+        if self.task.get().is_none() {
+            self.task.get_or_init(|| cx.waker().clone());
+            fence(Ordering::SeqCst);
+        }
+        let word = self.order.load(Ordering::Acquire);
+        if word & GONE != 0 {
+            return Hold::Gone;
+        }
+        // The wish may be taken back at any moment.
+        let answer = |before| (before & WANTED != 0).then_some(before & !WANTED | STILL);
+        match self.order.fetch_update(Ordering::AcqRel, Ordering::Acquire, answer) {
+            Ok(_) => Hold::Wanted,
+            Err(before) if before & STILL != 0 => Hold::Still,
+            Err(_) => Hold::Free,
         }
     }
 
@@ -93,10 +160,10 @@ impl Control {
             self.task.get_or_init(|| cx.waker().clone());
             fence(Ordering::SeqCst);
         }
-        if self.order.load(Ordering::Acquire) == NONE {
+        if self.order.load(Ordering::Acquire) & ORDERS == NONE {
             return None;
         }
-        match self.order.swap(NONE, Ordering::AcqRel) {
+        match self.order.fetch_and(!ORDERS, Ordering::AcqRel) & ORDERS {
             DRAIN => Some(Order::Drain),
             REPLICA_LOST => Some(Order::ReplicaLost),
             REPLICA_LEAVES => Some(Order::ReplicaLeaves),
@@ -107,5 +174,35 @@ impl Control {
             CLOSE => Some(Order::Close),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Telemetry;
+
+    #[test]
+    fn a_wish_to_stand_still_is_told_once_and_orders_wait_for_its_end() {
+        let card = Card::new(&Telemetry::new(1), "chat".into(), [127, 0, 0, 1].into());
+        let control = Control::new(([127, 0, 0, 1], 1).into(), card);
+        let cx = Context::from_waker(Waker::noop());
+        assert_eq!(control.look(&cx), Hold::Free);
+        control.hold();
+        control.order(Order::Close);
+        assert_eq!((control.look(&cx), control.is_still()), (Hold::Wanted, true));
+        assert_eq!(control.look(&cx), Hold::Still);
+        control.release();
+        assert_eq!((control.look(&cx), control.is_still()), (Hold::Free, false));
+        assert_eq!(control.take_order(&cx), Some(Order::Close));
+        assert_eq!(control.take_order(&cx), None);
+        // Taken back before anybody heard of it.
+        control.hold();
+        control.release();
+        assert_eq!(control.look(&cx), Hold::Free);
+        control.hold();
+        assert_eq!(control.look(&cx), Hold::Wanted);
+        control.let_go();
+        assert_eq!(control.look(&cx), Hold::Gone);
     }
 }

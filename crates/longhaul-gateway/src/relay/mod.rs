@@ -15,11 +15,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use control::{Control, Order};
 use longhaul_proto::session::{Cause, Output, Session, Side};
-use stream::{LegIo, Stream, with_scratch};
+use stream::{Bound, LegIo, Stream, with_scratch};
 use tokio::time::{Sleep, sleep_until};
 
+use crate::handoff::state::{RelayState, Sockets};
 use crate::redial::RedialTerms;
 use crate::telemetry::tally::Tally;
+use crate::transport::Transport;
 
 /// Reads in a row before other tasks of the worker get their turn.
 const TURNS_MAX: usize = 32;
@@ -126,6 +128,53 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
             leftovers: Some(Box::new(leftovers)),
             buffer_bytes_max,
         }
+    }
+}
+
+impl<C: LegIo, B: LegIo> Relay<C, B> {
+    /// Whether it has not begun yet: what is left of the handshakes is not passed on.
+    pub(crate) fn is_new(&self) -> bool {
+        self.leftovers.is_some()
+    }
+
+    /// What another process needs to go on with it, as it stands. Nothing here changes.
+    ///
+    /// # Errors
+    /// What keeps it here.
+    pub(crate) fn freeze(&self) -> Result<(RelayState, Sockets), Bound> {
+        let session = self.session.freeze(Instant::now()).ok_or(Bound::Ending)?;
+        let sockets = Sockets { client: self.client.socket()?, backend: self.backend.socket()? };
+        let (client, backend) = (self.client.freeze(), self.backend.freeze());
+        Ok((RelayState { session, client, backend }, sockets))
+    }
+
+    /// Bytes that wait for both legs.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held().iter().sum()
+    }
+}
+
+impl Relay<Transport, Transport> {
+    /// Goes on where another process has left off. `None` for a state that cannot be.
+    pub(crate) fn thaw(
+        state: RelayState,
+        client: Transport,
+        backend: Transport,
+        policy: &RelayPolicy,
+        control: Arc<Control>,
+        tally: Arc<Tally>,
+    ) -> Option<Self> {
+        let now = Instant::now();
+        Some(Self {
+            session: Session::thaw(policy.session.clone(), &state.session, now)?,
+            client: Stream::thaw(client, state.client),
+            backend: Stream::thaw(backend, state.backend),
+            control,
+            tally,
+            timer: None,
+            leftovers: None,
+            buffer_bytes_max: policy.buffer_bytes_max,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -9,6 +10,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::handoff::state::StreamState;
 use crate::redial::Lasting;
 use crate::transport::Transport;
 
@@ -36,9 +38,53 @@ pub(crate) trait LegIo: AsyncRead + AsyncWrite + Unpin {
     fn lasting(&mut self) -> Option<&mut Lasting> {
         None
     }
+
+    /// The socket, where nothing but the socket carries the leg.
+    ///
+    /// # Errors
+    /// What else does.
+    fn socket(&self) -> Result<BorrowedFd<'_>, Bound>;
+}
+
+/// What ties a connection to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Bound {
+    /// The state of TLS, which the library does not give away.
+    Tls,
+    /// A stream of an HTTP/2 connection.
+    Http2,
+    /// A leg that is dialled again.
+    Redial,
+    /// A durable session.
+    Durable,
+    /// It has begun to end.
+    Ending,
+    /// The system has no descriptor left to pass it by.
+    Descriptors,
+    /// It was busy for too long.
+    Busy,
+}
+
+impl Bound {
+    /// Its name in metrics and answers.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Http2 => "http2",
+            Self::Redial => "redial",
+            Self::Durable => "durable",
+            Self::Ending => "ending",
+            Self::Descriptors => "descriptors",
+            Self::Busy => "busy",
+        }
+    }
 }
 
 impl LegIo for Lasting {
+    fn socket(&self) -> Result<BorrowedFd<'_>, Bound> {
+        Err(Bound::Redial)
+    }
+
     fn may_hold_back(&self) -> bool {
         true
     }
@@ -49,12 +95,23 @@ impl LegIo for Lasting {
 }
 
 impl LegIo for Transport {
+    fn socket(&self) -> Result<BorrowedFd<'_>, Bound> {
+        match self {
+            Self::Plain(stream) => Ok(stream.as_fd()),
+            Self::Tls(_) => Err(Bound::Tls),
+        }
+    }
+
     fn may_hold_back(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 }
 
 impl LegIo for TokioIo<Upgraded> {
+    fn socket(&self) -> Result<BorrowedFd<'_>, Bound> {
+        Err(Bound::Http2)
+    }
+
     fn may_hold_back(&self) -> bool {
         true
     }
@@ -91,6 +148,38 @@ enum End {
 impl<S: LegIo> Stream<S> {
     pub(crate) fn new(io: S) -> Self {
         Self { io, waiting: None, end: End::Open, bytes_read: 0 }
+    }
+
+    /// What another process needs to go on with it, beside its socket.
+    pub(crate) fn freeze(&self) -> StreamState {
+        let unwritten = |waiting: &Waiting| waiting.bytes[waiting.written..].to_vec();
+        StreamState {
+            waiting: self.waiting.as_deref().map_or_else(Vec::new, unwritten),
+            bytes_read: self.bytes_read,
+            is_finishing: self.end == End::Due,
+            is_finished: self.end == End::Done,
+        }
+    }
+
+    /// Goes on from there.
+    pub(crate) fn thaw(io: S, frozen: StreamState) -> Self {
+        let StreamState { waiting, bytes_read, is_finishing, is_finished } = frozen;
+        let end = match (is_finished, is_finishing) {
+            (true, _) => End::Done,
+            (false, true) => End::Due,
+            (false, false) => End::Open,
+        };
+        let mut stream = Self { io, waiting: None, end, bytes_read };
+        stream.store(&waiting);
+        stream
+    }
+
+    /// A descriptor of its own for the socket.
+    ///
+    /// # Errors
+    /// What keeps it here.
+    pub(crate) fn socket(&self) -> Result<OwnedFd, Bound> {
+        self.io.socket()?.try_clone_to_owned().map_err(|_| Bound::Descriptors)
     }
 
     /// What it reads from and writes to, for who goes around it while nothing waits.
@@ -143,13 +232,17 @@ impl<S: LegIo> Stream<S> {
                 Poll::Pending => break,
             }
         }
-        let refused = &bytes[taken..];
-        if let Some(waiting) = &mut self.waiting {
-            waiting.bytes.extend_from_slice(refused);
-        } else if !refused.is_empty() {
-            self.waiting = Some(Box::new(Waiting { bytes: refused.to_vec(), written: 0 }));
-        }
+        self.store(&bytes[taken..]);
         Ok(())
+    }
+
+    /// Has bytes wait behind those that do already.
+    pub(crate) fn store(&mut self, bytes: &[u8]) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.bytes.extend_from_slice(bytes);
+        } else if !bytes.is_empty() {
+            self.waiting = Some(Box::new(Waiting { bytes: bytes.to_vec(), written: 0 }));
+        }
     }
 
     /// Ends the write direction once everything before was written.

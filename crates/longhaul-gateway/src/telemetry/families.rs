@@ -53,6 +53,8 @@ const fn histogram(
 const ANSWER_S: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
+const PAUSE_S: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
 /// The timers found on real paths have bounds of their own (30, 60, 100, 240, 300, 600, 3600 s), so
 /// that a proxy that cuts shows as one tall bar.
 pub(crate) const LIFE_S: &[f64] = &[
@@ -74,6 +76,23 @@ pub(crate) static UPGRADE_SECONDS: Family = histogram(
     ANSWER_S,
     &["route"],
     "From the head of a WebSocket handshake to its answer, whatever it was",
+);
+pub(crate) static BINARY_UPGRADES: Family = counter(
+    "longhaul_binary_upgrades_total",
+    &["outcome"],
+    "Upgrades of the binary: taken (this process took over), failed (this process went on), \
+     rehearsed (by --dry-run)",
+);
+pub(crate) static UPGRADE_PAUSE_SECONDS: Family = histogram(
+    "longhaul_binary_upgrade_pause_seconds",
+    PAUSE_S,
+    &[],
+    "How long connections that this process took over stood still at most, for each lot of them",
+);
+pub(crate) static CONNECTIONS_MOVED: Family = counter(
+    "longhaul_connections_moved_total",
+    &[],
+    "Open connections that this process took over from the one before",
 );
 pub(crate) static WEBSOCKETS_OPEN: Family = gauge(
     "longhaul_websockets_open",
@@ -367,6 +386,9 @@ pub static FAMILIES: &[&Family] = &[
     &TCP_BYTES,
     &HANDSHAKES,
     &CERTIFICATE_EXPIRY,
+    &BINARY_UPGRADES,
+    &UPGRADE_PAUSE_SECONDS,
+    &CONNECTIONS_MOVED,
     &REPLICA_STATE,
     &REPLICA_CHANGES,
     &TASK_RUNNING,

@@ -35,6 +35,10 @@ pub(crate) struct Telemetry {
     pub(crate) websockets_total: AtomicU64,
     /// WebSockets and raw TCP: where ids come from.
     pub(crate) connections_total: AtomicU64,
+    /// Connections that came from the process before.
+    pub(crate) connections_moved: AtomicU64,
+    pub(crate) binary_upgrades: Counters,
+    pub(crate) upgrade_pause_seconds: Histograms,
     pub(crate) handshakes: AtomicU64,
     pub(crate) handshakes_failed: AtomicU64,
     pub(crate) upgrades: Counters,
@@ -83,6 +87,9 @@ impl Telemetry {
         Self {
             websockets_total: AtomicU64::new(0),
             connections_total: AtomicU64::new(0),
+            connections_moved: AtomicU64::new(0),
+            binary_upgrades: Counters::new(&f::BINARY_UPGRADES),
+            upgrade_pause_seconds: Histograms::new(&f::UPGRADE_PAUSE_SECONDS),
             handshakes: AtomicU64::new(0),
             handshakes_failed: AtomicU64::new(0),
             upgrades: Counters::new(&f::UPGRADES),

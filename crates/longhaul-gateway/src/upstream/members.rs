@@ -160,6 +160,19 @@ impl Upstream {
         lock(&self.members).departed.values().filter_map(Weak::upgrade).collect()
     }
 
+    /// The replica at this address; where no source names it, as one that has left.
+    pub(crate) fn find_or_depart(&self, address: SocketAddr, now: Instant) -> Arc<Replica> {
+        if let Some(known) = self.find(address) {
+            return known;
+        }
+        let mut members = lock(&self.members);
+        let replica = self.admit(&mut members, Endpoint { address, weight: 1 }, now);
+        replica.set_draining(Some(Draining::Left));
+        self.ward.discharge(address);
+        members.departed.insert(address, Arc::downgrade(&replica));
+        replica
+    }
+
     fn admit(&self, members: &mut Members, endpoint: Endpoint, now: Instant) -> Arc<Replica> {
         let standing = self.ward.admit(endpoint.address, now);
         let returning = members.departed.remove(&endpoint.address).and_then(|weak| weak.upgrade());

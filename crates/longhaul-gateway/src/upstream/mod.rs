@@ -260,6 +260,19 @@ impl Upstream {
         }
     }
 
+    /// Every Engine.IO session id that is remembered, with its replica.
+    pub(crate) fn known_sids(&self) -> Vec<(String, SocketAddr)> {
+        lock(&self.sessions).all().map(|(sid, replica)| (sid.to_owned(), replica)).collect()
+    }
+
+    /// Remembers what another process had learnt.
+    pub(crate) fn recall_sids(&self, sids: &[(String, SocketAddr)], now: Instant) {
+        let mut sessions = lock(&self.sessions);
+        for (sid, replica) in sids {
+            sessions.insert(sid, *replica, now);
+        }
+    }
+
     /// What clients of Engine.IO said over long-polling.
     pub(crate) fn overheard(&self) -> &Overheard {
         &self.overheard

@@ -48,6 +48,12 @@ impl Revocations {
         }
     }
 
+    /// What is remembered, oldest first: when it was taken back, and until when that counts.
+    pub fn all(&self) -> impl Iterator<Item = (&Revocation, SystemTime, Instant)> {
+        let entry = |it| self.entries.get(it).map(|entry| (it, entry.revoked_at, entry.until));
+        self.order.iter().filter_map(entry)
+    }
+
     /// Whether a grant was taken back. A token that does not say when it was issued counts as from
     /// before.
     pub fn covers(&self, grant: &Grant, now: Instant) -> bool {
@@ -78,6 +84,8 @@ mod tests {
         let mut revocations = Revocations::default();
         revocations.add(Revocation::Token("1".into()), second, wall, now);
         let grant = Grant { token_id: Some("1".into()), ..Grant::default() };
+        let all: Vec<_> = revocations.all().collect();
+        assert_eq!(all, [(&Revocation::Token("1".into()), wall, now + second)]);
         assert!(revocations.covers(&grant, now));
         assert!(!revocations.covers(&grant, now + second));
         revocations.add(Revocation::Token("2".into()), second, wall, now + 2 * second);

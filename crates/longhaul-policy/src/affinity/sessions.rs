@@ -77,6 +77,14 @@ impl Sessions {
         self.compact();
     }
 
+    /// Every id with its replica, the least recently used first.
+    pub fn all(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.order.iter().filter_map(|(sid, stamp)| {
+            let entry = self.entries.get(sid).filter(|entry| entry.stamp == *stamp)?;
+            Some((&**sid, entry.replica))
+        })
+    }
+
     /// How many ids are remembered.
     pub fn len(&self) -> usize {
         self.entries.len()

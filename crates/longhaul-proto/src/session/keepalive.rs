@@ -6,6 +6,10 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
+use super::frozen::{age, ago};
+
 /// The life signs of one leg.
 #[derive(Debug)]
 pub(super) struct Keepalive {
@@ -14,6 +18,16 @@ pub(super) struct Keepalive {
     pinged_at: Instant,
     unanswered: u32,
     /// A ping waits for a frame boundary; no second one becomes due meanwhile.
+    is_due: bool,
+}
+
+/// The life signs of one leg, as another process can take them up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FrozenKeepalive {
+    heard_us: u64,
+    spoken_us: u64,
+    pinged_us: u64,
+    unanswered: u32,
     is_due: bool,
 }
 
@@ -27,6 +41,26 @@ pub(super) enum Verdict {
 impl Keepalive {
     pub(super) fn new(now: Instant) -> Self {
         Self { heard_at: now, spoken_at: now, pinged_at: now, unanswered: 0, is_due: false }
+    }
+
+    pub(super) fn freeze(&self, now: Instant) -> FrozenKeepalive {
+        FrozenKeepalive {
+            heard_us: age(self.heard_at, now),
+            spoken_us: age(self.spoken_at, now),
+            pinged_us: age(self.pinged_at, now),
+            unanswered: self.unanswered,
+            is_due: self.is_due,
+        }
+    }
+
+    pub(super) fn thaw(frozen: &FrozenKeepalive, now: Instant) -> Self {
+        Self {
+            heard_at: ago(frozen.heard_us, now),
+            spoken_at: ago(frozen.spoken_us, now),
+            pinged_at: ago(frozen.pinged_us, now),
+            unanswered: frozen.unanswered,
+            is_due: frozen.is_due,
+        }
     }
 
     pub(super) fn note_heard(&mut self, now: Instant) {

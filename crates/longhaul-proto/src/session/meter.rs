@@ -5,6 +5,9 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
+use super::frozen::{age, ago};
 use crate::websocket::frame::{HEADER_BYTES_MAX, Header};
 
 /// Bounds on what a client sends. All unset: no bound.
@@ -52,6 +55,20 @@ pub(super) struct Meter {
     pub(super) excess: Option<Excess>,
 }
 
+/// What a client has sent lately, as another process can take it up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct FrozenMeter {
+    ahead: usize,
+    payload_rest: u64,
+    /// The start of a header that was split by a read.
+    header: Vec<u8>,
+    message_bytes: u64,
+    messages: f64,
+    messages_us: u64,
+    bytes: f64,
+    bytes_us: u64,
+}
+
 impl Meter {
     pub(super) fn new(bounds: Bounds, now: Instant) -> Self {
         Self {
@@ -65,6 +82,32 @@ impl Meter {
             bytes: Level { amount: 0.0, at: now },
             excess: None,
         }
+    }
+
+    pub(super) fn freeze(&self, now: Instant) -> FrozenMeter {
+        FrozenMeter {
+            ahead: self.ahead,
+            payload_rest: self.payload_rest,
+            header: self.header[..self.header_len].to_vec(),
+            message_bytes: self.message_bytes,
+            messages: self.messages.amount,
+            messages_us: age(self.messages.at, now),
+            bytes: self.bytes.amount,
+            bytes_us: age(self.bytes.at, now),
+        }
+    }
+
+    /// `None` for what no meter can be in.
+    pub(super) fn thaw(bounds: Bounds, frozen: &FrozenMeter, now: Instant) -> Option<Self> {
+        let mut meter = Self::new(bounds, now);
+        meter.header.get_mut(..frozen.header.len())?.copy_from_slice(&frozen.header);
+        meter.header_len = frozen.header.len();
+        meter.ahead = frozen.ahead;
+        meter.payload_rest = frozen.payload_rest;
+        meter.message_bytes = frozen.message_bytes;
+        meter.messages = Level { amount: frozen.messages, at: ago(frozen.messages_us, now) };
+        meter.bytes = Level { amount: frozen.bytes, at: ago(frozen.bytes_us, now) };
+        Some(meter)
     }
 
     /// How many of these bytes, which follow on those said to be passed, may be.

@@ -5,6 +5,7 @@
 
 mod cause;
 mod ending;
+mod frozen;
 mod keepalive;
 mod leg;
 mod meter;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use cause::Cause;
+pub use frozen::FrozenSession;
 use keepalive::Verdict;
 use leg::{Finish, Leg};
 use meter::Meter;

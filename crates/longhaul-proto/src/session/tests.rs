@@ -5,19 +5,19 @@ use proptest::prelude::*;
 use super::*;
 use crate::websocket::{CloseCode, Header, mask};
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// A session between two pretended peers.
-struct Pair {
-    session: Session,
-    now: Instant,
-    to_client: Vec<u8>,
-    to_backend: Vec<u8>,
+pub(super) struct Pair {
+    pub(super) session: Session,
+    pub(super) now: Instant,
+    pub(super) to_client: Vec<u8>,
+    pub(super) to_backend: Vec<u8>,
     finished: Vec<Side>,
     done: Option<Cause>,
 }
 
-fn policy() -> SessionPolicy {
+pub(super) fn policy() -> SessionPolicy {
     SessionPolicy {
         ping: Some(25 * SECOND),
         pings_missed_max: 2,
@@ -30,7 +30,7 @@ fn policy() -> SessionPolicy {
 }
 
 /// A frame as the peer on `side` would send it.
-fn frame(side: Side, first: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(side: Side, first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     let masked = if side == Side::Client { 0x80 } else { 0 };
     match payload.len() {
@@ -50,7 +50,7 @@ fn frame(side: Side, first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn close(side: Side, code: u16) -> Vec<u8> {
+pub(super) fn close(side: Side, code: u16) -> Vec<u8> {
     frame(side, 0x88, &code.to_be_bytes())
 }
 
@@ -70,11 +70,11 @@ fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
 }
 
 impl Pair {
-    fn relaying() -> Self {
+    pub(super) fn relaying() -> Self {
         Self::with(policy(), None)
     }
 
-    fn with(policy: SessionPolicy, lifetime: Option<Duration>) -> Self {
+    pub(super) fn with(policy: SessionPolicy, lifetime: Option<Duration>) -> Self {
         let now = Instant::now();
         let ends_at = lifetime.map(|lifetime| now + lifetime);
         Self {
@@ -87,7 +87,7 @@ impl Pair {
         }
     }
 
-    fn sends(&mut self, from: Side, bytes: &[u8]) {
+    pub(super) fn sends(&mut self, from: Side, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let step = self.session.receive(from, rest, self.now);
@@ -106,7 +106,7 @@ impl Pair {
         self.settle();
     }
 
-    fn advance(&mut self, by: Duration) {
+    pub(super) fn advance(&mut self, by: Duration) {
         let target = self.now + by;
         while let Output::Wait(Some(deadline)) = self.session.poll() {
             if deadline > target {
@@ -133,7 +133,7 @@ impl Pair {
         }
     }
 
-    fn pong(&mut self, from: Side) {
+    pub(super) fn pong(&mut self, from: Side) {
         let received = if from == Side::Client { &self.to_client } else { &self.to_backend };
         let (opcode, payload) = frames(received).pop().expect("a ping was received");
         assert_eq!(opcode, 9);

@@ -4,6 +4,10 @@
 //! most 131 bytes, so that the session can read them, keep them back or put its own between two
 //! frames. Start at [`Scanner::next`].
 
+mod frozen;
+
+pub use frozen::FrozenScanner;
+
 use super::frame::{CONTROL_BYTES_MAX, ControlFrame, FrameFault, HEADER_BYTES_MAX, Header, Opcode};
 
 /// Whose frames these are: it decides whether they must be masked.

@@ -26,6 +26,7 @@ pub(crate) fn dispatch(verb: Verb) -> u8 {
         Verb::Drain(arguments) => remote::drain(&arguments, true),
         Verb::Undrain(arguments) => remote::drain(&arguments, false),
         Verb::Reload { remote } => remote::reload(&remote),
+        Verb::Upgrade(arguments) => remote::upgrade(&arguments),
         Verb::LogLevel { level, remote } => remote::log_level(&remote, level.as_deref()),
         Verb::Cert(arguments) => cert::cert(&arguments),
         Verb::Demo { listen } => demo::demo(listen),

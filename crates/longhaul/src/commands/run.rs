@@ -5,16 +5,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use longhaul_admin::Address;
+use longhaul_gateway::handoff::HandoffError;
 
 use super::EXIT_USAGE;
 use crate::cli::RunArgs;
 use crate::config::{Settings, Sources};
 use crate::reload::Reloader;
-use crate::serve::{self, Started};
+use crate::serve::{self, ServeError, Started};
+use crate::succession::Succession;
 use crate::{error_chain, logs, systemd};
 
 pub(super) fn run(arguments: RunArgs) -> u8 {
     let inherited = systemd::listeners();
+    let succession = Succession::at_start();
     let is_said = |text: &String| !text.is_empty();
     let sources = Sources {
         // An empty LONGHAUL_CONFIG counts as unset, like every other variable; clap would refuse an
@@ -28,7 +31,7 @@ pub(super) fn run(arguments: RunArgs) -> u8 {
         Ok(loaded) => loaded,
         Err(report) => {
             eprintln!("{}", report.render(std::io::stderr().is_terminal()));
-            return EXIT_USAGE;
+            return succession.map_or(EXIT_USAGE, |it| it.fall_back(EXIT_USAGE));
         }
     };
     logs::start(&settings.log);
@@ -36,11 +39,11 @@ pub(super) fn run(arguments: RunArgs) -> u8 {
         tracing::warn!("{warning}");
     }
     settings.gateway.inherited = inherited.into_iter().map(Arc::new).collect();
-    serve(settings, reloader)
+    serve(settings, reloader, succession)
 }
 
 /// Serves until the end, logging already on.
-fn serve(settings: Settings, reloader: Reloader) -> u8 {
+fn serve(settings: Settings, reloader: Reloader, mut succession: Option<Succession>) -> u8 {
     let runtime = match crate::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -49,16 +52,21 @@ fn serve(settings: Settings, reloader: Reloader) -> u8 {
         }
     };
     let is_terminal = std::io::stderr().is_terminal();
-    let served = runtime.block_on(serve::serve(settings, Some(reloader), |started| {
-        if is_terminal {
-            greet(started);
-        }
-    }));
+    let served =
+        runtime.block_on(serve::serve(settings, Some(reloader), &mut succession, |started| {
+            if is_terminal {
+                greet(started);
+            }
+        }));
     // What still runs here is watchers, which nobody waits for.
     runtime.shutdown_background();
     served.unwrap_or_else(|error| {
+        if let ServeError::Succession(HandoffError::Aborted) = &error {
+            tracing::info!("it was a rehearsal; ended");
+            return 0;
+        }
         tracing::error!(error = error_chain(&error), "cannot start");
-        1
+        succession.map_or(1, |it| it.fall_back(1))
     })
 }
 

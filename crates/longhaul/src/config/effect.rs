@@ -34,7 +34,7 @@ pub(crate) fn of(section: &str, key: &str) -> Effect {
         | ("upstreams", "replicas" | "srv" | "balance")
         | ("upstreams.probe" | "upstreams.health", _)
         | ("limits", "connections_max" | "memory_bytes_max")
-        | ("timeouts", "drain")
+        | ("timeouts", "drain" | "upgrade_start" | "upgrade_step")
         | ("tls", "watch") => Effect::AtOnce,
         _ => Effect::NewWork,
     }
@@ -63,6 +63,8 @@ mod tests {
             ("upstreams.health", "fall", Effect::AtOnce),
             ("limits", "connections_max", Effect::AtOnce),
             ("timeouts", "drain", Effect::AtOnce),
+            ("timeouts", "upgrade_start", Effect::AtOnce),
+            ("timeouts", "upgrade_step", Effect::AtOnce),
             ("tls", "watch", Effect::AtOnce),
         ] {
             let known = |(name, keys): &(String, &'static crate::config::keys::Section)| {

@@ -99,6 +99,17 @@ impl Child {
         Ok(Self { pid, is_reaped: false })
     }
 
+    /// The program that this process has started before it became another binary.
+    pub(super) fn adopt(pid: i32) -> Option<Self> {
+        Some(Self { pid: Pid::from_raw(pid)?, is_reaped: false })
+    }
+
+    /// Leaves it alone from now on: whoever this process becomes looks after it.
+    pub(super) fn pass_on(&mut self) -> i32 {
+        self.is_reaped = true;
+        self.id()
+    }
+
     pub(super) fn id(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }

@@ -13,7 +13,7 @@ mod supervise;
 use std::time::Duration;
 
 pub(crate) use child::StartError;
-pub(crate) use supervise::{App, Ask, Ended};
+pub(crate) use supervise::{App, AppState, Ask, Ended};
 
 /// What to start, and how patient to be with it.
 #[derive(Debug, Clone)]

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use longhaul_gateway::readiness::{GateGuard, Readiness};
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::child::{self, Child, Death, StartError};
@@ -23,7 +24,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// What the gateway asks of the one who looks after the application.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) enum Ask {
     /// Pass a signal on to the program.
     Forward(Signal),
@@ -31,6 +32,18 @@ pub(crate) enum Ask {
     NoMoreStarts,
     /// End it with this signal, and by force after the grace.
     Stop(Signal),
+    /// Say how it stands, and leave it alone: this process becomes another binary.
+    PassOn(oneshot::Sender<AppState>),
+}
+
+/// How the application stands, for the binary that this process becomes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AppState {
+    /// `None` between two lives.
+    pub(crate) pid: Option<i32>,
+    address: SocketAddr,
+    is_up: bool,
+    quick_deaths: usize,
 }
 
 /// The application is gone for good.
@@ -51,6 +64,8 @@ pub(crate) struct App {
     ends_of_children: SignalStream,
     may_start: bool,
     quick_deaths: usize,
+    /// The program as the process before left it.
+    adopted: Option<Child>,
 }
 
 /// How one life went.
@@ -92,6 +107,30 @@ impl App {
             ends_of_children: signal(SignalKind::child()).map_err(StartError::Watch)?,
             may_start: true,
             quick_deaths: 0,
+            adopted: None,
+        })
+    }
+
+    /// Goes on looking after the program that this process has started under another binary.
+    ///
+    /// # Errors
+    /// When its end cannot be watched.
+    pub(crate) fn resume(
+        settings: AppSettings,
+        readiness: Readiness,
+        state: &AppState,
+    ) -> Result<Self, StartError> {
+        let ends_of_children = signal(SignalKind::child()).map_err(StartError::Watch)?;
+        let waits = || readiness.startup_step("the first answer of the app");
+        Ok(Self {
+            settings,
+            address: state.address,
+            gate: (!state.is_up).then(waits),
+            readiness,
+            ends_of_children,
+            may_start: true,
+            quick_deaths: state.quick_deaths,
+            adopted: state.pid.and_then(Child::adopt),
         })
     }
 
@@ -106,17 +145,13 @@ impl App {
     /// Must be polled by one thread that lives as long as the process (see [`Child::start`]).
     pub(crate) async fn run(mut self, mut asks: mpsc::Receiver<Ask>) -> Ended {
         loop {
-            let mut child = match Child::start(&self.settings.command, self.address) {
-                Ok(child) => child,
-                Err(error) => {
-                    tracing::error!(
-                        error = crate::error_chain(&error),
-                        "the app cannot be started"
-                    );
-                    return Ended { exit_code: 1 };
-                }
+            let mut child = match self.adopted.take() {
+                Some(child) => child,
+                None => match self.start() {
+                    Ok(child) => child,
+                    Err(ended) => return ended,
+                },
             };
-            tracing::info!(pid = child.id(), port = self.address.port(), "the app is starting");
             let life = self.live(&mut child, &mut asks).await;
             if let Some(ended) = self.judge(&life) {
                 return ended;
@@ -127,10 +162,32 @@ impl App {
         }
     }
 
+    fn start(&self) -> Result<Child, Ended> {
+        let port = self.address.port();
+        match Child::start(&self.settings.command, self.address) {
+            Ok(child) => {
+                tracing::info!(pid = child.id(), port, "the app is starting");
+                Ok(child)
+            }
+            Err(error) => {
+                let error = crate::error_chain(&error);
+                tracing::error!(error, "the app cannot be started");
+                Err(Ended { exit_code: 1 })
+            }
+        }
+    }
+
     /// One life, from its start to its death.
     async fn live(&mut self, child: &mut Child, asks: &mut mpsc::Receiver<Ask>) -> Life {
         let started = Instant::now();
-        let mut phase = Phase::Starting { until: started + self.settings.start_deadline };
+        let mut phase = match self.gate {
+            Some(_) => Phase::Starting { until: started + self.settings.start_deadline },
+            None => Phase::Up,
+        };
+        // One that was adopted may have ended before anybody listened.
+        if let Some(death) = child.reap() {
+            return Life { death, lasted: started.elapsed(), asked: None };
+        }
         let mut asked = None;
         let path = self.settings.ready_path.clone();
         let answers = ready::answers(self.address, self.settings.ready, &path);
@@ -159,6 +216,11 @@ impl App {
                 Some(ask) = asks.recv() => match ask {
                     Ask::Forward(signal) => child.signal(signal),
                     Ask::NoMoreStarts => self.may_start = false,
+                    Ask::PassOn(answer) => {
+                        let _ = answer.send(self.state(Some(child.pass_on())));
+                        // Whoever asked does not come back.
+                        std::future::pending::<()>().await;
+                    }
                     Ask::Stop(signal) => {
                         self.may_start = false;
                         asked = Some(signal);
@@ -167,6 +229,15 @@ impl App {
                     }
                 },
             }
+        }
+    }
+
+    fn state(&self, pid: Option<i32>) -> AppState {
+        AppState {
+            pid,
+            address: self.address,
+            is_up: self.gate.is_none(),
+            quick_deaths: self.quick_deaths,
         }
     }
 
@@ -233,6 +304,10 @@ impl App {
                 _ = self.ends_of_children.recv() => child::reap_orphans(),
                 Some(ask) = asks.recv() => match ask {
                     Ask::Forward(_) => {}
+                    Ask::PassOn(answer) => {
+                        let _ = answer.send(self.state(None));
+                        std::future::pending::<()>().await;
+                    }
                     Ask::NoMoreStarts | Ask::Stop(_) => {
                         return Some(Ended { exit_code: last.exit_code() });
                     }

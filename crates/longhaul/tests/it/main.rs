@@ -63,4 +63,5 @@ mod logs;
 mod overload;
 mod parent;
 mod reload;
+mod succession;
 mod systemd;

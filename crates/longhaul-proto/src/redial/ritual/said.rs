@@ -1,8 +1,5 @@
 //! What a packet of Socket.IO says at its start.
 
-/// Attachments of one packet that are believed. More of them pass one by one.
-const ATTACHMENTS_MAX: u32 = 1000;
-
 /// What a text message says.
 pub(super) struct Said<'a> {
     pub(super) kind: u8,
@@ -21,8 +18,8 @@ pub(super) fn read(packet: &[u8]) -> Option<Said<'_>> {
     let mut attachments = 0;
     if matches!(kind, b'5' | b'6') {
         let dash = rest.iter().position(|byte| *byte == b'-')?;
-        let count = str::from_utf8(&rest[..dash]).ok()?.parse().ok()?;
-        attachments = if count <= ATTACHMENTS_MAX { count } else { 0 };
+        // However many are announced: what is held of them is bounded in bytes.
+        attachments = str::from_utf8(&rest[..dash]).ok()?.parse().ok()?;
         rest = &rest[dash + 1..];
     }
     let (mut name, mut after) = (&b"/"[..], rest);

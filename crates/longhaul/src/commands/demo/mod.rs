@@ -107,7 +107,7 @@ fn run(listen: Option<SocketAddr>) -> Result<u8, DemoError> {
                 tokio::spawn(cluster.tunnel().clone().run(place.listener, gateway));
             }
         };
-        Ok(serve::serve(loaded.settings, None, greet).await?)
+        Ok(serve::serve(loaded.settings, None, &mut None, greet).await?)
     });
     // What still runs here are replicas and their visitors, who saw the gateway go.
     runtime.shutdown_background();

@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// A reload waits for new upstreams to be looked up and probed; everything else answers at once.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A new binary may be given ten minutes to start (`timeouts.upgrade_start`).
+const PATIENCE_LONG: Duration = Duration::from_secs(660);
 /// Ten times a page of 1,000 connections.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
@@ -64,7 +66,7 @@ impl<T: Read + Write> Stream for T {}
 impl Remote {
     /// Reads something.
     pub(crate) fn get(&self, path: &str) -> Result<Value, RemoteError> {
-        self.ask("GET", path, "")
+        self.ask("GET", path, "", PATIENCE)
     }
 
     /// Changes something. `body` is JSON, or nothing.
@@ -74,10 +76,26 @@ impl Remote {
         path: &str,
         body: &str,
     ) -> Result<Value, RemoteError> {
-        self.ask(method, path, body)
+        self.ask(method, path, body, PATIENCE)
     }
 
-    fn ask(&self, method: &str, path: &str, body: &str) -> Result<Value, RemoteError> {
+    /// Changes something that may take minutes.
+    pub(crate) fn change_slowly(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<Value, RemoteError> {
+        self.ask(method, path, body, PATIENCE_LONG)
+    }
+
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        patience: Duration,
+    ) -> Result<Value, RemoteError> {
         let token = match self.token()? {
             Some(token) => format!("Authorization: Bearer {token}\r\n"),
             None => String::new(),
@@ -89,7 +107,7 @@ impl Remote {
         );
         let address = || self.admin.clone();
         let answer = self
-            .exchange(request.as_bytes())
+            .exchange(request.as_bytes(), patience)
             .map_err(|source| RemoteError::Unreached { address: address(), source })?;
         let (status, body) =
             read(&answer).ok_or_else(|| RemoteError::Garbled { address: address() })?;
@@ -114,18 +132,18 @@ impl Remote {
         Ok(std::env::var("LONGHAUL_ADMIN_TOKEN").ok().filter(|token| !token.is_empty()))
     }
 
-    fn exchange(&self, request: &[u8]) -> io::Result<Vec<u8>> {
-        let mut stream = self.connect()?;
+    fn exchange(&self, request: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
+        let mut stream = self.connect(patience)?;
         stream.write_all(request)?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
         Ok(answer)
     }
 
-    fn connect(&self) -> io::Result<Box<dyn Stream>> {
+    fn connect(&self, patience: Duration) -> io::Result<Box<dyn Stream>> {
         if let Some(path) = self.admin.strip_prefix("unix:") {
             let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(patience))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             return Ok(Box::new(stream));
         }
@@ -133,7 +151,7 @@ impl Remote {
         for address in self.admin.to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, PATIENCE) {
                 Ok(stream) => {
-                    stream.set_read_timeout(Some(PATIENCE))?;
+                    stream.set_read_timeout(Some(patience))?;
                     stream.set_write_timeout(Some(PATIENCE))?;
                     return Ok(Box::new(stream));
                 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use self::table::Table;
 use super::print::print;
-use crate::cli::{ConnectionsArgs, ReplicaArgs};
+use crate::cli::{ConnectionsArgs, ReplicaArgs, UpgradeArgs};
 use crate::error_chain;
 
 /// `longhaul status`
@@ -99,6 +99,29 @@ fn escape(text: &str) -> String {
 /// `longhaul reload`
 pub(super) fn reload(remote: &Remote) -> u8 {
     finish(remote, remote.change("POST", "/api/v1/reload", ""), show_reload)
+}
+
+/// `longhaul upgrade`
+pub(super) fn upgrade(arguments: &UpgradeArgs) -> u8 {
+    let UpgradeArgs { binary, dry_run, remote } = arguments;
+    let body = json!({ "binary": binary, "dry_run": dry_run }).to_string();
+    finish(remote, remote.change_slowly("POST", "/api/v1/upgrade", &body), show_upgrade)
+}
+
+fn show_upgrade(upgrade: &Value) -> String {
+    let is_rehearsal = upgrade["dry_run"] == true;
+    let pause_ms = upgrade["pause_s"].as_f64().unwrap_or_default() * 1000.0;
+    let mut text = format!(
+        "version {}: {} connections {}, {pause_ms:.1} ms at most\n",
+        word(&upgrade["version"]),
+        upgrade["moved"],
+        if is_rehearsal { "would move" } else { "moved" },
+    );
+    for (bound, count) in upgrade["stays"].as_object().into_iter().flatten() {
+        let stay = if is_rehearsal { "would stay" } else { "stay" };
+        text.push_str(&format!("{count} {stay} to be drained: {bound}\n"));
+    }
+    text
 }
 
 fn show_reload(reload: &Value) -> String {

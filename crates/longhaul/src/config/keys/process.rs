@@ -202,6 +202,25 @@ pub(super) static TIMEOUTS: Section = Section {
             flag: Some(Flag::new("--drain", "LONGHAUL_DRAIN", "DURATION")),
             ..Key::NEW
         },
+        Key {
+            name: "upgrade_start",
+            shape: milliseconds(100, 600_000),
+            default: || duration(Timeouts::default().upgrade_start),
+            what: "How long the new binary of an upgrade may take until it stands ready, its replicas \
+                   looked up and probed; then it is ended, and the old one goes on",
+            danger: "too short ends a new binary that waits for slow names",
+            ..Key::NEW
+        },
+        Key {
+            name: "upgrade_step",
+            shape: milliseconds(100, 60_000),
+            default: || duration(Timeouts::default().upgrade_step),
+            what: "How long each step of an upgrade may take while connections stand still; then the \
+                   new binary is ended, and they go on where they are",
+            cost: "the longest pause of a connection when a new binary hangs",
+            danger: "too short lets an upgrade of many connections fail on a slow machine",
+            ..Key::NEW
+        },
     ],
     children: &[],
 };

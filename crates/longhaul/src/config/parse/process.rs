@@ -130,6 +130,8 @@ fn timeouts(reader: &Reader<'_>) -> Timeouts {
         body_stall: reader.duration("body_stall").unwrap_or(default.body_stall),
         detect: reader.duration("detect").unwrap_or(default.detect),
         drain: reader.duration("drain").unwrap_or(default.drain),
+        upgrade_start: reader.duration("upgrade_start").unwrap_or(default.upgrade_start),
+        upgrade_step: reader.duration("upgrade_step").unwrap_or(default.upgrade_step),
     }
 }
 

@@ -70,6 +70,13 @@ impl Raw {
         Self { stream, ahead }
     }
 
+    /// The same connection for another thread, whose writes may wait for long.
+    pub(crate) fn writer(&self) -> Self {
+        let stream = self.stream.try_clone().expect("there are descriptors");
+        stream.set_write_timeout(Some(Duration::from_secs(120))).expect("it is positive");
+        Self { stream, ahead: Vec::new() }
+    }
+
     /// Changes how long one read may take.
     pub(crate) fn patience(&self, patience: Duration) {
         self.stream.set_read_timeout(Some(patience)).expect("a positive timeout can be set");

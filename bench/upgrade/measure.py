@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""How long does a connection stand still while the binary is upgraded, and does anybody notice?
+
+    bench/upgrade/measure.py target/release/longhaul --clients 5000 --upgrades 5
+
+Every client sends a number once a second and expects it back, once and in order. Printed are the pause
+that the gateway says, and how long echoes took while an upgrade was under way and otherwise. Client and
+echo server share the machine with the gateway, so their own waiting is part of the echo times.
+Python alone; needs twice as many descriptors as clients, four times for the gateway.
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+HANDSHAKE = (
+    b"GET /echo HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n\r\n"
+)
+ACCEPTED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n\r\n"
+)
+
+
+def raise_limit():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def echo(reader, writer):
+    head = await reader.readuntil(b"\r\n\r\n")
+    key = [line for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")]
+    import base64
+    import hashlib
+
+    value = key[0].split(b":", 1)[1].strip() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    accept = base64.b64encode(hashlib.sha1(value).digest())
+    writer.write(ACCEPTED.replace(ACCEPT, accept))
+    try:
+        while True:
+            first, length = await reader.readexactly(2)
+            mask = await reader.readexactly(4)
+            payload = await reader.readexactly(length & 0x7F)
+            plain = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+            if first & 0x0F == 1:
+                writer.write(bytes([0x81, len(plain)]) + plain)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+def serve(port):
+    raise_limit()
+
+    async def main():
+        server = await asyncio.start_server(echo, "127.0.0.1", port, backlog=4096)
+        await server.serve_forever()
+
+    asyncio.run(main())
+
+
+async def client(port, at, took, stop):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HANDSHAKE)
+    await reader.readuntil(b"\r\n\r\n")
+    number = 0
+    await asyncio.sleep(at)
+    while not stop.is_set():
+        text = str(number).encode()
+        began = time.monotonic()
+        writer.write(bytes([0x81, 0x80 | len(text)]) + b"\0\0\0\0" + text)
+        while True:
+            first, length = await reader.readexactly(2)
+            payload = await reader.readexactly(length)
+            if first & 0x0F == 1:
+                break
+            if first & 0x0F == 9:
+                writer.write(bytes([0x8A, 0x80 | length]) + b"\0\0\0\0" + payload)
+                continue
+            sys.exit(f"closed: {payload!r}")
+        if payload != text:
+            sys.exit(f"{payload!r} came instead of {text!r}")
+        now = time.monotonic()
+        took.append((began, now - began))
+        number += 1
+        await asyncio.sleep(max(0.0, 1.0 - (now - began)))
+    writer.close()
+
+
+def quantiles(values):
+    values = sorted(values) or [0.0]
+    pick = lambda q: values[min(len(values) - 1, int(len(values) * q))] * 1000
+    return f"p50 {pick(0.5):.1f} ms, p99 {pick(0.99):.1f} ms, most {values[-1] * 1000:.1f} ms"
+
+
+async def measure(arguments, port, admin, gateway):
+    took, stop, spans = [], asyncio.Event(), []
+    clients = []
+    for at in range(arguments.clients):
+        spread = at / arguments.clients
+        clients.append(asyncio.create_task(client(port, spread, took, stop)))
+        if at % 100 == 99:
+            await asyncio.sleep(0.1)
+    await asyncio.sleep(5)
+    for _ in range(arguments.upgrades):
+        began = time.monotonic()
+        command = [arguments.gateway, "upgrade", "--admin", f"unix:{admin}"]
+        while True:
+            asked = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+            said, _ = await asked.communicate()
+            if asked.returncode == 0:
+                break
+            await asyncio.sleep(1)
+        print(said.decode().strip())
+        await asyncio.sleep(3)
+        spans.append((began, time.monotonic()))
+        await asyncio.sleep(3)
+    stop.set()
+    await asyncio.gather(*clients)
+    during = [t for at, t in took if any(a <= at <= b for a, b in spans)]
+    otherwise = [t for at, t in took if not any(a <= at <= b for a, b in spans)]
+    print(f"{len(took)} echoes, none lost, doubled or out of order; nobody was closed")
+    print(f"during upgrades: {quantiles(during)}")
+    print(f"otherwise:       {quantiles(otherwise)}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("gateway")
+    parser.add_argument("--clients", type=int, default=5000)
+    parser.add_argument("--upgrades", type=int, default=5)
+    arguments = parser.parse_args()
+    raise_limit()
+    ports = []
+    for _ in range(2):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            ports.append(free.getsockname()[1])
+    server = multiprocessing.Process(target=serve, args=(ports[1],), daemon=True)
+    server.start()
+    with tempfile.TemporaryDirectory() as directory:
+        admin = os.path.join(directory, "admin")
+        command = [arguments.gateway, "run", "--listen", f"127.0.0.1:{ports[0]}"]
+        command += ["--upstream", f"127.0.0.1:{ports[1]}", "--admin", f"unix:{admin}"]
+        with open(os.path.join(directory, "log"), "w+") as log:
+            gateway = subprocess.Popen(command, stderr=log)
+            try:
+                while not os.path.exists(admin):
+                    time.sleep(0.1)
+                asyncio.run(measure(arguments, ports[0], admin, gateway))
+                log.seek(0)
+                pauses = [line for line in log if "took over from the process before" in line]
+                print(f"{len(pauses)} hops:")
+                for line in pauses:
+                    print("  " + line.split('"connections"')[1].split(',"target"')[0])
+            finally:
+                gateway.terminate()
+                gateway.wait()
+                server.terminate()
+
+
+if __name__ == "__main__":
+    main()

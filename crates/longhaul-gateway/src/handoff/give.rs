@@ -1,0 +1,293 @@
+//! The side that has the connections.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info, warn};
+
+use super::memory::Memory;
+use super::message::{Estate, FORMAT, FromGiver, FromTaker, Hello, ListenerState};
+use super::round::Round;
+use super::state::Parcel;
+use super::wire::{Wire, WireError};
+use super::{Copied, HandoffError, Patience, at};
+use crate::handle::Handle;
+use crate::running::Running;
+use crate::shared::Shared;
+
+/// What was moved.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Connections that the other process has now; in a rehearsal, could have.
+    pub moved: usize,
+    /// Connections that stay here to be finished, by what ties them.
+    pub stays: BTreeMap<&'static str, usize>,
+    /// The longest that one of them stood still.
+    pub pause: Duration,
+    /// The other program's version.
+    pub version: String,
+}
+
+/// A process that gives its connections to another one.
+pub struct Giver {
+    running: Arc<Running>,
+    wire: Wire,
+    patience: Patience,
+    version: String,
+    /// Ends the taker for good. `None`: it must not be.
+    kill: Option<Box<dyn Fn() + Send>>,
+}
+
+impl Giver {
+    /// Hears who is there, tells what there is and waits until it stands. Blocks.
+    ///
+    /// `house` and `admin` are passed on. `kill` ends the other process if it does not say whether it
+    /// serves: connections must not be served by two.
+    ///
+    /// # Errors
+    /// [`HandoffError`]; nothing has happened then.
+    pub fn meet(
+        socket: UnixStream,
+        handle: &Handle,
+        house: serde_json::Value,
+        admin: Option<OwnedFd>,
+        kill: Option<Box<dyn Fn() + Send>>,
+    ) -> Result<Self, HandoffError> {
+        let refused = |source| HandoffError::System { what: "the socket", source };
+        let mut wire = Wire::new(socket).map_err(refused)?;
+        let running = handle.running().clone();
+        let shared = running.current.load_full();
+        let patience = Patience::of(&shared.config.timeouts);
+        let deadline = Instant::now() + patience.start;
+        let (hello, _): (Hello, _) =
+            wire.receive(deadline).map_err(at("waiting for the first word of the new process"))?;
+        if hello.format != FORMAT {
+            let Hello { format: theirs, version } = hello;
+            return Err(HandoffError::Format { theirs, version, ours: FORMAT });
+        }
+        if shared.readiness.is_draining() || shared.readiness.is_leaving() {
+            return Err(HandoffError::Draining);
+        }
+        if let Some(gate) = shared.readiness.gates().into_iter().next() {
+            return Err(HandoffError::NotReady(gate.name));
+        }
+        if running.is_moving.swap(true, Ordering::AcqRel) {
+            return Err(HandoffError::Busy);
+        }
+        let mut giver = Self { running, wire, patience, version: hello.version, kill };
+        giver.tell_estate(&shared, house, admin, deadline)?;
+        Ok(giver)
+    }
+
+    fn tell_estate(
+        &mut self,
+        shared: &Shared,
+        house: serde_json::Value,
+        admin: Option<OwnedFd>,
+        deadline: Instant,
+    ) -> Result<(), HandoffError> {
+        let Self { running, wire, .. } = self;
+        let (listeners, mut sockets) = running.listening_sockets().map_err(|source| {
+            HandoffError::System { what: "descriptors for the listeners", source }
+        })?;
+        let estate = Estate {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            listeners,
+            has_admin: admin.is_some(),
+            affinity_key: shared.config.affinity_key,
+            connections_total: shared.telemetry.connections_total.load(Ordering::Relaxed),
+            house,
+        };
+        sockets.extend(admin);
+        let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+        wire.send(&estate, &borrowed, deadline).map_err(at("telling what there is"))?;
+        match wire.receive(deadline).map_err(at("waiting for the new process to stand"))? {
+            (FromTaker::Standing, _) => {}
+            (other, _) => return Err(unexpected("waiting for the new process to stand", &other)),
+        }
+        Ok(())
+    }
+
+    /// Does everything but the last word: says what would be moved, and goes on. Blocks.
+    ///
+    /// # Errors
+    /// [`HandoffError`].
+    pub fn rehearse(mut self) -> Result<Report, HandoffError> {
+        self.round(Purpose::Rehearsal)
+    }
+
+    /// Gives listeners and connections away. From then on this process takes no clients, finishes what
+    /// stays, and should call [`Giver::give_rest`]. Blocks; to be called inside the runtime.
+    ///
+    /// # Errors
+    /// [`HandoffError`]; then everything goes on here as if nothing had happened.
+    pub fn give(&mut self) -> Result<Report, HandoffError> {
+        let runtime = tokio::runtime::Handle::current();
+        runtime.block_on(self.running.stop_accepting());
+        let given = self.round(Purpose::All);
+        match &given {
+            Ok(_) => runtime.block_on(self.running.give_up_listeners()),
+            Err(_) => runtime.block_on(self.running.accept_again()),
+        }
+        given
+    }
+
+    /// Gives away what has become movable since: WebSockets whose handshakes were under way. To be
+    /// called now and then. Blocks.
+    ///
+    /// # Errors
+    /// [`HandoffError`]; what there is goes on here.
+    pub fn give_rest(&mut self) -> Result<Report, HandoffError> {
+        let shared = self.running.current.load_full();
+        if shared.registry.len() + shared.streams.len() == 0 {
+            return Ok(Report::default());
+        }
+        self.round(Purpose::Rest)
+    }
+
+    /// Says that nothing more comes, and returns the socket.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left for it.
+    pub fn finish(mut self) -> std::io::Result<UnixStream> {
+        let deadline = Instant::now() + self.patience.step;
+        if let Err(error) = self.wire.send(&FromGiver::Done, &[], deadline) {
+            debug!(%error, "the new process does not hear that nothing more comes");
+        }
+        self.wire.socket()
+    }
+
+    fn round(&mut self, purpose: Purpose) -> Result<Report, HandoffError> {
+        let shared = self.running.current.load_full();
+        let mut round = Round::begin(&shared, self.patience.step);
+        let deadline = Instant::now() + self.patience.step;
+        let mut report = Report { version: self.version.clone(), ..Report::default() };
+        loop {
+            let batch = round.collect(&mut report);
+            if batch.is_empty() {
+                break;
+            }
+            self.send_batch(batch, deadline)?;
+        }
+        if round.still.is_empty() && purpose == Purpose::Rest {
+            return Ok(report);
+        }
+        self.wire.send(&FromGiver::End, &[], deadline).map_err(at("giving connections"))?;
+        let step = "waiting for the new process to take connections up";
+        let misfits = match self.wire.receive(deadline).map_err(at(step))? {
+            (FromTaker::Fitted { misfits }, _) => misfits,
+            (other, _) => return Err(unexpected(step, &other)),
+        };
+        for (id, why) in misfits {
+            if let Some((control, _)) = round.still.remove(&id) {
+                control.release();
+                *report.stays.entry(why.name()).or_default() += 1;
+            }
+        }
+        report.moved = round.still.len();
+        if purpose == Purpose::Rehearsal {
+            report.pause = round.pause();
+            let _ = self.wire.send(&FromGiver::Abort, &[], deadline);
+            return Ok(report);
+        }
+        // Of this moment: what was taken back while the other process started holds there as well.
+        let memory = if purpose == Purpose::All { Memory::of(&shared) } else { Memory::default() };
+        let commit = FromGiver::Commit(memory);
+        self.wire.send(&commit, &[], deadline).map_err(at("giving connections"))?;
+        self.hear_taken(deadline)?;
+        report.pause = round.pause();
+        round.let_go();
+        info!(
+            moved = report.moved,
+            pause_ms = report.pause.as_secs_f64() * 1000.0,
+            "connections moved"
+        );
+        Ok(report)
+    }
+
+    fn send_batch(&mut self, batch: Vec<Copied>, deadline: Instant) -> Result<(), HandoffError> {
+        let mut parcels: Vec<Parcel> = Vec::with_capacity(batch.len());
+        let mut sockets = Vec::with_capacity(2 * batch.len());
+        for copied in batch {
+            let Ok((parcel, pair)) = copied.frozen else { continue };
+            parcels.push(parcel);
+            sockets.extend([pair.client, pair.backend]);
+        }
+        let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+        let message = FromGiver::Parcels(parcels);
+        self.wire.send(&message, &borrowed, deadline).map_err(at("giving connections"))
+    }
+
+    /// The last word was said: either the other process has the connections, or it is dead.
+    fn hear_taken(&mut self, deadline: Instant) -> Result<(), HandoffError> {
+        let step = "waiting for the new process to serve";
+        match (self.wire.receive(deadline), &self.kill) {
+            (Ok((FromTaker::Taken, _)), _) => Ok(()),
+            (Ok((other, _)), _) => Err(unexpected(step, &other)),
+            (Err(error @ WireError::Ended), _) => Err(at(step)(error)),
+            (Err(error), Some(kill)) => {
+                kill();
+                // What it had said before it was ended still counts.
+                let until = Instant::now() + self.patience.step;
+                match self.wire.receive(until) {
+                    Ok((FromTaker::Taken, _)) => Ok(()),
+                    _ => Err(at(step)(error)),
+                }
+            }
+            (Err(error), None) => {
+                warn!(%error, "the other process does not say that it serves; it is believed to");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What a round is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Rehearsal,
+    /// Listeners, and every connection: also when there is none.
+    All,
+    Rest,
+}
+
+impl Drop for Giver {
+    fn drop(&mut self) {
+        self.running.is_moving.store(false, Ordering::Release);
+    }
+}
+
+impl std::fmt::Debug for Giver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Giver").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+fn unexpected(step: &'static str, said: &FromTaker) -> HandoffError {
+    let source = format!("it said {said:?} instead").into();
+    HandoffError::Wire { step, source }
+}
+
+impl Running {
+    /// The sockets of all listeners, each with a descriptor of its own.
+    fn listening_sockets(&self) -> std::io::Result<(Vec<ListenerState>, Vec<OwnedFd>)> {
+        let parts = tokio::runtime::Handle::current().block_on(self.parts.lock());
+        let mut sockets = Vec::new();
+        let mut listeners = Vec::new();
+        for open in &parts.listeners {
+            let of_this = open.sockets()?;
+            listeners.push(ListenerState {
+                name: open.name().to_owned(),
+                asked: open.asked(),
+                sockets: of_this.len(),
+            });
+            sockets.extend(of_this.into_iter().map(OwnedFd::from));
+        }
+        Ok((listeners, sockets))
+    }
+}

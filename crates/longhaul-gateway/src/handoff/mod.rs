@@ -1,0 +1,137 @@
+//! Moves listeners and open connections to another process: a newer binary, or the same one again.
+//!
+//! The giver serves until the taker has said that it does, and whatever goes wrong before that leaves
+//! the giver where it was: connections stand still while they are copied, and go on when nothing
+//! comes of it. What cannot be copied (TLS ended here, HTTP/2, what has begun to end) stays and is
+//! finished by the giver.
+//!
+//! `message` has the words and their order, `wire` carries them, `state` is a connection on its way.
+//! Start at [`Giver`] and [`Arrival`]. Which process starts which is not known here.
+
+mod give;
+mod lot;
+mod memory;
+mod message;
+mod round;
+pub(crate) mod state;
+mod take;
+mod wire;
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use give::{Giver, Report};
+pub(crate) use take::Inheritance;
+pub use take::{Arrival, Taken, Taking};
+
+use self::state::{Parcel, Sockets};
+use self::wire::WireError;
+use crate::config::Timeouts;
+use crate::relay::control::Control;
+use crate::relay::stream::Bound;
+
+/// How long each side waits for the other.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// For the other process to start and to have its replicas looked at.
+    start: Duration,
+    /// For each step while connections stand still. The pause is some milliseconds; what is longer
+    /// than this is a process that hangs.
+    step: Duration,
+}
+
+impl Patience {
+    fn of(timeouts: &Timeouts) -> Self {
+        Self { start: timeouts.upgrade_start, step: timeouts.upgrade_step }
+    }
+}
+
+/// Why nothing was moved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandoffError {
+    /// The other process ended, hung or said something else.
+    #[error("{step}: {source}")]
+    Wire {
+        /// What was waited for.
+        step: &'static str,
+        /// What came instead.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The two speak different versions.
+    #[error("it speaks format {theirs} of version {version}, this one speaks format {ours}")]
+    Format {
+        /// The other's.
+        theirs: u32,
+        /// Of the other's program.
+        version: String,
+        /// This one's.
+        ours: u32,
+    },
+    /// The giver has called it off.
+    #[error("it was called off")]
+    Aborted,
+    /// Work is not welcome here.
+    #[error("not ready: {0} is waited for")]
+    NotReady(String),
+    /// The system refused something.
+    #[error("the system refused {what}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// What it said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another one is under way.
+    #[error("another upgrade is under way")]
+    Busy,
+    /// This process is on its way out.
+    #[error("the gateway is draining")]
+    Draining,
+}
+
+fn at(step: &'static str) -> impl FnOnce(WireError) -> HandoffError {
+    move |source| HandoffError::Wire { step, source: source.into() }
+}
+
+/// Where connections bring copies of themselves, for as long as somebody collects them.
+#[derive(Debug, Default)]
+pub(crate) struct Movers(Mutex<Option<Sender<Copied>>>);
+
+/// A connection that stands still, or why it does not.
+#[derive(Debug)]
+struct Copied {
+    control: Arc<Control>,
+    frozen: Result<(Parcel, Sockets), Bound>,
+}
+
+impl Movers {
+    /// Begins to collect.
+    fn open(&self) -> Receiver<Copied> {
+        let (sender, receiver) = channel();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
+    }
+
+    /// Ends it.
+    fn close(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Brings a copy of the connection with this control. It goes on if it cannot move, or if nobody
+    /// collects any more.
+    pub(crate) fn tell(&self, control: &Arc<Control>, frozen: Result<(Parcel, Sockets), Bound>) {
+        let collector = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stays = frozen.is_err();
+        let is_told = control.is_still()
+            && collector.as_ref().is_some_and(|collector| {
+                collector.send(Copied { control: control.clone(), frozen }).is_ok()
+            });
+        if stays || !is_told {
+            control.release();
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What a process does that takes another one's place.
+
+use std::net::SocketAddr;
+
+use longhaul_gateway::Gateway;
+use longhaul_gateway::handoff::{Arrival, Giver, HandoffError, Taking};
+use longhaul_gateway::readiness::Readiness;
+use tokio::sync::mpsc;
+
+use super::{Desk, Heir, Means, Role, Succeeded, Succession, Wishes, stand_by};
+use crate::error_chain;
+use crate::parent::{App, AppSettings, StartError};
+
+impl Succession {
+    /// It could not take over: an heir ends, and who is to stay keeps its place. Returns the exit code.
+    pub(crate) fn fall_back(self, exit_code: u8) -> u8 {
+        let Role::Same { heir, app } = self.role else { return exit_code };
+        // Tells the heir that nobody comes.
+        drop(self.socket);
+        let Ok(runtime) = crate::runtime() else { return exit_code };
+        runtime.block_on(stand_by(&heir, app.and_then(|app| app.pid)))
+    }
+}
+
+/// Hears what the process before has, if there is one.
+///
+/// # Errors
+/// When it cannot be understood.
+pub(crate) async fn meet(succession: &Option<Succession>) -> Result<Option<Arrival>, HandoffError> {
+    let Some(succession) = succession else { return Ok(None) };
+    let socket = succession
+        .socket
+        .try_clone()
+        .map_err(|source| HandoffError::System { what: "a descriptor", source })?;
+    let met = tokio::task::spawn_blocking(move || Arrival::meet(socket)).await;
+    met.unwrap_or(Err(HandoffError::Aborted)).map(Some)
+}
+
+/// The application and where it listens: a new one, or the one that is there. An heir has none to look
+/// after.
+///
+/// # Errors
+/// When it cannot be started.
+pub(crate) fn prepare_app(
+    settings: AppSettings,
+    readiness: &Readiness,
+    succession: &Option<Succession>,
+    arrival: Option<&Arrival>,
+) -> Result<(Option<App>, SocketAddr), StartError> {
+    let of_heir = arrival.and_then(|arrival| arrival.house()["app"].as_str()?.parse().ok());
+    let app = match (succession.as_ref().map(|it| &it.role), of_heir) {
+        (Some(Role::Heir), Some(address)) => return Ok((None, address)),
+        (Some(Role::Same { app: Some(state), .. }), _) => {
+            App::resume(settings, readiness.clone(), state)?
+        }
+        _ => App::prepare(settings, readiness.clone())?,
+    };
+    let address = app.address();
+    Ok((Some(app), address))
+}
+
+/// Takes connections up; from then on this process serves.
+///
+/// # Errors
+/// [`HandoffError`]; the process before goes on.
+pub(crate) async fn take_up(gateway: &Gateway, arrival: Arrival) -> Result<Taking, HandoffError> {
+    let (taken, taking) = gateway.take_up(arrival).await?;
+    gateway.handle().note_upgrade("taken");
+    let pause_ms = taken.pause.as_secs_f64() * 1000.0;
+    tracing::info!(connections = taken.connections, pause_ms, "took over from the process before");
+    Ok(taking)
+}
+
+/// Takes what still comes from the process in between, and waits for its end; then there may be another
+/// upgrade.
+pub(crate) async fn await_end(taking: Taking, heir: Heir, desk: Desk) {
+    let _ = tokio::task::spawn_blocking(move || taking.take_rest()).await;
+    while heir.ended().is_none() {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    desk.open();
+}
+
+/// The second hop, as the heir sees it.
+pub(crate) struct GiveBack {
+    pub(crate) taking: Taking,
+    pub(crate) desk: Desk,
+    pub(crate) successors: mpsc::Sender<Succeeded>,
+}
+
+impl GiveBack {
+    /// Takes what still comes, then gives everything to what the process before has become. If that
+    /// never asks, this process goes on by itself, and can be upgraded like any other.
+    pub(crate) async fn when_asked(self, wishes: Wishes, means: Means) {
+        let Self { taking, desk, successors } = self;
+        let (handle, house) = (means.handle.clone(), means.house.clone());
+        let program = means.program.clone();
+        let admin = means.admin.as_ref().and_then(|socket| socket.try_clone().ok());
+        let given = tokio::task::spawn_blocking(move || {
+            let socket = taking.take_rest()?;
+            let mut giver = match Giver::meet(socket, &handle, house, admin, None) {
+                Ok(giver) => giver,
+                Err(error) => return failed(&error),
+            };
+            match giver.give() {
+                Ok(_) => Some(giver),
+                Err(error) => failed(&error),
+            }
+        });
+        match given.await.ok().flatten() {
+            Some(giver) => {
+                let succeeded = Succeeded { giver, heir: None, program };
+                let _ = successors.send(succeeded).await;
+            }
+            None => {
+                tracing::warn!("nobody takes over; this process goes on serving");
+                desk.open();
+                wishes.fulfil(means, successors).await;
+            }
+        }
+    }
+}
+
+fn failed(error: &HandoffError) -> Option<Giver> {
+    tracing::error!(error = error_chain(error), "the second hop of the upgrade failed");
+    None
+}
