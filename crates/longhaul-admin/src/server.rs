@@ -100,7 +100,7 @@ pub async fn bind(
         }
         Address::Unix(path) => (Door::Unix(bind_unix(&path).await?), Address::Unix(path)),
     };
-    Ok(AdminServer { door, address, desk: Desk::new(handle, house, terms), limits: LIMITS })
+    Ok(AdminServer::behind(door, address, Desk::new(handle, house, terms)))
 }
 
 /// The admin API on the socket of a process before, at an address of the same kind.
@@ -127,7 +127,7 @@ pub fn adopt(
             (Door::Unix(UnixListener::from_std(listener)?), Address::Unix(path))
         }
     };
-    Ok(AdminServer { door, address, desk: Desk::new(handle, house, terms), limits: LIMITS })
+    Ok(AdminServer::behind(door, address, Desk::new(handle, house, terms)))
 }
 
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
@@ -145,6 +145,10 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 impl AdminServer {
+    fn behind(door: Door, address: Address, desk: Desk) -> Self {
+        Self { door, address, desk, limits: LIMITS }
+    }
+
     /// Where it is bound.
     pub fn address(&self) -> &Address {
         &self.address

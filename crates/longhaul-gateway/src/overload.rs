@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use longhaul_policy::overload::{Level, hungriest};
+use longhaul_policy::overload::{Bounds, Level, hungriest};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -42,6 +42,13 @@ pub(crate) enum Resource {
 impl Resource {
     /// All of them.
     pub(crate) const ALL: [Self; 2] = [Self::Memory, Self::Descriptors];
+
+    fn bounds(self) -> Bounds {
+        match self {
+            Self::Memory => Bounds::MEMORY,
+            Self::Descriptors => Bounds::DESCRIPTORS,
+        }
+    }
 
     /// Its name, for people and metrics.
     pub(crate) fn name(self) -> &'static str {
@@ -151,7 +158,11 @@ impl Overload {
         let before = self.budgets();
         let after = std::array::from_fn(|at| {
             let (used, limit) = used[at];
-            let level = if limit == 0 { Level::Calm } else { before[at].level.after(used, limit) };
+            let bounds = Resource::ALL[at].bounds();
+            let level = match limit {
+                0 => Level::Calm,
+                _ => before[at].level.after(used, limit, bounds),
+            };
             Budget { used, limit, level }
         });
         self.budgets.store(Arc::new(after));

@@ -1,12 +1,24 @@
 //! How near the process is to what it may use, and who has the most of it.
 //!
-//! At 80 % those who have the most get nothing new, at 90 % nobody does. Work that is there stays:
+//! At one bound those who have the most get nothing new, at the next nobody does. Work that is there stays:
 //! ending it would bring its clients back at once, to a gateway that has no room for them.
 
-/// Percent of a budget from which the hungriest get nothing new.
-const STRAINED_PERCENT: u128 = 80;
-/// Percent from which nobody does.
-const FULL_PERCENT: u128 = 90;
+/// Where the levels of a budget begin, in percent of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The hungriest get nothing new.
+    strained: u128,
+    /// Nobody does.
+    full: u128,
+}
+
+impl Bounds {
+    /// Memory grows by itself, and nobody survives its end.
+    pub const MEMORY: Self = Self { strained: 80, full: 90 };
+    /// Descriptors are taken one by one, and who finds none waits: most of them may be in use.
+    pub const DESCRIPTORS: Self = Self { strained: 92, full: 96 };
+}
+
 /// A level is left only so far below its bound, so that it does not flutter.
 const EASE_PERCENT: u128 = 5;
 
@@ -24,14 +36,14 @@ pub enum Level {
 
 impl Level {
     /// What follows from this much used of a budget, after this level.
-    pub fn after(self, used: u64, budget: u64) -> Self {
+    pub fn after(self, used: u64, budget: u64, bounds: Bounds) -> Self {
         let is_over = |percent| u128::from(used) * 100 >= u128::from(budget) * percent;
         let rises = |level: Self, percent| {
             is_over(if self >= level { percent - EASE_PERCENT } else { percent })
         };
-        if rises(Self::Full, FULL_PERCENT) {
+        if rises(Self::Full, bounds.full) {
             Self::Full
-        } else if rises(Self::Strained, STRAINED_PERCENT) {
+        } else if rises(Self::Strained, bounds.strained) {
             Self::Strained
         } else {
             Self::Calm
@@ -63,7 +75,7 @@ mod tests {
         let mut level = Level::default();
         let mut seen = Vec::new();
         for used in [0, 79, 80, 89, 90, 100, 85, 84, 76, 75, 74, 80, 200, 0] {
-            level = level.after(used, 100);
+            level = level.after(used, 100, Bounds::MEMORY);
             seen.push(level);
         }
         use Level::{Calm, Full, Strained};
@@ -77,9 +89,18 @@ mod tests {
     }
 
     #[test]
+    fn nine_thousand_connections_of_twenty_thousand_descriptors_are_calm() {
+        let after = |used| Level::Calm.after(used, 20_000, Bounds::DESCRIPTORS);
+        assert_eq!(
+            [18_100, 18_400, 19_200].map(after),
+            [Level::Calm, Level::Strained, Level::Full]
+        );
+    }
+
+    #[test]
     fn huge_numbers_do_not_overflow() {
-        assert_eq!(Level::Calm.after(u64::MAX, u64::MAX), Level::Full);
-        assert_eq!(Level::Calm.after(1, u64::MAX), Level::Calm);
+        let after = |used| Level::Calm.after(used, u64::MAX, Bounds::MEMORY);
+        assert_eq!([after(u64::MAX), after(1)], [Level::Full, Level::Calm]);
     }
 
     #[test]

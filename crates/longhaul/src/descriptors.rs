@@ -43,9 +43,9 @@ pub(crate) fn at_start() -> Option<u64> {
 
 fn connections_carried(limit: Option<u64>) -> usize {
     let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    // Nor more than what the overload guard takes for calm (80 %), so that connections alone never
+    // Nor more than what the overload guard takes for calm (92 %), so that connections alone never
     // trouble it.
-    let budget = limit.saturating_sub(RESERVE).min(limit / 5 * 4);
+    let budget = limit.saturating_sub(RESERVE).min(limit / 100 * 91);
     (budget / PER_CONNECTION).max(1)
 }
 
@@ -57,7 +57,7 @@ mod tests {
     fn a_connection_takes_two_descriptors_beside_a_reserve() {
         assert_eq!(connections_carried(Some(1024)), 384);
         assert_eq!(connections_carried(Some(10)), 1);
-        assert_eq!(connections_carried(Some(20_000)), 8_000);
+        assert_eq!(connections_carried(Some(20_000)), 9_100);
         assert!(connections_carried(None) > 1_000_000);
     }
 }

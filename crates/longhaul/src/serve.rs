@@ -27,7 +27,8 @@ use crate::parent::{self, Ask, Ended};
 use crate::reload::Reloader;
 use crate::signals::{self, Event, Signals};
 use crate::succession::{
-    self, Desk, GiveBack, Means, Program, Role, Succeeded, Succession, meet, prepare_app, take_up,
+    self, Attempt, Desk, GiveBack, Means, Program, Role, Succeeded, Succession, meet, prepare_app,
+    take_up,
 };
 use crate::{descriptors, systemd};
 
@@ -139,8 +140,14 @@ pub(crate) async fn serve(
     let program = Program::own();
     let house = json!({ "app": app_address });
     let (successors, mut succeeded) = mpsc::channel(1);
-    let means =
-        Means { handle: handle.clone(), program: program.clone(), admin: admin_socket, house };
+    let attempt = Attempt::default();
+    let means = Means {
+        handle: handle.clone(),
+        program: program.clone(),
+        admin: admin_socket,
+        house,
+        attempt: attempt.clone(),
+    };
     match (succession.take(), taking) {
         (Some(Succession { role: Role::Heir, .. }), Some(taking)) => {
             let next = GiveBack { taking, desk: desk.clone(), successors: successors.clone() };
@@ -181,6 +188,11 @@ pub(crate) async fn serve(
             return Ok(house.leave(*succeeded, leaving, has_app.then_some(&asks)).await);
         }
     };
+    attempt.call_off();
+    if let Ok(Succeeded { heir: Some(heir), .. }) = house.succeeded.try_recv() {
+        // It serves already, and is asked what this process was asked.
+        heir.signal(Signal::TERM);
+    }
     // Without one, the application was given up, which has been logged.
     if let Some(signal) = signal {
         tracing::info!(signal = signal.as_raw(), "asked to end");

@@ -57,6 +57,22 @@ pub(crate) struct Permit {
     subject: Option<Place<Arc<str>>>,
 }
 
+impl Permit {
+    fn to_nothing(limiter: &Arc<Limiter>) -> Self {
+        let limiter = limiter.clone();
+        Self { limiter, is_everybodys: false, route: None, client: None, subject: None }
+    }
+
+    /// Itself, if it holds a place anywhere: most gateways have no limits, and keep nothing.
+    fn if_of_use(self) -> Option<Self> {
+        let is_of_use = self.client.is_some()
+            || self.route.is_some()
+            || self.subject.is_some()
+            || self.is_everybodys;
+        is_of_use.then_some(self)
+    }
+}
+
 impl Limiter {
     pub(crate) fn new(limits: &AdmissionLimits, routes: &[Route]) -> Self {
         let gate = |allowed| Limited::new(allowed, Gate::default());
@@ -101,13 +117,7 @@ impl Limiter {
         route: usize,
     ) -> Result<Option<Permit>, Refusal> {
         let now = Instant::now();
-        let mut permit = Permit {
-            limiter: self.clone(),
-            is_everybodys: false,
-            route: None,
-            client: None,
-            subject: None,
-        };
+        let mut permit = Permit::to_nothing(self);
         let Limited { allowed, .. } = &self.clients;
         if let Some(mut gates) = self.clients.lock_limited() {
             let place = gates.enter(&client_key(client), allowed, fastrand::f64(), now);
@@ -124,8 +134,7 @@ impl Limiter {
             entered.map_err(|excess| refuse(Limit::Gateway, excess))?;
             permit.is_everybodys = true;
         }
-        let is_of_use = permit.client.is_some() || permit.route.is_some() || permit.is_everybodys;
-        Ok(is_of_use.then_some(permit))
+        Ok(permit.if_of_use())
     }
 
     /// Counts somebody who is inside already, let in by another process. Nothing is refused.
@@ -136,13 +145,7 @@ impl Limiter {
         subject: Option<&Arc<str>>,
     ) -> Option<Permit> {
         let (free, now) = (Allowance::default(), Instant::now());
-        let mut permit = Permit {
-            limiter: self.clone(),
-            is_everybodys: false,
-            route: None,
-            client: None,
-            subject: None,
-        };
+        let mut permit = Permit::to_nothing(self);
         if let Some(mut gates) = self.clients.lock_limited() {
             permit.client = gates.enter(&client_key(client), &free, 0.0, now).ok();
         }
@@ -157,11 +160,7 @@ impl Limiter {
         {
             permit.subject = gates.enter(subject, &free, 0.0, now).ok();
         }
-        let is_of_use = permit.client.is_some()
-            || permit.route.is_some()
-            || permit.is_everybodys
-            || permit.subject.is_some();
-        is_of_use.then_some(permit)
+        permit.if_of_use()
     }
 
     /// Counts an upgrade toward its subject as well, once that is known.

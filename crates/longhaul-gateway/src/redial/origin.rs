@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,7 @@ pub(crate) struct Origin {
     /// Of an Engine.IO session that began with long-polling.
     sid: Option<String>,
     give_up: Duration,
+    unrest: Mutex<Option<Unrest>>,
     /// Joins its lines in the log.
     log_id: u64,
 }
@@ -87,6 +88,18 @@ pub(crate) struct Errand {
     pub(crate) uncertain: Option<(u64, u64)>,
     /// The replica that was lost or is left: not the first to be tried.
     pub(crate) before: Option<SocketAddr>,
+}
+
+/// A leg that is lost sooner was none: the search for it goes on, with its pauses and its deadline.
+/// So a replica that takes every handshake and drops it is not dialled without end.
+const LASTS: Duration = Duration::from_secs(1);
+
+/// The last search that found a leg.
+#[derive(Debug, Clone, Copy)]
+struct Unrest {
+    began: Instant,
+    tries: u32,
+    found_at: Instant,
 }
 
 /// A connection to a replica that took the handshake.
@@ -159,6 +172,7 @@ impl Origin {
             profile,
             sid,
             give_up: terms.give_up,
+            unrest: Mutex::default(),
             log_id,
         }
     }
@@ -180,11 +194,12 @@ impl Origin {
     }
 
     async fn find(&self, errand: Errand) -> Result<Wire, Cause> {
-        let began = Instant::now();
+        let asked_at = Instant::now();
+        let Unrest { began, tries: tries_before, .. } = self.unrest_at(asked_at);
         let gave_up = Cause::RedialGaveUp(self.give_up);
         let mut unusable: Vec<SocketAddr> = Vec::new();
         let mut changes = self.upstream().map(|upstream| upstream.changes());
-        for tries in 0.. {
+        for tries in tries_before.. {
             let pause = redial::pause(tries, began.elapsed(), fastrand::f64());
             let left = self.give_up.saturating_sub(began.elapsed());
             // A replica that is found well again need not be waited for any longer.
@@ -200,10 +215,12 @@ impl Origin {
                 break;
             }
             let mut avoided = unusable.clone();
-            avoided.extend(errand.before.filter(|_| tries == 0));
+            avoided.extend(errand.before.filter(|_| tries == tries_before));
             match timeout(left, self.attempt(errand, &avoided)).await {
                 Ok(Ok(wire)) => {
-                    self.log(errand, &wire, began);
+                    let found_at = Instant::now();
+                    *self.lock_unrest() = Some(Unrest { began, tries: tries + 1, found_at });
+                    self.log(errand, &wire, asked_at);
                     return Ok(wire);
                 }
                 Ok(Err(Miss::Final(status))) => return Err(Cause::RedialRefused(status.as_u16())),
@@ -213,6 +230,17 @@ impl Origin {
             }
         }
         Err(gave_up)
+    }
+
+    /// Where a search stands that begins now: behind the last one, if what that found did not last.
+    fn unrest_at(&self, now: Instant) -> Unrest {
+        let last = self.lock_unrest().take();
+        let goes_on = |last: &Unrest| now.duration_since(last.found_at) < LASTS;
+        last.filter(goes_on).unwrap_or(Unrest { began: now, tries: 0, found_at: now })
+    }
+
+    fn lock_unrest(&self) -> MutexGuard<'_, Option<Unrest>> {
+        self.unrest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn attempt(&self, errand: Errand, avoided: &[SocketAddr]) -> Result<Wire, Miss> {

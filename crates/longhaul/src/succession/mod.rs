@@ -17,8 +17,8 @@ mod stand_by;
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_admin::{UpgradeWish, Upgraded};
 use longhaul_gateway::Handle;
@@ -148,6 +148,34 @@ pub(crate) struct Means {
     pub(crate) admin: Option<OwnedFd>,
     /// What heirs are told of the application.
     pub(crate) house: Value,
+    pub(crate) attempt: Attempt,
+}
+
+/// The heir that is about to take over, for whoever has to call that off.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Attempt(Arc<Mutex<Option<Heir>>>);
+
+impl Attempt {
+    fn begin(&self, heir: Heir) {
+        *self.lock() = Some(heir);
+    }
+
+    /// Whether it was not called off.
+    fn end(&self) -> bool {
+        self.lock().take().is_some()
+    }
+
+    /// Kills the heir, if there is one: this process is asked to end, and would leave it behind.
+    pub(crate) fn call_off(&self) {
+        if let Some(heir) = self.lock().take() {
+            tracing::warn!("the upgrade is called off: this process was asked to end");
+            heir.kill();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Heir>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Wishes {
@@ -199,13 +227,16 @@ fn attempt(means: &Means, what: UpgradeWish) -> Result<(Report, Option<Succeeded
     let admin = admin.map_err(|error| error.to_string())?;
     let killer = heir.clone();
     let kill = Box::new(move || killer.kill());
+    means.attempt.begin(heir.clone());
     let given = Giver::meet(ours, &means.handle, means.house.clone(), admin, Some(kill)).and_then(
         |mut giver| match what.is_rehearsal {
             true => giver.rehearse().map(|report| (report, None)),
             false => giver.give().map(|report| (report, Some(giver))),
         },
     );
+    let goes_on = means.attempt.end();
     match given {
+        Ok((_, Some(_))) if !goes_on => Err("the gateway was asked to end".to_owned()),
         Ok((report, Some(giver))) => {
             Ok((report, Some(Succeeded { giver, heir: Some(heir), program })))
         }

@@ -250,7 +250,7 @@ fn signals_that_are_not_for_us_reach_the_app() {
 #[test]
 fn signals_without_an_app_harm_nothing() {
     let gateway = Gateway::before(&[([127, 0, 0, 1], 9).into()]);
-    for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::WINCH] {
+    for signal in [Signal::HUP, Signal::USR1, Signal::WINCH] {
         gateway.process.signal(signal);
     }
     wait_until("HUP is answered", s(30), || has_line(&gateway.process, "configuration reloaded"));

@@ -301,6 +301,27 @@ fn without_another_replica_it_ends_in_time_with_1013_and_says_why() {
 }
 
 #[test]
+fn a_replica_that_takes_every_handshake_and_drops_it_is_not_dialled_without_end() {
+    let legs = std::sync::Arc::new(Mutex::new(0));
+    let replica = {
+        let legs = legs.clone();
+        scripted(
+            |_| frames::accepted(),
+            move |number, raw| {
+                *legs.lock().unwrap() = number;
+                drop(raw);
+            },
+        )
+    };
+    let gateway = gateway(&[replica.address], "redial_give_up = \"3s\"\n");
+    let mut client = frames::open(gateway.address(), "/");
+    assert_eq!(frames::close_code(&mut client).unwrap(), 1013);
+    // 0, 0.25, 0.5 and 1 s apart, and one more where time was lost elsewhere.
+    let legs = *legs.lock().unwrap();
+    assert!((2..=8).contains(&legs), "{legs} legs in 3 s");
+}
+
+#[test]
 fn a_replica_that_refuses_the_client_ends_it_with_its_status() {
     for status in [401_u16, 403, 404] {
         let refused = Mutex::new(false);

@@ -331,6 +331,28 @@ fn a_binary_that_hangs_is_ended_in_time() {
 }
 
 #[test]
+fn a_gateway_that_is_to_end_calls_its_upgrade_off_and_leaves_nobody_behind() {
+    let echo = App::start("echo_ws.mjs", "one");
+    let mut upgradable = Upgradable::before(echo.address);
+    let here = upgradable.directory.path().join("here");
+    let script = format!("echo $$ > {0}.part; mv {0}.part {0}; exec sleep 600", here.display());
+    let program = upgradable.program("hangs", &script);
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| upgradable.ask(&["upgrade", "--binary", &program]));
+        wait_until("it is under way", s(60), || here.exists());
+        upgradable.gateway.process.signal(Signal::TERM);
+        assert!(!asked.join().unwrap().0);
+    });
+    assert_eq!(upgradable.gateway.process.end(s(60)).code(), Some(0));
+    let heir = fs::read_to_string(&here).unwrap();
+    wait_until("the new process is gone", s(30), || {
+        // Whoever inherits it may take a moment to bury it.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", heir.trim())).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ")
+    });
+}
+
+#[test]
 fn a_rehearsal_changes_nothing_and_a_second_upgrade_at_once_is_refused() {
     let echo = App::start("echo_ws.mjs", "one");
     let upgradable = Upgradable::before(echo.address);
