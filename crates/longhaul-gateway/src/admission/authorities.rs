@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use http::HeaderName;
 use http::request::Parts;
-use http::{HeaderName, Request};
 use longhaul_policy::admission::verdicts::Answer;
 use longhaul_policy::token::{Grant, TokenFault, TokenRules, Unverified};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -97,19 +97,32 @@ impl Judge {
     /// How to ask again about who was let in by this request. `None`: nobody wants that, or the request
     /// does not carry what was judged (a ticket).
     pub(super) fn recheck(&self, head: &Parts, rechecks: &Arc<Rechecks>) -> Option<Box<Recheck>> {
-        let AuthorityKind::Service(config) = &self.config.kind else { return None };
-        let (Kind::Service(validator), Some(every)) = (&self.kind, config.revalidate) else {
-            return None;
-        };
+        let every = self.revalidate()?;
         let sources = self.config.sources.iter();
         let token = sources.filter_map(|source| source.find(&head.headers, &head.uri)).next();
-        let is_whole = matches!(config.asks, Asks::Forward);
-        if token.is_none() && !is_whole {
+        // Only a service that judges by the whole request needs it.
+        let is_whole = self.asked_again().is_some_and(|it| matches!(it.asks(), Asks::Forward));
+        let head = is_whole.then(|| Box::new(head.clone()));
+        if token.is_none() && head.is_none() {
             return None;
         }
-        // Only a service that judges by the whole request needs it.
-        let head = if is_whole { head.clone() } else { Request::new(()).into_parts().0 };
-        Some(Box::new(Recheck::new(rechecks, validator, token, head, every)))
+        Some(Box::new(Recheck::new(rechecks, &self.config.name, token, head, every)))
+    }
+
+    /// How often it is asked again about those whom it let in, if it is.
+    pub(super) fn revalidate(&self) -> Option<Duration> {
+        match &self.config.kind {
+            AuthorityKind::Service(service) => service.revalidate,
+            AuthorityKind::Jwt(_) => None,
+        }
+    }
+
+    /// Who is asked again, if anybody is.
+    pub(super) fn asked_again(&self) -> Option<&Arc<Validator>> {
+        match &self.kind {
+            Kind::Service(validator) if self.revalidate().is_some() => Some(validator),
+            Kind::Service(_) | Kind::Jwt(_) => None,
+        }
     }
 
     /// The headers by which replicas are told of the subject alone.

@@ -10,7 +10,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
@@ -18,9 +21,10 @@ use tracing::{debug, info};
 
 use super::authorities::Verdict;
 use crate::faults;
+use crate::handoff::state::{from_base64, to_base64};
 use crate::relay::control::{Control, Order};
+use crate::shared::Shared;
 use crate::supervise::TaskError;
-use crate::validate::Validator;
 
 /// Questions under way at once. Nobody waits for them, so they leave the service to those at the door.
 const AT_ONCE: usize = 8;
@@ -53,11 +57,38 @@ struct Entry {
 /// What is asked about somebody, and how often.
 pub(super) struct Recheck {
     rechecks: Arc<Rechecks>,
-    validator: Arc<Validator>,
+    /// Who is asked, by name: a later configuration may have it elsewhere.
+    authority: String,
     token: Option<String>,
     /// For a service that judges by the whole request.
-    head: Parts,
+    head: Option<Box<Parts>>,
     every: Duration,
+    /// The first question comes so much later; `None`: after one period.
+    first: Option<Duration>,
+}
+
+/// The same for another process.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct FrozenRecheck {
+    pub(super) authority: String,
+    token: Option<String>,
+    head: Option<FrozenHead>,
+    /// Until the next question.
+    left: Duration,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct FrozenHead {
+    method: String,
+    target: String,
+    fields: Vec<FrozenField>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct FrozenField {
+    name: String,
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    value: Vec<u8>,
 }
 
 /// One WebSocket that is asked about; dropping it ends that.
@@ -70,18 +101,34 @@ pub(super) struct Kept {
 impl Recheck {
     pub(super) fn new(
         rechecks: &Arc<Rechecks>,
-        validator: &Arc<Validator>,
+        authority: &str,
         token: Option<String>,
-        head: Parts,
+        head: Option<Box<Parts>>,
         every: Duration,
     ) -> Self {
-        Self { rechecks: rechecks.clone(), validator: validator.clone(), token, head, every }
+        let (rechecks, authority) = (rechecks.clone(), authority.to_owned());
+        Self { rechecks, authority, token, head, every, first: None }
+    }
+
+    /// What another process asked, at intervals of this one's.
+    pub(super) fn thaw(
+        rechecks: &Arc<Rechecks>,
+        frozen: FrozenRecheck,
+        every: Duration,
+    ) -> Option<Self> {
+        let FrozenRecheck { authority, token, head, left } = frozen;
+        let head = match head {
+            Some(head) => Some(Box::new(head.thaw()?)),
+            None => None,
+        };
+        let first = Some(left.min(every));
+        Some(Self { rechecks: rechecks.clone(), authority, token, head, every, first })
     }
 
     /// Asks about this WebSocket from now on.
     pub(super) fn keep(self, control: &Arc<Control>) -> Kept {
         let rechecks = self.rechecks.clone();
-        let at = Instant::now() + self.pause();
+        let at = Instant::now() + self.first.unwrap_or_else(|| self.pause());
         let mut entries = rechecks.lock();
         let id = entries.next_id;
         entries.next_id += 1;
@@ -109,16 +156,71 @@ impl fmt::Debug for Recheck {
     }
 }
 
+/// Without the token.
+impl fmt::Debug for FrozenRecheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrozenRecheck").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl Kept {
+    /// For another process.
+    pub(super) fn freeze(&self) -> Option<FrozenRecheck> {
+        let entries = self.rechecks.lock();
+        let (due_at, entry) = entries.by_id.get(&self.id)?;
+        let Recheck { authority, token, head, .. } = &entry.recheck;
+        Some(FrozenRecheck {
+            authority: authority.clone(),
+            token: token.clone(),
+            head: head.as_deref().map(FrozenHead::of),
+            left: due_at.saturating_duration_since(Instant::now()),
+        })
+    }
+}
+
+impl FrozenHead {
+    fn of(head: &Parts) -> Self {
+        let field = |(name, value): (&HeaderName, &HeaderValue)| FrozenField {
+            name: name.as_str().to_owned(),
+            value: value.as_bytes().to_vec(),
+        };
+        Self {
+            method: head.method.as_str().to_owned(),
+            target: head.uri.to_string(),
+            fields: head.headers.iter().map(field).collect(),
+        }
+    }
+
+    fn thaw(self) -> Option<Parts> {
+        let mut head = empty_head();
+        head.method = self.method.parse().ok()?;
+        head.uri = self.target.parse().ok()?;
+        for FrozenField { name, value } in self.fields {
+            let name: HeaderName = name.parse().ok()?;
+            head.headers.append(name, HeaderValue::from_bytes(&value).ok()?);
+        }
+        Some(head)
+    }
+}
+
+fn empty_head() -> Parts {
+    Request::new(()).into_parts().0
+}
+
 impl Rechecks {
     /// Asks in time; never returns by itself.
-    pub(super) async fn ask_in_time(self: Arc<Self>) -> Result<(), TaskError> {
+    pub(super) async fn ask_in_time(
+        self: Arc<Self>,
+        current: Arc<ArcSwap<Shared>>,
+    ) -> Result<(), TaskError> {
         let mut asking = JoinSet::new();
         loop {
             faults::point("revalidation")?;
             while asking.len() < AT_ONCE
                 && let Some(entry) = self.take_due(Instant::now())
             {
-                asking.spawn(async move { entry.ask().await });
+                let shared = current.load_full();
+                asking.spawn(async move { entry.ask(&shared).await });
             }
             let is_busy = asking.len() >= AT_ONCE;
             let next = self.lock().due.first().map(|(at, _)| *at).filter(|_| !is_busy);
@@ -155,8 +257,19 @@ impl Rechecks {
 }
 
 impl Entry {
-    async fn ask(&self) {
-        let Recheck { validator, token, head, .. } = &self.recheck;
+    async fn ask(&self, shared: &Shared) {
+        let Recheck { authority, token, head, .. } = &self.recheck;
+        let judge = shared.admission.judges.iter().find(|judge| judge.config.name == *authority);
+        // Who was asked has left the configuration, or is not to be asked again any more.
+        let Some(validator) = judge.and_then(|judge| judge.asked_again()) else { return };
+        let nothing;
+        let head = match head {
+            Some(head) => head,
+            None => {
+                nothing = empty_head();
+                &nothing
+            }
+        };
         let deadline = Instant::now() + PATIENCE;
         let verdict = validator.judge(token.as_deref(), head, deadline);
         let id = self.control.card.id;
