@@ -106,7 +106,8 @@ impl Lasting {
         control: &Arc<Control>,
     ) -> Option<Self> {
         let CarriedLeg { redial, origin, ahead, leg, is_deaf, errand } = carried;
-        if redial.is_between_replicas() != current.is_none() || current.is_some() == errand.is_some()
+        if redial.is_between_replicas() != current.is_none()
+            || current.is_some() == errand.is_some()
         {
             return None;
         }

@@ -203,12 +203,7 @@ impl Origin {
         Search { errand, began: unrest.began, task: AbortOnDropHandle::new(task) }
     }
 
-    async fn find(
-        &self,
-        errand: Errand,
-        unrest: Unrest,
-        asked_at: Instant,
-    ) -> Result<Wire, Cause> {
+    async fn find(&self, errand: Errand, unrest: Unrest, asked_at: Instant) -> Result<Wire, Cause> {
         let Unrest { began, tries: tries_before, .. } = unrest;
         let gave_up = Cause::RedialGaveUp(self.give_up);
         let mut unusable: Vec<SocketAddr> = Vec::new();

@@ -48,8 +48,7 @@ impl Gather {
             Ok(None) => true,
             // Of a control frame the payload may be missing.
             Ok(Some(header)) => {
-                header.opcode.is_control()
-                    && split.len() < header.len + header.payload_len as usize
+                header.opcode.is_control() && split.len() < header.len + header.payload_len as usize
             }
             Err(_) => false,
         };

@@ -120,9 +120,7 @@ fn protocols_with_an_opening_of_their_own_go_over_with_it() {
     }
     let said = upgradable.upgrade(0);
     assert!(said.contains("7 connections moved"), "{said}");
-    for (app, replica) in
-        [("socketio_node.mjs", &mut socketio), ("graphql.mjs", &mut graphql)]
-    {
+    for (app, replica) in [("socketio_node.mjs", &mut socketio), ("graphql.mjs", &mut graphql)] {
         replica.process.kill();
         *replica = App::start_on(app, "two", replica.address.port());
     }
