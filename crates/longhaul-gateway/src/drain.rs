@@ -11,6 +11,8 @@ use crate::shared::Shared;
 
 /// Part of the drain time over which WebSockets are told; the rest is theirs for leaving.
 const SPREAD: f64 = 0.8;
+/// How long whoever can still move to another process has for that, before anybody is told.
+const LEAVE: Duration = Duration::from_secs(2);
 /// How often it is looked whether everyone has left.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -32,6 +34,9 @@ pub(crate) async fn drain(shared: &Shared) {
 
     let started = Instant::now();
     let step = time.mul_f64(SPREAD) / u32::try_from(controls.len().max(1)).unwrap_or(u32::MAX);
+    // Those that are on their way to another process get there first.
+    let first = if shared.readiness.is_leaving() { LEAVE.min(time / 5) } else { Duration::ZERO };
+    let started = started + first;
     let tell = async {
         for (place, control) in controls.into_iter().enumerate() {
             let at = step.mul_f64(place as f64 + fastrand::f64());

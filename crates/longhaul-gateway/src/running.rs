@@ -98,7 +98,8 @@ impl Running {
         let doors = bound.iter().map(|bound| bound.door).collect();
         let upstreams: Vec<_> = config.upstreams.iter().map(|it| make(it, &config)).collect();
         let workers = config.workers;
-        let shared = Shared::first(config, doors, upstreams, readiness.clone())?;
+        let session_keys = inheritance.as_ref().map(|from| from.session_keys);
+        let shared = Shared::first(config, doors, upstreams, readiness.clone(), session_keys)?;
         if let Some(from) = &inheritance {
             shared.telemetry.connections_total.store(from.connections_total, Ordering::Relaxed);
         }

@@ -16,7 +16,7 @@ use longhaul_proto::session::SessionPolicy;
 
 use crate::admission::Admission;
 use crate::config::{Config, OnReplicaLoss, Route, TcpRoute, WebSocketPolicy};
-use crate::durable::Sessions;
+use crate::durable::{Keys, Sessions};
 use crate::front::Front;
 use crate::handoff::Movers;
 use crate::lane::Lane;
@@ -115,11 +115,12 @@ impl Shared {
         doors: Vec<Door>,
         upstreams: Vec<Arc<Upstream>>,
         readiness: Readiness,
+        session_keys: Option<Keys>,
     ) -> Result<Self, rustls::Error> {
         let nothing = Self {
             places: Arc::new(Places::new(config.limits.connections_max)),
             admission: Admission::new(&config),
-            sessions: Arc::new(Sessions::new(&config.durable)?),
+            sessions: Arc::new(Sessions::new(&config.durable, session_keys)?),
             tracer: config.traces.as_ref().map(|traces| Arc::new(Tracer::new(traces))),
             certificates: Arc::new(Certificates::new(&config.certificates)),
             lane: Arc::default(),

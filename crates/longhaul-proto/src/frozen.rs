@@ -18,6 +18,26 @@ pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// For pieces of one whole, which arrive as one piece.
+pub(crate) mod joined {
+    use bytes::Bytes;
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        pieces: &[Bytes],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        super::bytes::serialize(pieces.concat(), serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Bytes>, D::Error> {
+        let whole: Bytes = super::bytes::deserialize(deserializer)?;
+        Ok(Some(whole).filter(|whole| !whole.is_empty()).into_iter().collect())
+    }
+}
+
 /// For `#[serde(with = "longhaul_proto::frozen::bytes")]`: about a third of what a list of numbers
 /// takes.
 pub mod bytes {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use longhaul_proto::durable::owner::{Opening, Output, Owner, Refusal, Seal};
+use longhaul_proto::durable::owner::{FrozenOwner, Opening, Output, Owner, Refusal, Seal};
 use longhaul_proto::durable::{Control, Form, Item, LinkKey, Speaker};
 use longhaul_proto::websocket::CloseCode;
 
@@ -115,6 +115,23 @@ impl Node {
 }
 
 impl Held {
+    /// Puts the owner down and takes it up as another process would.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub(crate) fn move_over(&mut self, scenario: &Scenario, now: Instant) -> Result<(), String> {
+        if !scenario.upgrades {
+            return Ok(());
+        }
+        let frozen = self.owner.freeze(now).ok_or("a session at rest does not move")?;
+        let text = serde_json::to_string(&frozen).map_err(|error| error.to_string())?;
+        let frozen: FrozenOwner = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let policy = Arc::new(scenario.owner.clone());
+        let moved = Owner::thaw(policy, Arc::new(Bare), None, frozen, now);
+        self.owner = moved.ok_or("a session that moved is none")?;
+        Ok(())
+    }
+
     /// Takes what links brought, as far as the owner reads.
     pub(crate) fn read(&mut self, now: Instant) {
         while self.owner.wants_link()

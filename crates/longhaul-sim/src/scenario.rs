@@ -31,6 +31,8 @@ pub struct Scenario {
     pub link_items_max: Option<u64>,
     /// The replica reads nothing while it has something to write.
     pub replica_writes_first: bool,
+    /// The node goes to another binary between each two things that happen.
+    pub upgrades: bool,
 }
 
 impl Scenario {
@@ -73,6 +75,7 @@ impl Scenario {
             trouble: ms(rng, 1_000, 60_000),
             link_items_max: None,
             replica_writes_first: rng.u8(..4) == 0,
+            upgrades: false,
         }
     }
 

@@ -400,6 +400,7 @@ impl World<'_> {
                 match output {
                     owner::Output::Wait(deadline) => {
                         self.look_at = self.look_at.into_iter().chain(deadline).min();
+                        held.move_over(self.scenario, self.start + self.now)?;
                         break;
                     }
                     owner::Output::Ended(_) => {

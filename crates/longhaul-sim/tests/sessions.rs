@@ -30,6 +30,17 @@ fn nothing_is_lost_doubled_or_reordered_in_a_thousand_runs() {
     assert!(messages > 40_000, "{messages} messages");
 }
 
+/// Moments travel in microseconds, so that a run need not be the same to the last link.
+#[test]
+fn nothing_is_lost_while_the_node_changes_its_binary_at_every_moment() {
+    for seed in 0..40 {
+        let stays = scenario(seed);
+        let moves = Scenario { upgrades: true, ..stays.clone() };
+        let messages = |scenario| run(&scenario, seed).map(|report| report.messages);
+        assert_eq!(messages(moves).unwrap(), messages(stays).unwrap(), "seed {seed}");
+    }
+}
+
 /// Links that carry eight items each, and messages of fifty.
 fn narrow() -> Scenario {
     let mut scenario = scenario(1);

@@ -9,7 +9,9 @@ use std::time::Duration;
 use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use longhaul_policy::forwarded::Client;
-use longhaul_proto::durable::{CONTROL_BYTES_MAX, Control, Form, Head, Item, Reset, Speaker, code};
+use longhaul_proto::durable::{
+    CONTROL_BYTES_MAX, Control, Form, Head, Item, Reset, Sizes, Speaker, code,
+};
 use longhaul_proto::websocket::CloseCode;
 use longhaul_proto::websocket::messages::Event;
 use tokio::time::timeout;
@@ -82,9 +84,7 @@ impl Reception {
     pub(crate) async fn receive(self, leg: ClientLeg) {
         let Self { connection, stream, pass, caller } = self;
         let sizes = connection.shared.sessions.policy.sizes;
-        // The largest a link may carry: control, or a chunk behind the longest head.
-        let bytes_max = CONTROL_BYTES_MAX.max(sizes.chunk_bytes_max + 32);
-        let wire = Wire::link(leg, bytes_max);
+        let wire = Wire::link(leg, link_bytes_max(sizes));
         let (peer, place) = (connection.peer, connection.place.clone());
         let link = Link { wire, peer, _place: place, _stream: stream, pass };
         match caller {
@@ -93,6 +93,11 @@ impl Reception {
             Err(code) => close(link, code).await,
         }
     }
+}
+
+/// The largest that a link may carry: control, or a chunk behind the longest head.
+pub(super) fn link_bytes_max(sizes: Sizes) -> usize {
+    CONTROL_BYTES_MAX.max(sizes.chunk_bytes_max + 32)
 }
 
 /// Reads the first message, or the `hello` behind a reset, and does what it asks for. Boxed, since a
@@ -112,9 +117,13 @@ pub(super) fn receive(
         match control {
             Control::Hello { win, .. } => greet(link, caller, win.into()).await,
             Control::Resume(resume) if is_first => {
-                let sessions = caller.connection.shared.sessions.clone();
+                let shared = caller.connection.shared.clone();
+                let sessions = &shared.sessions;
                 let Err(stray) = sessions.bring(link, caller, resume) else { return };
+                let is_leaving = shared.readiness.is_leaving();
                 match *stray {
+                    // Another process has it, or will say that nobody does.
+                    (link, _, Astray::Reset(_)) if is_leaving => later(link, Duration::ZERO).await,
                     (link, caller, Astray::Reset(reset)) => say_reset(link, caller, reset).await,
                     (link, _, Astray::Foreign) => close(link, code::LOGIN_REFUSED).await,
                     (link, _, Astray::Later(wait)) => later(link, wait).await,
@@ -178,6 +187,16 @@ async fn first_control(wire: &mut Wire, is_first: bool) -> Result<Control, Optio
 pub(super) async fn later(mut link: Link, wait: Duration) {
     say(&mut link.wire, &Control::Goaway { retry: wait.as_millis() as u64 });
     close(link, code::BUSY).await;
+}
+
+/// Sends a client to the process that has its session now. It closes this link when it is there.
+pub(super) async fn send_over(mut link: Link, within: Duration) {
+    let deadline = within.as_millis() as u64;
+    say(&mut link.wire, &Control::Migrate { url: None, delay: 0, deadline });
+    let parted = timeout(within, poll_fn(|cx| link.wire.poll_parting(cx))).await;
+    if parted.is_err() {
+        close(link, CloseCode::SERVICE_RESTART).await;
+    }
 }
 
 /// Closes a link and waits until its client has, so that nothing takes the code away from it.

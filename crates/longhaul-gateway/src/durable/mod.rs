@@ -16,5 +16,6 @@ mod wire;
 
 pub(crate) use lobby::Reception;
 pub(crate) use open::{is_asked, offer, refuse};
+pub(crate) use session::{CarriedSession, Resumed};
 pub use sessions::Counts;
-pub(crate) use sessions::Sessions;
+pub(crate) use sessions::{Keys, Sessions};

@@ -1,5 +1,6 @@
 //! The task of one durable session: owns the leg, the links and the machine that decides.
 
+mod carried;
 mod links;
 mod next_leg;
 mod replica;
@@ -17,8 +18,9 @@ use longhaul_proto::durable::{Head, LinkKey, Window};
 use longhaul_proto::websocket::CloseCode;
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep_until};
-use tracing::info;
+use tracing::{debug, info};
 
+pub(crate) use self::carried::{CarriedSession, Resumed};
 use self::links::{Lane, Parting};
 use self::next_leg::NextLeg;
 use super::leg::{First, Leg};
@@ -28,8 +30,9 @@ use crate::admission::Live;
 use crate::handoff::Movers;
 use crate::registry::Registry;
 use crate::relay::control::{Control, Hold, Order};
-use crate::relay::stream::Bound;
+use crate::shared::Shared;
 use crate::telemetry::Card;
+use crate::worker::Worker;
 
 /// Reads in a row before other tasks of the worker get their turn.
 const TURNS_MAX: usize = 32;
@@ -67,6 +70,7 @@ struct Session {
     entry: Arc<Entry>,
     control: Arc<Control>,
     movers: Arc<Movers>,
+    worker: Arc<Worker>,
     bytes_noted: usize,
     keys: u64,
     migrate_at: Option<Instant>,
@@ -118,6 +122,7 @@ pub(super) fn open(link: Link, first: First, caller: Box<Caller>, window: Window
         entry,
         control: Arc::new(Control::new(replica, card)),
         movers: shared.movers.clone(),
+        worker: caller.connection.worker.clone(),
         bytes_noted: 0,
         keys: 1,
         migrate_at: None,
@@ -128,18 +133,28 @@ pub(super) fn open(link: Link, first: First, caller: Box<Caller>, window: Window
         registry: shared.registry.clone(),
         live: shared.admission.live.clone(),
     };
+    session.add_lane(key, link);
+    start(session, shared);
+}
+
+/// Has a session run, in a task of its own.
+fn start(mut session: Session, shared: &Shared) {
     let slot = session.registry.add(session.control.clone());
-    if shared.readiness.is_draining() || shared.readiness.is_leaving() {
+    let is_bound = session.leg.as_ref().is_some_and(|leg| leg.wire.bound().is_some());
+    if shared.readiness.is_draining() || is_bound && shared.readiness.is_leaving() {
         // It came between the last look at readiness and the list of those to be told.
         session.control.order(Order::Drain);
     }
-    session.add_lane(key, link);
     // Ends with the session, whose deadlines bound it; a panic drops its links and its leg.
     tokio::spawn(async move {
         let (sessions, sid) = (session.sessions.clone(), session.sid.clone());
         let _guard = Guard { sessions, sid };
-        let ended = poll_fn(|cx| session.poll(cx)).await;
+        let ended = poll_fn(|cx| session.poll_if_here(cx)).await;
         session.registry.remove(slot);
+        let Some(ended) = ended else {
+            debug!(sid = session.sid, "session moved");
+            return;
+        };
         let duration_s = session.control.card.opened_at.elapsed().as_secs_f64();
         let (sid, code, links) = (&session.sid, ended.code, session.keys);
         info!(sid, %code, links, delivered = ended.recv, duration_s, "session closed");
@@ -159,6 +174,22 @@ impl Drop for Guard {
 }
 
 impl Session {
+    /// Nothing at the end of a session that another process has.
+    fn poll_if_here(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
+        match self.control.look(cx) {
+            Hold::Free => self.poll(cx).map(Some),
+            Hold::Wanted => {
+                self.movers.tell(&self.control, self.put_down());
+                Poll::Pending
+            }
+            Hold::Still => Poll::Pending,
+            Hold::Gone => {
+                self.leave();
+                Poll::Ready(None)
+            }
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.take_orders(cx);
         let mut deadline = None;
@@ -211,9 +242,6 @@ impl Session {
     }
 
     fn take_orders(&mut self, cx: &mut Context<'_>) {
-        if self.control.look(cx) == Hold::Wanted {
-            self.movers.tell(&self.control, Err(Bound::Durable));
-        }
         let now = Instant::now();
         match self.control.take_order(cx) {
             Some(Order::Drain) if self.owner.is_attached() => {

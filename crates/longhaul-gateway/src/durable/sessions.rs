@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use longhaul_proto::durable::owner::{Ended, OwnerPolicy};
 use longhaul_proto::durable::{Reset, Resume, code};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::lobby::Caller;
@@ -35,12 +36,36 @@ pub(crate) struct Sessions {
     pub(super) config: DurableConfig,
     pub(super) policy: Arc<OwnerPolicy>,
     pub(super) sealer: Arc<Sealer>,
-    /// Keeps apart what credentials hash to here and elsewhere.
-    subject_key: [u8; 32],
+    keys: Keys,
     table: Mutex<Table>,
     resumes: Mutex<Pace>,
     bytes: AtomicUsize,
     pub(super) counters: Counters,
+}
+
+/// Secrets of this node, which another process takes over with its sessions.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Keys {
+    /// Seals what clients resume with.
+    seal: [u8; 32],
+    /// Keeps apart what credentials hash to here and elsewhere.
+    subject: [u8; 32],
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+impl Keys {
+    fn random() -> Result<Self, rustls::Error> {
+        let mut keys = Self { seal: [0; 32], subject: [0; 32] };
+        for key in [&mut keys.seal, &mut keys.subject] {
+            getrandom::fill(key).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
+        }
+        Ok(keys)
+    }
 }
 
 /// What happened since the start.
@@ -135,21 +160,26 @@ pub(super) enum Astray {
 /// A link that is given back, with who it is and why.
 pub(super) type Stray = Box<(Link, Box<Caller>, Astray)>;
 
+impl Entry {
+    pub(super) fn subject(&self) -> [u8; 32] {
+        self.subject
+    }
+}
+
 impl Sessions {
+    /// With the keys of the process before, if there was one.
+    ///
     /// # Errors
     /// When the system has no random numbers for keys.
-    pub(crate) fn new(config: &DurableConfig) -> Result<Self, rustls::Error> {
-        let mut keys = [[0; 32]; 2];
-        for key in &mut keys {
-            getrandom::fill(key).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
-        }
+    pub(crate) fn new(config: &DurableConfig, keys: Option<Keys>) -> Result<Self, rustls::Error> {
+        let keys = keys.map_or_else(Keys::random, Ok)?;
         let policy = config.policy();
         let life = policy.token_interval + policy.grace + Duration::from_secs(60);
-        let sealer = Sealer::new(&keys[0], life).ok_or(rustls::Error::FailedToGetRandomBytes)?;
+        let sealer = Sealer::new(&keys.seal, life).ok_or(rustls::Error::FailedToGetRandomBytes)?;
         Ok(Self {
             policy: Arc::new(policy),
             sealer: Arc::new(sealer),
-            subject_key: keys[1],
+            keys,
             table: Mutex::default(),
             resumes: Mutex::new(Pace::new(config.resumes_per_second, Instant::now())),
             bytes: AtomicUsize::new(0),
@@ -158,10 +188,14 @@ impl Sessions {
         })
     }
 
+    pub(crate) fn keys(&self) -> Keys {
+        self.keys
+    }
+
     /// What binds a session to who opened it: the subject of its token, where this gateway asks for one,
     /// and the credentials that it was told to compare.
     pub(super) fn subject(&self, headers: &HeaderMap, pass: Option<&Pass>) -> [u8; 32] {
-        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &self.subject_key);
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &self.keys.subject);
         let mut hash = aws_lc_rs::hmac::Context::with_key(&key);
         for name in &self.config.credentials {
             for value in headers.get_all(name) {
@@ -177,6 +211,19 @@ impl Sessions {
         let mut subject = [0; 32];
         subject.copy_from_slice(hash.sign().as_ref());
         subject
+    }
+
+    /// A place for a session of another process: it had one there.
+    pub(super) fn take_up(
+        &self,
+        sid: &str,
+        subject: [u8; 32],
+    ) -> Option<(Arc<Entry>, mpsc::Receiver<Mail>)> {
+        let (mail, receiver) = mpsc::channel(MAIL_MAX);
+        let (bytes, is_detached) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let entry = Arc::new(Entry { mail, subject, bytes, is_detached });
+        let before = self.lock().live.insert(sid.to_owned(), entry.clone());
+        before.is_none().then_some((entry, receiver))
     }
 
     /// A place for a new session, and its mail; `None` when there are as many as there may be.

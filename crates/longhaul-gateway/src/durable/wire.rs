@@ -1,11 +1,14 @@
 //! One WebSocket as the ends of a session see it: whole messages in, whole messages out.
 
+mod carried;
+
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+pub(super) use carried::CarriedWire;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use longhaul_proto::durable::{Form, Head};

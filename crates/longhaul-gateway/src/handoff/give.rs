@@ -100,6 +100,7 @@ impl Giver {
             listeners,
             has_admin: admin.is_some(),
             affinity_key: shared.config.affinity_key,
+            session_keys: shared.sessions.keys(),
             connections_total: shared.telemetry.connections_total.load(Ordering::Relaxed),
             house,
         };

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::Taken;
 use super::state::{Kind, Misfit, Parcel, Sockets};
-use crate::passthrough;
+use crate::{durable, passthrough};
 use crate::running::Running;
 use crate::tunnel::{self, Tunnel};
 use crate::worker::{Seat, Worker};
@@ -26,6 +26,7 @@ pub(super) struct Lot {
 enum Resumed {
     WebSocket(Box<tunnel::Resumed>),
     Tcp(Box<passthrough::Resumed>),
+    Durable(Box<durable::Resumed>),
 }
 
 impl Resumed {
@@ -33,6 +34,9 @@ impl Resumed {
         match parcel.kind {
             Kind::WebSocket { .. } => {
                 Tunnel::resume(worker, parcel, sockets).map(Box::new).map(Self::WebSocket)
+            }
+            Kind::Durable(_) => {
+                durable::Resumed::of(worker, parcel, sockets).map(Box::new).map(Self::Durable)
             }
             Kind::Tcp { .. } => {
                 passthrough::Resumed::of(worker, parcel, sockets).map(Box::new).map(Self::Tcp)
@@ -44,6 +48,7 @@ impl Resumed {
         match self {
             Self::WebSocket(resumed) => resumed.go_on(),
             Self::Tcp(resumed) => resumed.go_on(),
+            Self::Durable(resumed) => resumed.go_on(),
         }
     }
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::Memory;
 use super::state::{Misfit, Parcel};
+use crate::durable::Keys;
 
 /// Names the words and the state of connections. Processes with different ones part at once.
 pub(crate) const FORMAT: u32 = 2;
@@ -41,6 +42,8 @@ pub(crate) struct Estate {
     pub(crate) has_admin: bool,
     /// Signs affinity cookies; by default each process has one of its own.
     pub(crate) affinity_key: [u8; 32],
+    /// Seal what clients of durable sessions resume with.
+    pub(crate) session_keys: Keys,
     /// Ids of connections go on behind this one.
     pub(crate) connections_total: u64,
     /// What the binary around the gateway says to its kind.

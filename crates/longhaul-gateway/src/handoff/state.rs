@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
 use crate::admission::Right;
+use crate::durable::CarriedSession;
 use crate::redial::CarriedLeg;
 use crate::relay::control::Control;
 use crate::telemetry::Card;
@@ -46,6 +47,8 @@ pub(crate) enum Kind {
         #[serde(default)]
         trace: Option<String>,
     },
+    /// With the sockets of its leg and its links.
+    Durable(Box<CarriedSession>),
     /// With both sockets, the client's first.
     Tcp { pipe: PipeState, peer: SocketAddr },
 }

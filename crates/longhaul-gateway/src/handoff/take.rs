@@ -11,6 +11,7 @@ use super::message::{Estate, FORMAT, FromGiver, FromTaker, Hello, ListenerState}
 use super::wire::{Wire, WireError};
 use super::{HandoffError, Patience, at};
 use crate::config::{Listener, Timeouts};
+use crate::durable::Keys;
 use crate::running::Running;
 
 /// A process that was started to take connections up, and what it was told.
@@ -32,6 +33,7 @@ struct Inherited {
 pub(crate) struct Inheritance {
     listeners: Vec<Inherited>,
     pub(crate) affinity_key: [u8; 32],
+    pub(crate) session_keys: Keys,
     pub(crate) connections_total: u64,
 }
 
@@ -93,6 +95,7 @@ impl Arrival {
         Inheritance {
             listeners: std::mem::take(&mut self.inherited),
             affinity_key: self.estate.affinity_key,
+            session_keys: self.estate.session_keys,
             connections_total: self.estate.connections_total,
         }
     }

@@ -73,8 +73,6 @@ pub(crate) enum Bound {
     Http2,
     /// A leg that is just going over from one replica to another.
     Redial,
-    /// A durable session.
-    Durable,
     /// It has begun to end.
     Ending,
     /// The system has no descriptor left to pass it by.
@@ -90,7 +88,6 @@ impl Bound {
             Self::Tls => "tls",
             Self::Http2 => "http2",
             Self::Redial => "redial",
-            Self::Durable => "durable",
             Self::Ending => "ending",
             Self::Descriptors => "descriptors",
             Self::Busy => "busy",

@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::Window;
+use crate::frozen::{age, ago};
 
 /// Items that make an acknowledgement due, however large the window.
 const ITEMS_MAX: u64 = 32;
@@ -35,7 +38,37 @@ pub(super) struct Acker {
     is_urgent: bool,
 }
 
+/// The same as another process can take it up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct FrozenAcker {
+    told: Option<u64>,
+    told_us: Option<u64>,
+    news_us: Option<u64>,
+    news: Window,
+    is_urgent: bool,
+}
+
 impl Acker {
+    pub(super) fn freeze(&self, now: Instant) -> FrozenAcker {
+        FrozenAcker {
+            told: self.told,
+            told_us: self.told_at.map(|at| age(at, now)),
+            news_us: self.news_since.map(|since| age(since, now)),
+            news: self.news,
+            is_urgent: self.is_urgent,
+        }
+    }
+
+    pub(super) fn thaw(frozen: &FrozenAcker, now: Instant) -> Self {
+        Self {
+            told: frozen.told,
+            told_at: frozen.told_us.map(|us| ago(us, now)),
+            news_since: frozen.news_us.map(|us| ago(us, now)),
+            news: frozen.news,
+            is_urgent: frozen.is_urgent,
+        }
+    }
+
     /// Counts something that may be acknowledged now.
     pub(super) fn note(&mut self, payload_bytes: usize, now: Instant) {
         self.news_since.get_or_insert(now);

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{HEAD_BYTES_MAX, SEQ_MAX, code};
 use crate::websocket::CloseCode;
 
@@ -13,7 +15,7 @@ const REASON_BYTES_MAX: usize = 123;
 const NONCE_BYTES_MAX: usize = 16;
 
 /// Whether a message is text or bytes. It is the application's opcode, kept on the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Form {
     /// UTF-8.
     Text,
@@ -81,7 +83,7 @@ impl Nonce {
         &self.bytes[..usize::from(self.len)]
     }
 
-    fn parse(text: &[u8]) -> Option<Self> {
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
         if text.len() > NONCE_BYTES_MAX || !text.iter().all(u8::is_ascii_alphanumeric) {
             return None;
         }

@@ -41,7 +41,7 @@ pub const CHUNKS_MAX: usize = 1024;
 pub const HEAD_BYTES_MAX: usize = 18;
 
 /// An amount of unacknowledged messages and chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Window {
     /// Payload bytes.
     pub bytes: u64,

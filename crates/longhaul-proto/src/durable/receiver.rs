@@ -30,7 +30,7 @@ pub enum Taken {
 }
 
 /// The receiving half.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct Receiver {
     recv: u64,
     /// The last item that ended a message, an event or the direction.
@@ -39,7 +39,7 @@ pub struct Receiver {
     has_ended: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 struct Unfinished {
     form: Form,
     bytes: usize,

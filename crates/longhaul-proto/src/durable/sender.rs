@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::item::end_payload;
 use super::{CHUNKS_MAX, Form, Head, SEQ_MAX, Window, chunk, code};
@@ -14,7 +15,7 @@ use crate::websocket::CloseCode;
 pub struct BufferFull;
 
 /// The sending half.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Sender {
     window: Window,
     chunk_bytes_max: usize,
@@ -36,10 +37,11 @@ pub struct Sender {
 }
 
 /// One numbered item that the other end has not answered for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Held {
     kind: u8,
     form: Form,
+    #[serde(with = "crate::frozen::bytes")]
     payload: Bytes,
 }
 
@@ -49,14 +51,31 @@ impl Held {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum Waiting {
-    Message(Form, Bytes),
-    Event(Bytes),
-    End(Bytes),
+    Message(Form, #[serde(with = "crate::frozen::bytes")] Bytes),
+    Event(#[serde(with = "crate::frozen::bytes")] Bytes),
+    End(#[serde(with = "crate::frozen::bytes")] Bytes),
 }
 
 impl Sender {
+    /// The same, if it can be: it may come from another process.
+    pub(super) fn checked(mut self) -> Option<Self> {
+        self.used = Window::default();
+        for item in self.held.iter().filter(|item| item.is_counted()) {
+            self.used.bytes += item.payload.len() as u64;
+            self.used.items += 1;
+        }
+        self.held_bytes = self.held.iter().map(|item| item.payload.len()).sum();
+        let waiting = self.waiting.iter().map(|waiting| match waiting {
+            Waiting::Message(_, payload) => payload.len(),
+            Waiting::Event(_) | Waiting::End(_) => 0,
+        });
+        self.waiting_bytes = waiting.sum();
+        let sent = self.acked.checked_add(self.held.len() as u64).filter(|sent| *sent <= SEQ_MAX)?;
+        (self.acked..=sent).contains(&self.written).then_some(self)
+    }
+
     /// Starts with item `acked + 1`.
     pub fn starting_at(acked: u64, window: Window, chunk_bytes_max: usize) -> Self {
         Self {

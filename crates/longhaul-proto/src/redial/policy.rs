@@ -33,9 +33,10 @@ pub struct RedialPolicy {
 
 /// What becomes of messages that went to a replica that was lost before it could say that it had
 /// read them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Uncertain {
     /// They are not sent again: some may be lost.
+    #[default]
     AtMostOnce,
     /// They are sent to the next replica: some may arrive twice.
     AtLeastOnce,

@@ -13,7 +13,7 @@ pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 pub const CONTROL_BYTES_MAX: usize = 2 + 4 + CONTROL_PAYLOAD_BYTES_MAX;
 
 /// The low four bits of a frame's first byte. Unknown values are kept: an extension may own them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Opcode(pub u8);
 
 impl Opcode {
@@ -35,7 +35,7 @@ impl Opcode {
 }
 
 /// A frame's header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Header {
     /// Whether this is the last frame of its message.
     pub is_final: bool,

@@ -4,7 +4,10 @@
 //! payloads unmasked, text checked to be UTF-8, and what breaks RFC 6455 or is too big is refused.
 //! Start at [`Messages::feed`].
 
+mod frozen;
+
 use bytes::{Bytes, BytesMut};
+pub use frozen::FrozenMessages;
 
 use super::frame::{CONTROL_PAYLOAD_BYTES_MAX, HEADER_BYTES_MAX};
 use super::{CloseCode, Header, Opcode, Role, mask};
@@ -209,6 +212,12 @@ mod tests {
 
     use super::*;
 
+    /// Goes to another process, by way of what travels between them.
+    fn move_over(messages: Messages) -> Messages {
+        let text = serde_json::to_string(&messages.freeze()).unwrap();
+        Messages::thaw(messages.role, 1000, serde_json::from_str(&text).unwrap()).unwrap()
+    }
+
     fn read(role: Role, pieces: &[&[u8]]) -> Result<Vec<Event>, CloseCode> {
         let mut messages = Messages::new(role, 1000);
         let mut events = Vec::new();
@@ -218,6 +227,7 @@ mod tests {
                 rest = &rest[used..];
                 events.extend(event);
             }
+            messages = move_over(messages);
         }
         Ok(events)
     }

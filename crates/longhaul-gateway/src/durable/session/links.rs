@@ -1,5 +1,6 @@
 //! The links of a session: those in use, and those that are being seen off.
 
+use std::future::poll_fn;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -34,6 +35,14 @@ pub(super) struct Lane {
 pub(super) struct Parting {
     link: Link,
     pub(super) until: Instant,
+}
+
+impl Parting {
+    /// Waits for its end, for a session that has left.
+    pub(super) async fn end(mut self) {
+        let parted = poll_fn(|cx| self.link.wire.poll_parting(cx));
+        let _ = tokio::time::timeout_at(self.until.into(), parted).await;
+    }
 }
 
 impl Session {

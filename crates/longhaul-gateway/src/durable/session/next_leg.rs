@@ -3,6 +3,8 @@
 //! What is sent again and what the client is told is decided by the machine; finding a replica that takes
 //! the handshake is the work of [`Origin`].
 
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -10,14 +12,21 @@ use std::time::{Duration, Instant};
 use longhaul_proto::durable::owner::Replacement;
 use longhaul_proto::websocket::CloseCode;
 
+use serde::{Deserialize, Serialize};
+
 use super::Session;
+use super::carried::micros;
 use crate::config::Cutover;
 use crate::durable::leg::{First, Leg};
 use crate::durable::lobby::Caller;
-use crate::durable::wire::Wire;
+use crate::durable::wire::{CarriedWire, Wire};
+use crate::handoff::state::Misfit;
 use crate::http::visit::Visit;
 use crate::redial::origin::{self, Errand, Reason, Search};
-use crate::redial::{Origin, RedialTerms};
+use crate::redial::{CarriedOrigin, Origin, RedialTerms};
+use crate::relay::control::Control;
+use crate::relay::stream::Bound;
+use crate::worker::Worker;
 
 /// Silence after which a replica that is left is taken to have answered what it was asked.
 const ANSWERED: Duration = Duration::from_millis(300);
@@ -37,7 +46,68 @@ pub(super) struct NextLeg {
     leaves_at: Option<Instant>,
 }
 
+/// The same as it travels to another process.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CarriedNextLeg {
+    origin: CarriedOrigin,
+    errand: Option<Errand>,
+    reason: Reason,
+    found: Option<(CarriedWire, SocketAddr, u64)>,
+    leaves_left_us: Option<u64>,
+}
+
 impl NextLeg {
+    /// What another process needs to go on with it, and the socket of a leg that was found.
+    ///
+    /// # Errors
+    /// What keeps it here.
+    pub(super) fn put_down(
+        &self,
+        now: Instant,
+    ) -> Result<(CarriedNextLeg, Option<OwnedFd>), Bound> {
+        let left = |until: Instant| micros(until.saturating_duration_since(now));
+        let (found, socket) = match &self.found {
+            Some((leg, until)) => {
+                let (wire, socket) = leg.wire.put_down()?;
+                (Some((wire, leg.replica().address(), left(*until))), Some(socket))
+            }
+            None => (None, None),
+        };
+        let carried = CarriedNextLeg {
+            origin: self.origin.carried(self.search.as_ref().map(|search| search.began)),
+            errand: self.search.as_ref().map(|search| search.errand),
+            reason: self.reason,
+            found,
+            leaves_left_us: self.leaves_at.map(left),
+        };
+        Ok((carried, socket))
+    }
+
+    /// Goes on with it; a search is begun again. `take` makes a leg of its state and its replica.
+    ///
+    /// # Errors
+    /// Why that cannot be.
+    pub(super) fn take_up(
+        carried: CarriedNextLeg,
+        terms: &RedialTerms,
+        worker: &Arc<Worker>,
+        control: &Control,
+        now: Instant,
+        take: impl FnOnce(CarriedWire, SocketAddr) -> Result<Leg, Misfit>,
+    ) -> Result<Self, Misfit> {
+        let until = |left_us| now + Duration::from_micros(left_us).min(Duration::from_hours(24));
+        let CarriedNextLeg { origin, errand, reason, found, leaves_left_us } = carried;
+        let origin = origin.into_origin(worker, terms, control).ok_or(Misfit::State)?;
+        let origin = Arc::new(origin);
+        let found = match found {
+            Some((wire, replica, left_us)) => Some((take(wire, replica)?, until(left_us))),
+            None => None,
+        };
+        let search = errand.map(|errand| origin.search(errand));
+        let leaves_at = leaves_left_us.map(until);
+        Ok(Self { origin, terms: terms.clone(), search, reason, found, leaves_at })
+    }
+
     /// `None` where the route's WebSockets end with their replica.
     pub(super) fn of(caller: &Caller, first: &First, log_id: u64) -> Option<Self> {
         let visit = Visit::new(&caller.connection, caller.route, caller.client);

@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::super::{Body, CHUNKS_MAX, Form, Rank, Receiver, Sizes, Taken, Window, code};
 use crate::websocket::CloseCode;
 
 /// The c2b half of an owner.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Intake {
     receiver: Receiver,
     /// Pieces of the message that is not whole.
+    #[serde(with = "crate::frozen::joined")]
     pieces: Vec<Bytes>,
     /// Payload bytes of each item behind `confirmed`.
     unconfirmed: VecDeque<usize>,
@@ -28,6 +30,14 @@ pub(super) enum Arrived {
 }
 
 impl Intake {
+    /// The same, if it can be: it may come from another process.
+    pub(super) fn checked(mut self) -> Option<Self> {
+        self.unconfirmed_bytes = self.unconfirmed.iter().map(|bytes| *bytes as u64).sum();
+        let items = self.receiver.recv().checked_sub(self.confirmed)?;
+        let is_one = self.receiver.whole() <= self.receiver.recv();
+        (is_one && items == self.unconfirmed.len() as u64).then_some(self)
+    }
+
     /// Takes an item that a link brought. `payload` is the body's own, to be kept without a copy.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! it reads a link always and the leg while [`Owner::wants_leg`]; opens tokens; and knows whether a
 //! subject may resume.
 
+mod frozen;
 mod intake;
 mod receive;
 mod replace;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+pub use frozen::FrozenOwner;
 pub use replace::Replacement;
 pub use resume::Refusal;
 pub use tokens::Seal;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::super::Form;
 use super::{Leg, Output, Owner};
@@ -12,7 +13,7 @@ use crate::redial::{Prelude, Uncertain};
 use crate::websocket::CloseCode;
 
 /// How the legs of a session are replaced.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Replacement {
     /// What becomes of messages that a lost replica may or may not have dealt with.
     pub uncertain: Uncertain,
@@ -21,9 +22,11 @@ pub struct Replacement {
 }
 
 /// What is kept of the client's messages for legs to come.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Legs {
-    how: Replacement,
+    /// Of this process's configuration, wherever the rest comes from.
+    #[serde(skip)]
+    pub(super) how: Replacement,
     /// Counts the legs, from 1.
     number: u32,
     /// Messages that no replica's system has confirmed.
@@ -44,10 +47,11 @@ pub(super) struct Legs {
     pub(super) ending: Option<(CloseCode, String)>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Owed {
     seq: u64,
     form: Form,
+    #[serde(with = "crate::frozen::bytes")]
     payload: Bytes,
 }
 

@@ -9,7 +9,7 @@ pub trait Seal: fmt::Debug + Send + Sync {
 }
 
 /// The generations of one session's tokens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) struct Tokens {
     floor: u64,
     last: u64,

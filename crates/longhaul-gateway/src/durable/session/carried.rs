@@ -1,0 +1,275 @@
+//! A session on its way to another process: put down with its leg and links, and taken up.
+//!
+//! Links that cannot move are lost for the session that goes; their clients are told to come back at
+//! once, which is what the protocol is made for.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longhaul_proto::durable::LinkKey;
+use longhaul_proto::durable::owner::{FrozenOwner, Owner, Replacement};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep_until;
+
+use super::links::Lane;
+use super::next_leg::{CarriedNextLeg, NextLeg};
+use super::{Mail, Session, start};
+use crate::admission::Right;
+use crate::durable::leg::Leg;
+use crate::durable::lobby;
+use crate::durable::sessions::Link;
+use crate::durable::wire::{CarriedWire, Wire};
+use crate::handoff::state::{Kind, Misfit, Parcel, Sockets, adopt};
+use crate::relay::control::Control;
+use crate::relay::stream::Bound;
+use crate::shared::Shared;
+use crate::transport::Transport;
+use crate::upstream::{Held, Work};
+use crate::worker::Worker;
+
+/// A session, beside its sockets: that of the leg, that of the leg to come, those of the links, each if it
+/// is there. Not to be shown.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct CarriedSession {
+    owner: FrozenOwner,
+    subject: [u8; 32],
+    leg: Option<CarriedWire>,
+    next_leg: Option<CarriedNextLeg>,
+    links: Vec<CarriedLink>,
+    /// Links that stay behind.
+    lost: Vec<LinkKey>,
+    unconfirmed: VecDeque<(u64, u64)>,
+    leg_heard_us: u64,
+    leg_pings: u32,
+    leg_left_us: Option<u64>,
+    keys: u64,
+    migrate_left_us: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CarriedLink {
+    key: LinkKey,
+    wire: CarriedWire,
+    peer: SocketAddr,
+    right: Option<Right>,
+    is_blocked: bool,
+}
+
+impl std::fmt::Debug for CarriedSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CarriedSession").field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Session {
+    /// What another process needs to go on with it, as it stands. Nothing here changes.
+    ///
+    /// # Errors
+    /// What keeps it here.
+    pub(super) fn put_down(&self) -> Result<(Parcel, Sockets), Bound> {
+        let now = Instant::now();
+        let left = |until: Instant| micros(until.saturating_duration_since(now));
+        let owner = self.owner.freeze(now).filter(|_| self.ended.is_none()).ok_or(Bound::Ending)?;
+        let mut sockets = Sockets::new();
+        let leg = match &self.leg {
+            Some(leg) => {
+                let (wire, socket) = leg.wire.put_down()?;
+                sockets.push(socket);
+                Some(wire)
+            }
+            None => None,
+        };
+        let next_leg = match &self.next_leg {
+            Some(next_leg) => {
+                let (carried, socket) = next_leg.put_down(now)?;
+                sockets.extend(socket);
+                Some(carried)
+            }
+            None => None,
+        };
+        let (mut links, mut lost) = (Vec::with_capacity(self.links.len()), Vec::new());
+        for Lane { key, link, is_blocked } in &self.links {
+            if link.wire.bound().is_some() {
+                lost.push(*key);
+                continue;
+            }
+            let (wire, socket) = link.wire.put_down()?;
+            sockets.push(socket);
+            let right = link.pass.as_ref().and_then(|pass| pass.freeze(&self.live));
+            let (key, peer, is_blocked) = (*key, link.peer, *is_blocked);
+            links.push(CarriedLink { key, wire, peer, right, is_blocked });
+        }
+        let session = CarriedSession {
+            owner,
+            subject: self.entry.subject(),
+            leg,
+            next_leg,
+            links,
+            lost,
+            unconfirmed: self.unconfirmed.clone(),
+            leg_heard_us: micros(now.saturating_duration_since(self.leg_heard_at)),
+            leg_pings: self.leg_pings,
+            leg_left_us: self.leg_until.map(left),
+            keys: self.keys,
+            migrate_left_us: self.migrate_at.map(left),
+        };
+        let kind = Kind::Durable(Box::new(session));
+        Ok((Parcel::of(&self.control, self.worker.index, sockets.len(), kind), sockets))
+    }
+
+    /// Another process has it. Links that stayed are sent there.
+    pub(super) fn leave(&mut self) {
+        self.sessions.remove(&self.sid, None, Instant::now());
+        self.mail.close();
+        while let Ok(mail) = self.mail.try_recv() {
+            if let Mail::Link(arrival) = mail {
+                // Ends by its deadlines, as all of these.
+                tokio::spawn(lobby::later(arrival.link, Duration::ZERO));
+            }
+        }
+        for parting in self.parting.drain(..) {
+            tokio::spawn(parting.end());
+        }
+        let within = self.sessions.policy.migrate_deadline;
+        for Lane { link, .. } in self.links.drain(..).filter(|lane| lane.link.wire.bound().is_some())
+        {
+            tokio::spawn(lobby::send_over(link, within));
+        }
+    }
+}
+
+/// A session that waits for the other process to let go of it.
+pub(crate) struct Resumed {
+    session: Session,
+    shared: Arc<Shared>,
+}
+
+impl Resumed {
+    /// Takes up what another process has put down. To be called by the worker that shall have it.
+    ///
+    /// # Errors
+    /// Why it cannot be: the sender keeps it then.
+    pub(crate) fn of(
+        worker: &Arc<Worker>,
+        parcel: Parcel,
+        sockets: Sockets,
+    ) -> Result<Self, Misfit> {
+        let shared = worker.current.load_full();
+        let Parcel { card, replica, kind, .. } = parcel;
+        let Kind::Durable(carried) = kind else { return Err(Misfit::State) };
+        let route = shared.config.routes.iter().position(|route| route.name == card.route);
+        let route = route.ok_or(Misfit::Route)?;
+        let client = card.client;
+        let policy = shared.relay_policy(route).clone();
+        let control = Arc::new(Control::new(replica, card.into_card(&policy.route)));
+        let terms = policy.redial.as_ref();
+        if carried.owner.has_replacement() && terms.is_none() {
+            return Err(Misfit::Redial);
+        }
+        let replacement = terms.map(|terms| Replacement {
+            uncertain: terms.policy.uncertain,
+            prelude: terms.policy.prelude,
+        });
+        let now = Instant::now();
+        let until = |left_us| now + Duration::from_micros(left_us).min(Duration::from_hours(24));
+        let sizes = shared.sessions.policy.sizes;
+        let upstream = &shared.upstreams[shared.config.routes[route].upstream];
+        let hold = |replica| upstream.find_or_depart(replica, now).hold(Work::WebSocket);
+        let mut sockets = sockets.into_iter();
+        let take_leg = |wire, io: Transport, held: Held| {
+            let wire = Wire::take_up_leg(wire, io, sizes.message_bytes_max);
+            wire.map(|wire| Leg { wire, held }).ok_or(Misfit::State)
+        };
+        let leg = match carried.leg {
+            Some(wire) => Some(take_leg(wire, adopt(&mut sockets)?, hold(replica))?),
+            None => None,
+        };
+        let next_leg = match carried.next_leg.zip(terms) {
+            Some((next_leg, terms)) => {
+                let take = |wire, replica| take_leg(wire, adopt(&mut sockets)?, hold(replica));
+                let next_leg = NextLeg::take_up(next_leg, terms, worker, &control, now, take)?;
+                Some(Box::new(next_leg))
+            }
+            None => None,
+        };
+        let sid = carried.owner.sid().to_owned();
+        let owner = Owner::thaw(
+            shared.sessions.policy.clone(),
+            shared.sessions.sealer.clone(),
+            replacement,
+            carried.owner,
+            now,
+        );
+        let mut owner = owner.ok_or(Misfit::State)?;
+        let links: Vec<Lane> = carried
+            .links
+            .into_iter()
+            .map(|CarriedLink { key, wire, peer, right, is_blocked }| {
+                let wire = Wire::take_up_link(wire, adopt(&mut sockets)?, lobby::link_bytes_max(sizes));
+                let link = Link {
+                    wire: wire.ok_or(Misfit::State)?,
+                    peer,
+                    _place: Arc::new(shared.places.claim()),
+                    _stream: None,
+                    pass: shared.admission.readmit(client, route, right),
+                };
+                Ok(Lane { key, link, is_blocked })
+            })
+            .collect::<Result<_, Misfit>>()?;
+        for key in carried.lost {
+            owner.link_lost(key, None, now);
+        }
+        let (entry, mail) =
+            shared.sessions.take_up(&sid, carried.subject).ok_or(Misfit::State)?;
+        let session = Session {
+            owner,
+            links,
+            parting: Vec::new(),
+            leg,
+            next_leg,
+            unconfirmed: carried.unconfirmed,
+            leg_heard_at: now.checked_sub(Duration::from_micros(carried.leg_heard_us)).unwrap_or(now),
+            leg_pings: carried.leg_pings,
+            leg_until: carried.leg_left_us.map(until),
+            ping: policy.session.ping,
+            pings_missed_max: policy.session.pings_missed_max,
+            mail,
+            entry,
+            control,
+            movers: shared.movers.clone(),
+            worker: worker.clone(),
+            bytes_noted: 0,
+            keys: carried.keys,
+            migrate_at: carried.migrate_left_us.map(until),
+            timer: Box::pin(sleep_until(now.into())),
+            ended: None,
+            sid,
+            sessions: shared.sessions.clone(),
+            registry: shared.registry.clone(),
+            live: shared.admission.live.clone(),
+        };
+        Ok(Self { session, shared })
+    }
+
+    /// Goes on with it, in a task of its own.
+    pub(crate) fn go_on(self) {
+        let Self { mut session, shared } = self;
+        for Lane { link, .. } in &mut session.links {
+            if let Some(pass) = &mut link.pass {
+                pass.list(&session.live, &session.control);
+            }
+        }
+        // What this process knows of the replica, nobody tells again.
+        if session.leg.as_ref().is_some_and(|leg| leg.held.is_lost()) {
+            session.lose_leg(Instant::now());
+        }
+        session.note_replica_leaves(false, Instant::now());
+        start(session, &shared);
+    }
+}
