@@ -1,6 +1,7 @@
 //! Durable sessions: links are cut a thousand times, and nothing is lost, doubled or reordered.
 
 mod legs;
+mod upgrades;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -23,14 +23,14 @@ use crate::support::raw::{self, Raw};
 use crate::support::{e2e, frames, s, wait_until};
 
 /// A gateway with a Unix socket for its operators.
-struct Upgradable {
-    gateway: Gateway,
+pub(crate) struct Upgradable {
+    pub(crate) gateway: Gateway,
     directory: TempDir,
 }
 
 impl Upgradable {
     #[track_caller]
-    fn start(more: &str) -> Self {
+    pub(crate) fn start(more: &str) -> Self {
         let upgradable = Self::start_unready(more);
         upgradable.gateway.wait_ready();
         upgradable
@@ -56,7 +56,7 @@ impl Upgradable {
         self.gateway.address()
     }
 
-    fn ask(&self, arguments: &[&str]) -> (bool, String) {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = longhaul();
         let admin = format!("unix:{}", self.directory.path().join("admin").display());
         let output = command.args(arguments).args(["--admin", &admin]).output().unwrap();
@@ -64,13 +64,13 @@ impl Upgradable {
         (output.status.success(), text(&output.stdout) + &text(&output.stderr))
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let (is_done, said) = self.ask(&[arguments, &["--json"]].concat());
         assert!(is_done, "{said}");
         serde_json::from_str(&said).expect("it is JSON")
     }
 
-    fn logged(&self, words: &str) -> usize {
+    pub(crate) fn logged(&self, words: &str) -> usize {
         let lines = self.gateway.process.lines();
         lines.iter().filter(|line| line.contains(words)).count()
     }
@@ -88,7 +88,7 @@ impl Upgradable {
 
     /// Upgrades it to itself.
     #[track_caller]
-    fn upgrade(&self, before: usize) -> String {
+    pub(crate) fn upgrade(&self, before: usize) -> String {
         let (is_done, said) = self.ask(&["upgrade"]);
         assert!(is_done, "{said}");
         self.wait_settled(before + 1);
@@ -104,7 +104,7 @@ impl Upgradable {
         self.request("GET", "/metrics")
     }
 
-    fn request(&self, method: &str, path: &str) -> String {
+    pub(crate) fn request(&self, method: &str, path: &str) -> String {
         let mut stream = UnixStream::connect(self.directory.path().join("admin")).unwrap();
         let head = "Host: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n";
         write!(stream, "{method} {path} HTTP/1.1\r\n{head}Content-Length: 0\r\n\r\n").unwrap();

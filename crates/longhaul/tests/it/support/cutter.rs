@@ -18,6 +18,7 @@ pub(crate) struct Cutter {
 #[derive(Default)]
 struct State {
     is_calm: AtomicBool,
+    is_barred: AtomicBool,
     cuts: AtomicUsize,
 }
 
@@ -32,6 +33,9 @@ impl Cutter {
         tokio::spawn(async move {
             let mut seed = seed | 1;
             while let Ok((client, _)) = listener.accept().await {
+                if shared.is_barred.load(Ordering::Relaxed) {
+                    continue;
+                }
                 seed ^= seed << 13;
                 seed ^= seed >> 7;
                 seed ^= seed << 17;
@@ -48,6 +52,11 @@ impl Cutter {
     /// Cuts no more.
     pub(crate) fn calm(&self) {
         self.state.is_calm.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets nobody through who comes anew, or everybody again.
+    pub(crate) fn bar(&self, is_barred: bool) {
+        self.state.is_barred.store(is_barred, Ordering::Relaxed);
     }
 
     /// Connections cut so far.
