@@ -290,10 +290,12 @@ struct Open<C, B> {
 
 impl<C: LegIo, B: LegIo> Open<C, B> {
     /// The other process has it: this one's descriptors are closed, the connections are not.
-    fn leave(&mut self) -> Poll<()> {
+    fn leave(&mut self, cx: &Context<'_>) -> Poll<()> {
         if let Some((tunnel, slot)) = self.tunnel.take() {
             tunnel.tally.buffered.sub(self.relay.held_bytes());
+            let (control, worker) = (tunnel.control.clone(), tunnel.worker.clone());
             tunnel.leave(slot);
+            worker.current.load().movers.forward(&control, cx);
         }
         Poll::Ready(())
     }
@@ -317,7 +319,7 @@ impl<C: LegIo, B: LegIo> Future for Open<C, B> {
                     return Poll::Pending;
                 }
                 Hold::Still => return Poll::Pending,
-                Hold::Gone => return this.leave(),
+                Hold::Gone => return this.leave(cx),
             }
         }
         let ended = ready!(Pin::new(&mut this.relay).poll(cx));

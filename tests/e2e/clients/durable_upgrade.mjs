@@ -25,23 +25,25 @@ async function run(client, heard) {
   const socket = new Durable(`${url}/echo?${client}`, [], options);
   let [sent, next, resumed] = [0, 0, 0];
   socket.onresumed = () => (resumed += 1);
+  let complete;
+  const completed = new Promise((resolve, reject) => {
+    complete = resolve;
+    socket.onclose = ({ code, reason }) => reject(new Error(`client ${client}: closed ${code} ${reason} after ${next}`));
+  });
   const say = () => {
     while (!isOver && sent < next + AHEAD) socket.send(`${sent++};${"é".repeat(sent % 200)}`);
+    if (isOver && next === sent) complete();
   };
-  const complete = new Promise((resolve, reject) => {
-    socket.onclose = ({ code, reason }) => reject(new Error(`client ${client}: closed ${code} ${reason} after ${next}`));
-    socket.onmessage = ({ data }) => {
-      assert.ok(data.startsWith(`${next};`), `client ${client}: ${data} in the place of ${next}`);
-      next += 1;
-      heard();
-      if (isOver && next === sent) return resolve();
-      // A pause, so that there is somebody else's turn on a small machine.
-      if (next % AHEAD === 0) setTimeout(say, 2);
-    };
-  });
+  socket.onmessage = ({ data }) => {
+    assert.ok(data.startsWith(`${next};`), `client ${client}: ${data} in the place of ${next}`);
+    next += 1;
+    heard();
+    // A pause, so that there is somebody else's turn on a small machine.
+    if (next === sent) setTimeout(say, 2);
+  };
   await once(socket, "open");
   say();
-  await complete;
+  await completed;
   socket.onclose = null;
   socket.close(3000, `client ${client}`);
   const [{ code, wasClean }] = await once(socket, "close");

@@ -18,4 +18,5 @@ pub(crate) use lobby::Reception;
 pub(crate) use open::{is_asked, offer, refuse};
 pub(crate) use session::{CarriedSession, Resumed};
 pub use sessions::Counts;
-pub(crate) use sessions::{Keys, Sessions};
+pub(crate) use sessions::Sessions;
+pub(crate) use token::Keys;

@@ -185,6 +185,7 @@ impl Session {
             Hold::Still => Poll::Pending,
             Hold::Gone => {
                 self.leave();
+                self.movers.forward(&self.control, cx);
                 Poll::Ready(None)
             }
         }

@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use longhaul_proto::durable::owner::{Ended, OwnerPolicy};
 use longhaul_proto::durable::{Reset, Resume, code};
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::lobby::Caller;
 use super::pace::Pace;
-use super::token::Sealer;
+use super::token::{Keys, Sealer};
 use super::wire::Wire;
 use crate::admission::Pass;
 use crate::config::DurableConfig;
@@ -41,31 +40,6 @@ pub(crate) struct Sessions {
     resumes: Mutex<Pace>,
     bytes: AtomicUsize,
     pub(super) counters: Counters,
-}
-
-/// Secrets of this node, which another process takes over with its sessions.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Keys {
-    /// Seals what clients resume with.
-    seal: [u8; 32],
-    /// Keeps apart what credentials hash to here and elsewhere.
-    subject: [u8; 32],
-}
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys")
-    }
-}
-
-impl Keys {
-    fn random() -> Result<Self, rustls::Error> {
-        let mut keys = Self { seal: [0; 32], subject: [0; 32] };
-        for key in [&mut keys.seal, &mut keys.subject] {
-            getrandom::fill(key).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
-        }
-        Ok(keys)
-    }
 }
 
 /// What happened since the start.

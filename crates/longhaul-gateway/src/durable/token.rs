@@ -7,14 +7,40 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use longhaul_proto::durable::owner::Seal;
+use serde::{Deserialize, Serialize};
 
 /// Says what a key seals, so that nothing sealed for another purpose is taken for a token.
 const PURPOSE: &[u8] = b"longhaul.v1 resume";
-/// Names the key, in front of what it sealed. One per process so far.
+/// Names the key, in front of what it sealed. One per gateway so far.
 const KEY_ID: u8 = 1;
 const NONCE_BYTES: usize = 12;
 /// 32 digits, a generation and an expiry.
 const PLAIN_BYTES: usize = 32 + 8 + 8;
+
+/// Secrets of this node, which another process takes over with its sessions.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Keys {
+    /// Seals what clients resume with.
+    pub(super) seal: [u8; 32],
+    /// Keeps apart what credentials hash to here and elsewhere.
+    pub(super) subject: [u8; 32],
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+impl Keys {
+    pub(super) fn random() -> Result<Self, rustls::Error> {
+        let mut keys = Self { seal: [0; 32], subject: [0; 32] };
+        for key in [&mut keys.seal, &mut keys.subject] {
+            getrandom::fill(key).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
+        }
+        Ok(keys)
+    }
+}
 
 /// What a token shows its issuer.
 #[derive(Debug, PartialEq, Eq)]

@@ -38,6 +38,8 @@ pub struct Giver {
     wire: Wire,
     patience: Patience,
     version: String,
+    /// What the other process was told of what holds here.
+    told: Option<Memory>,
     /// Ends the taker for good. `None`: it must not be.
     kill: Option<Box<dyn Fn() + Send>>,
 }
@@ -78,7 +80,8 @@ impl Giver {
         if running.is_moving.swap(true, Ordering::AcqRel) {
             return Err(HandoffError::Busy);
         }
-        let mut giver = Self { running, wire, patience, version: hello.version, kill };
+        let version = hello.version;
+        let mut giver = Self { running, wire, patience, version, told: None, kill };
         giver.tell_estate(&shared, house, admin, deadline)?;
         Ok(giver)
     }
@@ -145,6 +148,7 @@ impl Giver {
     /// [`HandoffError`]; what there is goes on here.
     pub fn give_rest(&mut self) -> Result<Report, HandoffError> {
         let shared = self.running.current.load_full();
+        self.tell_late(&shared)?;
         if shared.registry.len() + shared.streams.len() == 0 {
             return Ok(Report::default());
         }
@@ -157,10 +161,29 @@ impl Giver {
     /// When the system has no descriptor left for it.
     pub fn finish(mut self) -> std::io::Result<UnixStream> {
         let deadline = Instant::now() + self.patience.step;
+        let shared = self.running.current.load_full();
+        if let Err(error) = self.tell_late(&shared) {
+            debug!(%error, "the new process does not hear what was told late");
+        }
         if let Err(error) = self.wire.send(&FromGiver::Done, &[], deadline) {
             debug!(%error, "the new process does not hear that nothing more comes");
         }
         self.wire.socket()
+    }
+
+    /// Passes on what was told to this process since the other one serves, and to connections while they
+    /// went over.
+    fn tell_late(&mut self, shared: &Shared) -> Result<(), HandoffError> {
+        let Some(told) = &self.told else { return Ok(()) };
+        let memory = Memory::since(told, shared);
+        let orders = std::mem::take(&mut *shared.movers.late());
+        if memory.is_empty() && orders.is_empty() {
+            return Ok(());
+        }
+        self.told = Some(Memory::of(shared));
+        let deadline = Instant::now() + self.patience.step;
+        let late = FromGiver::Late { memory, orders };
+        self.wire.send(&late, &[], deadline).map_err(at("passing on what was told"))
     }
 
     fn round(&mut self, purpose: Purpose) -> Result<Report, HandoffError> {
@@ -198,6 +221,9 @@ impl Giver {
         }
         // Of this moment: what was taken back while the other process started holds there as well.
         let memory = if purpose == Purpose::All { Memory::of(&shared) } else { Memory::default() };
+        if purpose == Purpose::All {
+            self.told = Some(memory.clone());
+        }
         let commit = FromGiver::Commit(memory);
         self.wire.send(&commit, &[], deadline).map_err(at("giving connections"))?;
         self.hear_taken(deadline)?;

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use super::Taken;
 use super::state::{Kind, Misfit, Parcel, Sockets};
-use crate::{durable, passthrough};
 use crate::running::Running;
 use crate::tunnel::{self, Tunnel};
 use crate::worker::{Seat, Worker};
+use crate::{durable, passthrough};
 
 /// Connections that wait for the giver's last word.
 #[derive(Default)]

@@ -13,14 +13,14 @@ use crate::shared::Shared;
 use crate::upstream::{Draining, Replica, Upstream};
 
 /// What is remembered.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Memory {
     upstreams: Vec<OfUpstream>,
     revoked: Vec<Revoked>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct OfUpstream {
     name: String,
@@ -30,7 +30,7 @@ struct OfUpstream {
     drained: Vec<SocketAddr>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Revoked {
     subject: Option<String>,
     token: Option<String>,
@@ -43,13 +43,22 @@ struct Revoked {
 impl Memory {
     /// What this gateway remembers.
     pub(crate) fn of(shared: &Shared) -> Self {
+        let mut memory = Self::told(shared);
+        for (upstream, of) in shared.upstreams.iter().zip(&mut memory.upstreams) {
+            of.sids = upstream.known_sids();
+        }
+        memory
+    }
+
+    /// The part of it that operators have told.
+    fn told(shared: &Shared) -> Self {
         let now = Instant::now();
         let upstreams = shared.upstreams.iter().map(|upstream| {
             let replicas = upstream.replicas();
             let asked = |one: &&Arc<Replica>| one.draining() == Some(Draining::Asked);
             OfUpstream {
                 name: upstream.name().to_owned(),
-                sids: upstream.known_sids(),
+                sids: Vec::new(),
                 drained: replicas.iter().filter(asked).map(|one| one.address()).collect(),
             }
         });
@@ -62,6 +71,25 @@ impl Memory {
             Revoked { subject, token, at, left: until.saturating_duration_since(now) }
         });
         Self { upstreams: upstreams.collect(), revoked: revoked.collect() }
+    }
+
+    /// What an operator has told this gateway since then.
+    pub(crate) fn since(before: &Self, shared: &Shared) -> Self {
+        let mut now = Self::told(shared);
+        for upstream in &mut now.upstreams {
+            let known = before.upstreams.iter().find(|it| it.name == upstream.name);
+            let known = known.map_or(&[][..], |known| &known.drained);
+            upstream.drained.retain(|replica| !known.contains(replica));
+        }
+        now.upstreams.retain(|upstream| !upstream.drained.is_empty());
+        let what = |it: &Revoked| (it.subject.clone(), it.token.clone(), it.at);
+        let known: Vec<_> = before.revoked.iter().map(what).collect();
+        now.revoked.retain(|revoked| !known.contains(&what(revoked)));
+        now
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.upstreams.is_empty() && self.revoked.is_empty()
     }
 
     /// Remembers it from now on.

@@ -10,8 +10,8 @@
 //! | | `Commit`, or `Abort` |
 //! | `Taken`: from here on it serves | |
 //!
-//! After that the giver may send more parcels, with the same words up to `Taken`, and `Done` when it
-//! has nothing left.
+//! After that the giver may send more parcels, with the same words up to `Taken`, `Late` between them,
+//! and `Done` when it has nothing left.
 
 use std::net::SocketAddr;
 
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::memory::Memory;
 use super::state::{Misfit, Parcel};
 use crate::durable::Keys;
+use crate::relay::control::Order;
 
 /// Names the words and the state of connections. Processes with different ones part at once.
 pub(crate) const FORMAT: u32 = 2;
@@ -80,6 +81,11 @@ pub(crate) enum FromGiver {
     End,
     /// With what has been learnt and told up to this moment.
     Commit(Memory),
+    /// Between two lots: what has been told since, to the gateway and to connections that have moved.
+    Late {
+        memory: Memory,
+        orders: Vec<(u64, Order)>,
+    },
     Abort,
     Done,
 }

@@ -18,7 +18,8 @@ mod take;
 mod wire;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Context;
 use std::time::Duration;
 
 pub use give::{Giver, Report};
@@ -28,7 +29,7 @@ pub use take::{Arrival, Taken, Taking};
 use self::state::{Parcel, Sockets};
 use self::wire::WireError;
 use crate::config::Timeouts;
-use crate::relay::control::Control;
+use crate::relay::control::{Control, Order};
 use crate::relay::stream::Bound;
 
 /// How long each side waits for the other.
@@ -99,7 +100,12 @@ fn at(step: &'static str) -> impl FnOnce(WireError) -> HandoffError {
 
 /// Where connections bring copies of themselves, for as long as somebody collects them.
 #[derive(Debug, Default)]
-pub(crate) struct Movers(Mutex<Option<Sender<Copied>>>);
+pub(crate) struct Movers {
+    collector: Mutex<Option<Sender<Copied>>>,
+    /// What was meant for connections that are gone to the other process, by id. As many as orders were
+    /// given within the moment of a move.
+    late: Mutex<Vec<(u64, Order)>>,
+}
 
 /// A connection that stands still, or why it does not.
 #[derive(Debug)]
@@ -112,19 +118,36 @@ impl Movers {
     /// Begins to collect.
     fn open(&self) -> Receiver<Copied> {
         let (sender, receiver) = channel();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        *self.collector() = Some(sender);
         receiver
     }
 
     /// Ends it.
     fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.collector() = None;
+    }
+
+    fn collector(&self) -> MutexGuard<'_, Option<Sender<Copied>>> {
+        self.collector.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn late(&self) -> MutexGuard<'_, Vec<(u64, Order)>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection with this control is gone to the other process: what it was told meanwhile is to
+    /// be told there. To be called when nobody can find it any more.
+    pub(crate) fn forward(&self, control: &Control, cx: &Context<'_>) {
+        // That this process goes is no concern of the other's.
+        if let Some(order) = control.take_order(cx).filter(|order| *order != Order::Drain) {
+            self.late().push((control.card.id, order));
+        }
     }
 
     /// Brings a copy of the connection with this control. It goes on if it cannot move, or if nobody
     /// collects any more.
     pub(crate) fn tell(&self, control: &Arc<Control>, frozen: Result<(Parcel, Sockets), Bound>) {
-        let collector = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let collector = self.collector();
         let stays = frozen.is_err();
         let is_told = control.is_still()
             && collector.as_ref().is_some_and(|collector| {

@@ -197,6 +197,15 @@ impl Taking {
                     memory.drain_again(&shared);
                     return Ok(Some(taken));
                 }
+                FromGiver::Late { memory, orders } => {
+                    let shared = self.running.current.load_full();
+                    memory.recall(&shared);
+                    memory.drain_again(&shared);
+                    for (id, order) in orders {
+                        let found = shared.registry.find(id).or_else(|| shared.streams.find(id));
+                        found.inspect(|control| control.order(order));
+                    }
+                }
                 FromGiver::Abort | FromGiver::Done => return Ok(None),
             }
         }

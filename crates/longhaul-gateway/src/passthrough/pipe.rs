@@ -99,7 +99,10 @@ impl Pipe {
                     return Poll::Pending;
                 }
                 Hold::Still => return Poll::Pending,
-                Hold::Gone => return Poll::Ready(None),
+                Hold::Gone => {
+                    books.movers.forward(control, cx);
+                    return Poll::Ready(None);
+                }
             }
             self.turn(cx, control, route, &mut timer.as_mut()).map(Some)
         })

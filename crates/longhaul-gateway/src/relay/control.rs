@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
+use serde::{Deserialize, Serialize};
+
 use crate::telemetry::Card;
 
 /// What a relay may be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
     /// The gateway goes away.
     Drain,

@@ -72,7 +72,8 @@ impl Sender {
             Waiting::Event(_) | Waiting::End(_) => 0,
         });
         self.waiting_bytes = waiting.sum();
-        let sent = self.acked.checked_add(self.held.len() as u64).filter(|sent| *sent <= SEQ_MAX)?;
+        let sent =
+            self.acked.checked_add(self.held.len() as u64).filter(|sent| *sent <= SEQ_MAX)?;
         (self.acked..=sent).contains(&self.written).then_some(self)
     }
 

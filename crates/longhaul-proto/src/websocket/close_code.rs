@@ -3,7 +3,9 @@
 use std::fmt;
 
 /// A close code as it stands on the wire.
-#[derive(serde::Serialize, serde::Deserialize, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    serde::Serialize, serde::Deserialize, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct CloseCode(pub u16);
 
 impl CloseCode {

@@ -1,6 +1,7 @@
 //! Another binary takes the place of the running one, and nobody who is connected notices.
 
 mod legs;
+mod pause;
 
 use std::fs;
 use std::io::{Read, Write};

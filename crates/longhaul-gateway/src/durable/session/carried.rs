@@ -4,7 +4,8 @@
 //! once, which is what the protocol is made for.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,11 +23,11 @@ use crate::durable::lobby;
 use crate::durable::sessions::Link;
 use crate::durable::wire::{CarriedWire, Wire};
 use crate::handoff::state::{Kind, Misfit, Parcel, Sockets, adopt};
+use crate::redial::RedialTerms;
 use crate::relay::control::Control;
 use crate::relay::stream::Bound;
 use crate::shared::Shared;
-use crate::transport::Transport;
-use crate::upstream::{Held, Work};
+use crate::upstream::Work;
 use crate::worker::Worker;
 
 /// A session, beside its sockets: that of the leg, that of the leg to come, those of the links, each if it
@@ -137,7 +138,8 @@ impl Session {
             tokio::spawn(parting.end());
         }
         let within = self.sessions.policy.migrate_deadline;
-        for Lane { link, .. } in self.links.drain(..).filter(|lane| lane.link.wire.bound().is_some())
+        for Lane { link, .. } in
+            self.links.drain(..).filter(|lane| lane.link.wire.bound().is_some())
         {
             tokio::spawn(lobby::send_over(link, within));
         }
@@ -165,68 +167,29 @@ impl Resumed {
         let Kind::Durable(carried) = kind else { return Err(Misfit::State) };
         let route = shared.config.routes.iter().position(|route| route.name == card.route);
         let route = route.ok_or(Misfit::Route)?;
-        let client = card.client;
+        let (sockets, client, now) = (sockets.into_iter(), card.client, Instant::now());
+        let mut place = NewPlace { shared: &shared, route, client, sockets, now };
         let policy = shared.relay_policy(route).clone();
         let control = Arc::new(Control::new(replica, card.into_card(&policy.route)));
-        let terms = policy.redial.as_ref();
-        if carried.owner.has_replacement() && terms.is_none() {
-            return Err(Misfit::Redial);
-        }
-        let replacement = terms.map(|terms| Replacement {
-            uncertain: terms.policy.uncertain,
-            prelude: terms.policy.prelude,
-        });
-        let now = Instant::now();
-        let until = |left_us| now + Duration::from_micros(left_us).min(Duration::from_hours(24));
-        let sizes = shared.sessions.policy.sizes;
-        let upstream = &shared.upstreams[shared.config.routes[route].upstream];
-        let hold = |replica| upstream.find_or_depart(replica, now).hold(Work::WebSocket);
-        let mut sockets = sockets.into_iter();
-        let take_leg = |wire, io: Transport, held: Held| {
-            let wire = Wire::take_up_leg(wire, io, sizes.message_bytes_max);
-            wire.map(|wire| Leg { wire, held }).ok_or(Misfit::State)
-        };
-        let leg = match carried.leg {
-            Some(wire) => Some(take_leg(wire, adopt(&mut sockets)?, hold(replica))?),
-            None => None,
-        };
-        let next_leg = match carried.next_leg.zip(terms) {
+        let leg = carried.leg.map(|wire| place.leg(wire, replica)).transpose()?;
+        let next_leg = match carried.next_leg.zip(policy.redial.as_ref()) {
             Some((next_leg, terms)) => {
-                let take = |wire, replica| take_leg(wire, adopt(&mut sockets)?, hold(replica));
+                let take = |wire, replica| place.leg(wire, replica);
                 let next_leg = NextLeg::take_up(next_leg, terms, worker, &control, now, take)?;
                 Some(Box::new(next_leg))
             }
             None => None,
         };
+        let links = carried.links.into_iter().map(|link| place.link(link));
+        let links = links.collect::<Result<Vec<Lane>, Misfit>>()?;
         let sid = carried.owner.sid().to_owned();
-        let owner = Owner::thaw(
-            shared.sessions.policy.clone(),
-            shared.sessions.sealer.clone(),
-            replacement,
-            carried.owner,
-            now,
-        );
-        let mut owner = owner.ok_or(Misfit::State)?;
-        let links: Vec<Lane> = carried
-            .links
-            .into_iter()
-            .map(|CarriedLink { key, wire, peer, right, is_blocked }| {
-                let wire = Wire::take_up_link(wire, adopt(&mut sockets)?, lobby::link_bytes_max(sizes));
-                let link = Link {
-                    wire: wire.ok_or(Misfit::State)?,
-                    peer,
-                    _place: Arc::new(shared.places.claim()),
-                    _stream: None,
-                    pass: shared.admission.readmit(client, route, right),
-                };
-                Ok(Lane { key, link, is_blocked })
-            })
-            .collect::<Result<_, Misfit>>()?;
+        let mut owner = place.owner(carried.owner, policy.redial.as_ref())?;
         for key in carried.lost {
             owner.link_lost(key, None, now);
         }
-        let (entry, mail) =
-            shared.sessions.take_up(&sid, carried.subject).ok_or(Misfit::State)?;
+        let entry = shared.sessions.take_up(&sid, carried.subject);
+        let (entry, mail) = entry.ok_or(Misfit::State)?;
+        let leg_heard_at = now.checked_sub(Duration::from_micros(carried.leg_heard_us));
         let session = Session {
             owner,
             links,
@@ -234,9 +197,9 @@ impl Resumed {
             leg,
             next_leg,
             unconfirmed: carried.unconfirmed,
-            leg_heard_at: now.checked_sub(Duration::from_micros(carried.leg_heard_us)).unwrap_or(now),
+            leg_heard_at: leg_heard_at.unwrap_or(now),
             leg_pings: carried.leg_pings,
-            leg_until: carried.leg_left_us.map(until),
+            leg_until: carried.leg_left_us.map(|left| until(left, now)),
             ping: policy.session.ping,
             pings_missed_max: policy.session.pings_missed_max,
             mail,
@@ -246,7 +209,7 @@ impl Resumed {
             worker: worker.clone(),
             bytes_noted: 0,
             keys: carried.keys,
-            migrate_at: carried.migrate_left_us.map(until),
+            migrate_at: carried.migrate_left_us.map(|left| until(left, now)),
             timer: Box::pin(sleep_until(now.into())),
             ended: None,
             sid,
@@ -260,10 +223,8 @@ impl Resumed {
     /// Goes on with it, in a task of its own.
     pub(crate) fn go_on(self) {
         let Self { mut session, shared } = self;
-        for Lane { link, .. } in &mut session.links {
-            if let Some(pass) = &mut link.pass {
-                pass.list(&session.live, &session.control);
-            }
+        for pass in session.links.iter_mut().filter_map(|lane| lane.link.pass.as_mut()) {
+            pass.list(&session.live, &session.control);
         }
         // What this process knows of the replica, nobody tells again.
         if session.leg.as_ref().is_some_and(|leg| leg.held.is_lost()) {
@@ -271,5 +232,59 @@ impl Resumed {
         }
         session.note_replica_leaves(false, Instant::now());
         start(session, &shared);
+    }
+}
+
+/// No wait of a session is longer: a clock can be counted on to have so much left.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// So much later.
+pub(super) fn until(left_us: u64, now: Instant) -> Instant {
+    now + Duration::from_micros(left_us).min(DAY)
+}
+
+/// Where a session that arrives finds what it needs.
+struct NewPlace<'a> {
+    shared: &'a Arc<Shared>,
+    route: usize,
+    client: IpAddr,
+    sockets: std::vec::IntoIter<OwnedFd>,
+    now: Instant,
+}
+
+impl NewPlace<'_> {
+    fn owner(&self, frozen: FrozenOwner, terms: Option<&RedialTerms>) -> Result<Owner, Misfit> {
+        if frozen.has_replacement() && terms.is_none() {
+            return Err(Misfit::Redial);
+        }
+        let replacement = terms.map(|terms| Replacement {
+            uncertain: terms.policy.uncertain,
+            prelude: terms.policy.prelude,
+        });
+        let sessions = &self.shared.sessions;
+        let (policy, sealer) = (sessions.policy.clone(), sessions.sealer.clone());
+        Owner::thaw(policy, sealer, replacement, frozen, self.now).ok_or(Misfit::State)
+    }
+
+    fn leg(&mut self, wire: CarriedWire, replica: SocketAddr) -> Result<Leg, Misfit> {
+        let upstream = &self.shared.upstreams[self.shared.config.routes[self.route].upstream];
+        let held = upstream.find_or_depart(replica, self.now).hold(Work::WebSocket);
+        let bytes_max = self.shared.sessions.policy.sizes.message_bytes_max;
+        let wire = Wire::take_up_leg(wire, adopt(&mut self.sockets)?, bytes_max);
+        Ok(Leg { wire: wire.ok_or(Misfit::State)?, held })
+    }
+
+    fn link(&mut self, carried: CarriedLink) -> Result<Lane, Misfit> {
+        let CarriedLink { key, wire, peer, right, is_blocked } = carried;
+        let bytes_max = lobby::link_bytes_max(self.shared.sessions.policy.sizes);
+        let wire = Wire::take_up_link(wire, adopt(&mut self.sockets)?, bytes_max);
+        let link = Link {
+            wire: wire.ok_or(Misfit::State)?,
+            peer,
+            _place: Arc::new(self.shared.places.claim()),
+            _stream: None,
+            pass: self.shared.admission.readmit(self.client, self.route, right),
+        };
+        Ok(Lane { key, link, is_blocked })
     }
 }

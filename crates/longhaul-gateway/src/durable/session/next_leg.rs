@@ -15,7 +15,7 @@ use longhaul_proto::websocket::CloseCode;
 use serde::{Deserialize, Serialize};
 
 use super::Session;
-use super::carried::micros;
+use super::carried::{micros, until};
 use crate::config::Cutover;
 use crate::durable::leg::{First, Leg};
 use crate::durable::lobby::Caller;
@@ -95,16 +95,15 @@ impl NextLeg {
         now: Instant,
         take: impl FnOnce(CarriedWire, SocketAddr) -> Result<Leg, Misfit>,
     ) -> Result<Self, Misfit> {
-        let until = |left_us| now + Duration::from_micros(left_us).min(Duration::from_hours(24));
         let CarriedNextLeg { origin, errand, reason, found, leaves_left_us } = carried;
         let origin = origin.into_origin(worker, terms, control).ok_or(Misfit::State)?;
         let origin = Arc::new(origin);
         let found = match found {
-            Some((wire, replica, left_us)) => Some((take(wire, replica)?, until(left_us))),
+            Some((wire, replica, left_us)) => Some((take(wire, replica)?, until(left_us, now))),
             None => None,
         };
         let search = errand.map(|errand| origin.search(errand));
-        let leaves_at = leaves_left_us.map(until);
+        let leaves_at = leaves_left_us.map(|left_us| until(left_us, now));
         Ok(Self { origin, terms: terms.clone(), search, reason, found, leaves_at })
     }
 

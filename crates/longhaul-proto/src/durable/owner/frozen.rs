@@ -14,6 +14,9 @@ use super::tokens::Tokens;
 use super::{Leg, Owner, OwnerPolicy, Replacement, Seal, Sender};
 use crate::frozen::{age, ago, micros};
 
+/// No wait of a session is longer: a clock can be counted on to have so much left.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// A session, put down in the middle of whatever it did.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct FrozenOwner {
@@ -97,7 +100,7 @@ impl Owner {
         frozen: FrozenOwner,
         now: Instant,
     ) -> Option<Self> {
-        let until = |left_us| now + Duration::from_micros(left_us).min(Duration::from_hours(24));
+        let until = |left_us| now + Duration::from_micros(left_us).min(DAY);
         let legs = match (frozen.legs, replacement) {
             (Some(mut legs), Some(how)) => {
                 legs.how = how;

@@ -56,9 +56,8 @@ fn sessions_talk_through_five_upgrades_and_no_link_is_lost() {
     let mut node = clients::start("durable_upgrade.mjs", &[&format!("ws://{address}")]);
     node.line("ready", s(90), |line| (line == "ready").then_some(()));
     let runtime = runtime();
-    let talkers: Vec<_> = (0..CLIENTS)
-        .map(|_| runtime.spawn(talk(address, stop.clone(), count.clone())))
-        .collect();
+    let talkers: Vec<_> =
+        (0..CLIENTS).map(|_| runtime.spawn(talk(address, stop.clone(), count.clone()))).collect();
     wait_until("they talk", s(60), || count.load(Ordering::Relaxed) > 100);
     for upgrades in 0..5 {
         let said = upgradable.upgrade(upgrades);
