@@ -14,7 +14,7 @@ use longhaul_proto::session::Session;
 
 use crate::admission::Pass;
 use crate::connection::Connection;
-use crate::handoff::state::{Kind, Misfit, Parcel, Sockets};
+use crate::handoff::state::{Kind, Misfit, Parcel, Sockets, adopt};
 use crate::http::http2::OpenStream;
 use crate::http::visit::Visit;
 use crate::places::Place;
@@ -105,48 +105,61 @@ impl Tunnel {
     }
 
     /// By the reactor if both legs are sockets, by the worker otherwise.
-    fn relay_sockets<C>(self, client: Leg<C>, backend: Leg<Transport>)
+    fn relay_sockets<C>(mut self, client: Leg<C>, backend: Leg<Transport>)
     where
         C: LegIo + Send + 'static,
     {
         if client.io.socket().is_err() || backend.io.socket().is_err() {
             return self.relay(client, backend);
         }
+        // At once: who asks whether anybody is left must not ask while it changes threads.
+        let slot = self.enlist();
         let worker = self.worker.clone();
         worker.reactor.run(move |reactor| {
             let tallies = &self.worker.current.load_full().telemetry.tallies;
             let tally = tallies.of_reactor(self.worker.index, &self.control.card.route);
-            // What the worker's runtime does not let go of has lost its socket.
             match (client.into_socket(), backend.into_socket()) {
-                (Some(client), Some(backend)) => self.open(client, backend, tally).enter(reactor),
-                _ => self.fail(&"the socket could not be handed to the reactor"),
+                (Some(client), Some(backend)) => {
+                    self.open(slot, client, backend, tally).enter(reactor);
+                }
+                _ => {
+                    self.worker.current.load().registry.remove(slot);
+                    self.fail(&"the runtime did not let go of the socket");
+                }
             }
         });
     }
 
-    fn relay<C, B>(self, client: Leg<C>, backend: Leg<B>)
+    fn relay<C, B>(mut self, client: Leg<C>, backend: Leg<B>)
     where
         C: LegIo + Send + 'static,
         B: LegIo + Send + 'static,
     {
-        let tallies = &self.worker.current.load_full().telemetry.tallies;
-        let tally = tallies.of(self.worker.index, &self.control.card.route);
+        let slot = self.enlist();
+        let shared = self.worker.current.load_full();
+        let is_bound = client.io.socket().is_err() || backend.io.socket().is_err();
+        if is_bound && shared.readiness.is_leaving() {
+            // Another process serves, and this one cannot move there any more.
+            self.control.order(Order::Drain);
+        }
+        let tally = shared.telemetry.tallies.of(self.worker.index, &self.control.card.route);
         // The relay bounds its own turns, and counts on its timer to hear it when it is asked.
-        tokio::spawn(tokio::task::unconstrained(self.open(client, backend, tally)));
+        tokio::spawn(tokio::task::unconstrained(self.open(slot, client, backend, tally)));
     }
 
-    /// Opens its books, in the thread that has the tally.
-    fn open<C, B>(mut self, client: Leg<C>, backend: Leg<B>, tally: Arc<Tally>) -> Open<C, B>
+    /// In the thread that has the tally.
+    fn open<C, B>(
+        self,
+        slot: Slot,
+        client: Leg<C>,
+        backend: Leg<B>,
+        tally: Arc<Tally>,
+    ) -> Open<C, B>
     where
         C: LegIo,
         B: LegIo,
     {
-        let slot = self.enlist(&tally);
-        let is_bound = client.io.socket().is_err() || backend.io.socket().is_err();
-        if is_bound && self.worker.current.load().readiness.is_leaving() {
-            // Another process serves, and this one cannot move there any more.
-            self.control.order(Order::Drain);
-        }
+        tally.open.add(1);
         let (control, policy) = (self.control.clone(), &self.policy);
         let now = Instant::now();
         // ±10 %, so that those that came together do not leave together.
@@ -157,9 +170,8 @@ impl Tunnel {
     }
 
     /// Enters it where it can be told things.
-    fn enlist(&mut self, tally: &Tally) -> Slot {
+    fn enlist(&mut self) -> Slot {
         let (shared, control) = (self.worker.current.load(), &self.control);
-        tally.open.add(1);
         let slot = shared.registry.add(control.clone());
         if let Some(pass) = self.extras.as_mut().and_then(|extras| extras.pass.as_mut()) {
             pass.list(&shared.admission.live, control);
@@ -202,10 +214,12 @@ impl Tunnel {
     fn put_down<C: LegIo, B: LegIo>(&self, relay: &Relay<C, B>) {
         let shared = self.worker.current.load();
         let frozen = relay.freeze().map(|(relay, sockets)| {
-            let pass = self.extras.as_ref().and_then(|extras| extras.pass.as_deref());
+            let extras = self.extras.as_deref();
+            let pass = extras.and_then(|extras| extras.pass.as_deref());
             let pass = pass.and_then(|pass| pass.freeze(&shared.admission.live));
-            let kind = Kind::WebSocket { relay, pass };
-            (Parcel::of(&self.control, self.worker.index, kind), sockets)
+            let sequel = extras.and_then(|extras| extras.sequel.as_deref());
+            let kind = Kind::WebSocket { relay, pass, trace: sequel.map(Sequel::carried) };
+            (Parcel::of(&self.control, self.worker.index, sockets.len(), kind), sockets)
         });
         shared.movers.tell(&self.control, frozen);
     }
@@ -224,25 +238,50 @@ impl Tunnel {
     ) -> Result<Resumed, Misfit> {
         let shared = worker.current.load_full();
         let Parcel { card, replica, kind, .. } = parcel;
-        let Kind::WebSocket { relay, pass } = kind else { return Err(Misfit::State) };
+        let Kind::WebSocket { mut relay, pass, trace } = kind else { return Err(Misfit::State) };
         let route = shared.config.routes.iter().position(|route| route.name == card.route);
         let route = route.ok_or(Misfit::Route)?;
         let upstream = &shared.upstreams[shared.config.routes[route].upstream];
-        let held = upstream.find_or_depart(replica, Instant::now()).hold(Work::WebSocket);
+        let hold = || upstream.find_or_depart(replica, Instant::now()).hold(Work::WebSocket);
         let policy = shared.relay_policy(route).clone();
         let pass = shared.admission.readmit(card.client, route, pass);
-        let tally = shared.telemetry.tallies.of_reactor(worker.index, &card.route);
+        let tallies = &shared.telemetry.tallies;
+        let name = card.route.clone();
         let control = Arc::new(Control::new(replica, card.into_card(&policy.route)));
-        let relay = Relay::thaw(relay, sockets, &policy, control.clone(), tally);
-        let extras = pass.map(|pass| {
-            Box::new(Extras { stream: None, pass: Some(pass), origin: None, sequel: None })
+        let mut sockets = sockets.into_iter();
+        let told = control.clone();
+        let (relay, held) = match relay.leg.take() {
+            None => {
+                let tally = tallies.of_reactor(worker.index, &name);
+                let mut socket = || sockets.next().map(Socket::new).ok_or(Misfit::Socket);
+                let relay = Relay::thaw(relay, socket()?, socket()?, &policy, told, tally);
+                (relay.map(Going::Plain), Some(hold()))
+            }
+            Some(leg) => {
+                let client = adopt(&mut sockets)?;
+                let tally = tallies.of(worker.index, &name);
+                let terms = policy.redial.as_ref().ok_or(Misfit::Redial)?;
+                let is_there = sockets.len() > 0;
+                let current = is_there.then(|| adopt(&mut sockets)).transpose()?;
+                let current = current.map(|io| (io, hold()));
+                let leg = Lasting::take_up(*leg, current, terms, worker, &control);
+                let leg = leg.ok_or(Misfit::State)?;
+                let relay = Relay::thaw(relay, client, leg, &policy, told, tally);
+                (relay.map(Going::Lasting), None)
+            }
+        };
+        let sequel = trace.zip(shared.tracer.as_ref());
+        let sequel = sequel.and_then(|(trace, tracer)| Sequel::take_up(tracer, &trace));
+        let has_extras = pass.is_some() || sequel.is_some();
+        let extras = has_extras.then(|| {
+            Box::new(Extras { stream: None, pass, origin: None, sequel: sequel.map(Box::new) })
         });
         let tunnel = Self {
             worker: worker.clone(),
             policy,
             _place: Arc::new(shared.places.claim()),
             extras,
-            held: Some(held),
+            held,
             control,
         };
         Ok(Resumed { relay: relay.ok_or(Misfit::State)?, tunnel })
@@ -252,17 +291,50 @@ impl Tunnel {
 /// A WebSocket that waits for the other process to let go of it.
 #[derive(Debug)]
 pub(crate) struct Resumed {
+    relay: Going,
+    tunnel: Tunnel,
+}
+
+#[derive(Debug)]
+enum Going {
+    Plain(Relay<Socket, Socket>),
+    Lasting(Relay<Transport, Lasting>),
+}
+
+/// One that goes on in the reactor of the worker it was made for.
+#[derive(Debug)]
+pub(crate) struct ForReactor {
     relay: Relay<Socket, Socket>,
     tunnel: Tunnel,
 }
 
 impl Resumed {
-    /// Goes on with it, in the reactor of the worker it was made for.
+    /// Goes on with it, in a task of the worker it was made for; what is the reactor's comes back.
+    pub(crate) fn go_on(self) -> Option<ForReactor> {
+        let Self { relay, tunnel } = self;
+        match relay {
+            Going::Plain(relay) => Some(ForReactor { relay, tunnel }),
+            Going::Lasting(relay) => {
+                tokio::spawn(tokio::task::unconstrained(tunnel.reopen(relay)));
+                None
+            }
+        }
+    }
+}
+
+impl ForReactor {
     pub(crate) fn go_on(self, reactor: &mut Hub) {
-        let Self { relay, mut tunnel } = self;
+        self.tunnel.reopen(self.relay).enter(reactor);
+    }
+}
+
+impl Tunnel {
+    /// Opens the books again, in the thread that has the tally.
+    fn reopen<C: LegIo, B: LegIo>(mut self, relay: Relay<C, B>) -> Open<C, B> {
+        relay.tally().open.add(1);
         relay.tally().buffered.add(relay.held_bytes());
-        let slot = tunnel.enlist(relay.tally());
-        Open { relay, tunnel: Some((tunnel, slot)) }.enter(reactor);
+        let slot = self.enlist();
+        Open { relay, tunnel: Some((self, slot)) }
     }
 }
 

@@ -52,12 +52,9 @@ impl Lot {
         let mut sockets = sockets.into_iter();
         let mut by_worker: HashMap<usize, Vec<(Parcel, Sockets)>> = HashMap::new();
         for parcel in parcels {
-            let (Some(client), Some(backend)) = (sockets.next(), sockets.next()) else {
-                self.misfits.push((parcel.card.id, Misfit::Socket));
-                continue;
-            };
+            let of_this: Sockets = sockets.by_ref().take(parcel.sockets).collect();
             let worker = parcel.worker % running.seats.len();
-            by_worker.entry(worker).or_default().push((parcel, Sockets { client, backend }));
+            by_worker.entry(worker).or_default().push((parcel, of_this));
         }
         for (worker, batch) in by_worker {
             let ids: Vec<u64> = batch.iter().map(|(parcel, _)| parcel.card.id).collect();
@@ -114,7 +111,7 @@ impl Seat {
             let mut websockets = Vec::with_capacity(ready.len());
             for resumed in ready {
                 match resumed {
-                    Resumed::WebSocket(resumed) => websockets.push(resumed),
+                    Resumed::WebSocket(resumed) => websockets.extend(resumed.go_on()),
                     Resumed::Tcp(resumed) => resumed.go_on(),
                 }
             }

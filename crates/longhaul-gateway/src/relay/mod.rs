@@ -165,9 +165,10 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     /// What keeps it here.
     pub(crate) fn freeze(&self) -> Result<(RelayState, Sockets), Bound> {
         let session = self.session.freeze(Instant::now()).ok_or(Bound::Ending)?;
-        let sockets = Sockets { client: self.client.socket()?, backend: self.backend.socket()? };
+        let (to_client, to_backend) = (self.client.io().put_down()?, self.backend.io().put_down()?);
+        let sockets = to_client.socket.into_iter().chain(to_backend.socket).collect();
         let (client, backend) = (self.client.freeze(), self.backend.freeze());
-        Ok((RelayState { session, client, backend }, sockets))
+        Ok((RelayState { session, client, backend, leg: to_backend.leg }, sockets))
     }
 
     /// Where it counts what it moves.
@@ -186,11 +187,12 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     }
 }
 
-impl Relay<Socket, Socket> {
+impl<C: LegIo, B: LegIo> Relay<C, B> {
     /// Goes on where another process has left off. `None` for a state that cannot be.
     pub(crate) fn thaw(
         state: RelayState,
-        sockets: Sockets,
+        client: C,
+        backend: B,
         policy: &RelayPolicy,
         control: Arc<Control>,
         tally: Arc<Tally>,
@@ -198,8 +200,8 @@ impl Relay<Socket, Socket> {
         let now = Instant::now();
         Some(Self {
             session: Session::thaw(policy.session.clone(), &state.session, now)?,
-            client: Stream::thaw(Socket::new(sockets.client), state.client),
-            backend: Stream::thaw(Socket::new(sockets.backend), state.backend),
+            client: Stream::thaw(client, state.client),
+            backend: Stream::thaw(backend, state.backend),
             control,
             tally,
             timer: None,
