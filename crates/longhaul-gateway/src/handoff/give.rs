@@ -180,7 +180,7 @@ impl Giver {
         if memory.is_empty() && orders.is_empty() {
             return Ok(());
         }
-        self.told = Some(Memory::of(shared));
+        self.told = Some(Memory::told(shared));
         let deadline = Instant::now() + self.patience.step;
         let late = FromGiver::Late { memory, orders };
         self.wire.send(&late, &[], deadline).map_err(at("passing on what was told"))

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use tokio::task::JoinHandle;
+
 use super::Taken;
 use super::state::{Kind, Misfit, Parcel, Sockets};
 use crate::running::Running;
@@ -17,9 +19,17 @@ use crate::{durable, passthrough};
 #[derive(Default)]
 pub(super) struct Lot {
     pub(super) began: Option<Instant>,
+    coming: Vec<Coming>,
     /// By worker.
     ready: HashMap<usize, Vec<Resumed>>,
     pub(super) misfits: Vec<(u64, Misfit)>,
+}
+
+/// Some that a worker prepares.
+struct Coming {
+    worker: usize,
+    ids: Vec<u64>,
+    resumed: JoinHandle<Vec<Result<Resumed, Misfit>>>,
 }
 
 /// One of them.
@@ -43,14 +53,6 @@ impl Resumed {
             }
         }
     }
-
-    fn go_on(self) {
-        match self {
-            Self::WebSocket(resumed) => resumed.go_on(),
-            Self::Tcp(resumed) => resumed.go_on(),
-            Self::Durable(resumed) => resumed.go_on(),
-        }
-    }
 }
 
 impl Lot {
@@ -60,7 +62,6 @@ impl Lot {
         parcels: Vec<Parcel>,
         sockets: Vec<OwnedFd>,
     ) {
-        let runtime = tokio::runtime::Handle::current();
         let mut sockets = sockets.into_iter();
         let mut by_worker: HashMap<usize, Vec<(Parcel, Sockets)>> = HashMap::new();
         for parcel in parcels {
@@ -69,12 +70,22 @@ impl Lot {
             by_worker.entry(worker).or_default().push((parcel, of_this));
         }
         for (worker, batch) in by_worker {
-            let ids: Vec<u64> = batch.iter().map(|(parcel, _)| parcel.card.id).collect();
-            let Ok(ready) = runtime.block_on(running.seats[worker].prepare(batch)) else {
+            let ids = batch.iter().map(|(parcel, _)| parcel.card.id).collect();
+            // Not waited for: the next parcels are read meanwhile.
+            let resumed = running.seats[worker].prepare(batch);
+            self.coming.push(Coming { worker, ids, resumed });
+        }
+    }
+
+    /// Waits until all of them are prepared. Blocks; to be called inside the runtime.
+    pub(super) fn settle(&mut self) {
+        let runtime = tokio::runtime::Handle::current();
+        for Coming { worker, ids, resumed } in std::mem::take(&mut self.coming) {
+            let Ok(resumed) = runtime.block_on(resumed) else {
                 self.misfits.extend(ids.into_iter().map(|id| (id, Misfit::State)));
                 continue;
             };
-            for (id, resumed) in ids.into_iter().zip(ready) {
+            for (id, resumed) in ids.into_iter().zip(resumed) {
                 match resumed {
                     Ok(resumed) => self.ready.entry(worker).or_default().push(resumed),
                     Err(misfit) => self.misfits.push((id, misfit)),
@@ -104,20 +115,33 @@ impl Lot {
 
 impl Seat {
     /// Makes connections of this worker of what another process has put down.
-    async fn prepare(
-        &self,
-        batch: Vec<(Parcel, Sockets)>,
-    ) -> Result<Vec<Result<Resumed, Misfit>>, tokio::task::JoinError> {
+    fn prepare(&self, batch: Vec<(Parcel, Sockets)>) -> JoinHandle<Vec<Result<Resumed, Misfit>>> {
         let worker = self.worker.clone();
-        let prepared = self.runtime.spawn(async move {
+        self.runtime.spawn(async move {
             let resume = |(parcel, sockets)| Resumed::of(&worker, parcel, sockets);
             batch.into_iter().map(resume).collect()
-        });
-        prepared.await
+        })
     }
 
-    /// Has them go on.
-    fn go_on(&self, ready: Vec<Resumed>) -> tokio::task::JoinHandle<()> {
-        self.runtime.spawn(async move { ready.into_iter().for_each(Resumed::go_on) })
+    /// Has them go on: WebSockets in the worker's reactor, all others in the worker.
+    fn go_on(&self, ready: Vec<Resumed>) -> JoinHandle<()> {
+        let worker = self.worker.clone();
+        self.runtime.spawn(async move {
+            let mut websockets = Vec::with_capacity(ready.len());
+            for resumed in ready {
+                match resumed {
+                    Resumed::WebSocket(resumed) => websockets.extend(resumed.go_on()),
+                    Resumed::Tcp(resumed) => resumed.go_on(),
+                    Resumed::Durable(resumed) => resumed.go_on(),
+                }
+            }
+            let (done, is_done) = tokio::sync::oneshot::channel();
+            worker.reactor.run(move |reactor| {
+                websockets.into_iter().for_each(|resumed| resumed.go_on(reactor));
+                let _ = done.send(());
+            });
+            // Not when the reactor ends: then this process does.
+            let _ = is_done.await;
+        })
     }
 }

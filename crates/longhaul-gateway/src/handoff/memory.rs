@@ -51,7 +51,7 @@ impl Memory {
     }
 
     /// The part of it that operators have told.
-    fn told(shared: &Shared) -> Self {
+    pub(crate) fn told(shared: &Shared) -> Self {
         let now = Instant::now();
         let upstreams = shared.upstreams.iter().map(|upstream| {
             let replicas = upstream.replicas();

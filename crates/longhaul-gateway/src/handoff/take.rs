@@ -181,6 +181,7 @@ impl Taking {
                     lot.prepare(&self.running, parcels, sockets);
                 }
                 FromGiver::End => {
+                    lot.settle();
                     let misfits = std::mem::take(&mut lot.misfits);
                     deadline = Instant::now() + self.patience.step;
                     let fitted = FromTaker::Fitted { misfits };

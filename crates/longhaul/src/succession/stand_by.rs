@@ -12,10 +12,13 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Passes signals on until the heir has ended. Returns the exit code.
 pub(crate) async fn stand_by(heir: &Heir, app: Option<i32>) -> u8 {
-    tracing::error!(
-        heir = heir.id(),
-        "the process in between goes on serving; this one keeps its place"
-    );
+    let words = "the process in between goes on serving; this one keeps its place";
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!(heir = heir.id(), "{words}");
+    } else {
+        // It came no further than its configuration, where the log is described.
+        eprintln!("longhaul: {words} (process {})", heir.id());
+    }
     let Ok(mut signals) = Signals::install() else { return 1 };
     let mut was_asked = false;
     loop {

@@ -12,8 +12,10 @@ use crate::support::{e2e, frames, s, wait_until};
 #[test]
 fn an_order_that_comes_while_everybody_stands_still_is_obeyed_by_the_new_binary() {
     let echo = App::start("echo_ws.mjs", "one");
-    let upgradable =
-        Upgradable::start(&format!("[timeouts]\nupgrade_step = \"2m\"\n{}", upstream(echo.address)));
+    let upgradable = Upgradable::start(&format!(
+        "[timeouts]\nupgrade_step = \"1m\"\n{}",
+        upstream(echo.address)
+    ));
     let (mut told, mut other) =
         (frames::open(upgradable.address(), "/echo"), frames::open(upgradable.address(), "/echo"));
     frames::echo(&mut told, "before");
