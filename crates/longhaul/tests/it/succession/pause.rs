@@ -32,9 +32,8 @@ fn an_order_that_comes_while_everybody_stands_still_is_obeyed_by_the_new_binary(
     thread::scope(|scope| {
         let upgrade = scope.spawn(|| upgradable.ask(&["upgrade", "--binary", &slow]));
         wait_until("they stand still", s(60), || gate.with_extension("here").exists());
-        let path = format!("/api/v1/connections/{id}/close");
-        let answer = upgradable.request("POST", &path);
-        assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
+        let (is_told, said) = upgradable.ask(&["close", &id.to_string()]);
+        assert!(is_told, "{said}");
         fs::write(&gate, "").unwrap();
         let (is_done, said) = upgrade.join().unwrap();
         assert!(is_done && said.contains("2 connections moved"), "{said}");
