@@ -11,7 +11,7 @@ use crate::support::gateway::Gateway;
 use crate::support::raw::{self, Raw};
 use crate::support::{frames, s, wait_until};
 
-const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+pub(crate) const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
 fn gateway(replica: impl ToString, collector: impl ToString, rest: &str) -> Gateway {
@@ -33,7 +33,7 @@ fn spans(collector: &App) -> Vec<Value> {
 
 /// The one span of this service and name in a trace, once it has come.
 #[track_caller]
-fn span(collector: &App, trace: &str, service: &str, name: &str) -> Value {
+pub(crate) fn span(collector: &App, trace: &str, service: &str, name: &str) -> Value {
     let mut found = Vec::new();
     wait_until(&format!("{service} tells of {name}"), s(60), || {
         found = spans(collector);
@@ -46,7 +46,7 @@ fn span(collector: &App, trace: &str, service: &str, name: &str) -> Value {
     found.remove(0)
 }
 
-fn traceparent(trace: &str, flags: &str) -> String {
+pub(crate) fn traceparent(trace: &str, flags: &str) -> String {
     format!("traceparent: 00-{trace}-{CALLER}-{flags}\r\n")
 }
 

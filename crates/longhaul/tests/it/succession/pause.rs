@@ -1,4 +1,5 @@
-//! What falls into the moment in which connections stand still, and a second hop that fails.
+//! What falls into the moment in which connections stand still, what is told of them afterwards, and a
+//! second hop that fails.
 
 use std::fs;
 use std::thread;
@@ -8,6 +9,7 @@ use crate::support::apps::{App, script};
 use crate::support::gateway::longhaul;
 use crate::support::process::Signal;
 use crate::support::{e2e, frames, s, wait_until};
+use crate::traces::{TRACE, span, traceparent};
 
 #[test]
 fn an_order_that_comes_while_everybody_stands_still_is_obeyed_by_the_new_binary() {
@@ -48,7 +50,8 @@ fn an_order_that_comes_while_everybody_stands_still_is_obeyed_by_the_new_binary(
 #[test]
 fn a_second_hop_that_fails_leaves_the_process_in_between_serving() {
     let echo = App::start("echo_ws.mjs", "one");
-    let mut upgradable = Upgradable::start(&upstream(echo.address));
+    let config = format!("[timeouts]\ndrain = \"2s\"\n{}", upstream(echo.address));
+    let mut upgradable = Upgradable::start(&config);
     let mut client = frames::open(upgradable.address(), "/echo");
     let pid = upgradable.gateway.process.id();
     let program = longhaul().get_program().to_string_lossy().into_owned();
@@ -71,4 +74,23 @@ fn a_second_hop_that_fails_leaves_the_process_in_between_serving() {
     assert_eq!(frames::close_code(&mut client).unwrap(), 1012);
     drop(client);
     assert_eq!(upgradable.gateway.process.end(s(60)).code(), Some(0));
+}
+
+#[test]
+fn a_trace_that_began_before_ends_with_the_websocket_under_the_new_binary() {
+    let collector = App::start("otlp_collector.py", "collector");
+    let echo = App::start("echo_ws.mjs", "one");
+    let upgradable = Upgradable::start(&format!(
+        "[traces]\ncollector = \"http://{}/v1/traces\"\none_in = 1000000\nservice = \"edge\"\n{}",
+        collector.address,
+        upstream(echo.address)
+    ));
+    let opened = frames::try_open(upgradable.address(), "/echo", &traceparent(TRACE, "01"));
+    let (mut client, _) = opened.unwrap();
+    let upgrade = span(&collector, TRACE, "edge", "upgrade app");
+    upgradable.upgrade(0);
+    frames::echo(&mut client, "after");
+    drop(client);
+    let end = span(&collector, TRACE, "edge", "websocket closed");
+    assert_eq!(end["parent"], upgrade["span"], "{end:#?}");
 }
