@@ -1,5 +1,7 @@
 //! The side that has the connections.
 
+mod send;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -12,9 +14,8 @@ use tracing::{debug, info, warn};
 use super::memory::Memory;
 use super::message::{Estate, FORMAT, FromGiver, FromTaker, Hello, ListenerState};
 use super::round::Round;
-use super::state::Parcel;
 use super::wire::{Wire, WireError};
-use super::{Copied, HandoffError, Patience, at};
+use super::{HandoffError, Patience, at};
 use crate::handle::Handle;
 use crate::running::Running;
 use crate::shared::Shared;
@@ -171,21 +172,6 @@ impl Giver {
         self.wire.socket()
     }
 
-    /// Passes on what was told to this process since the other one serves, and to connections while they
-    /// went over.
-    fn tell_late(&mut self, shared: &Shared) -> Result<(), HandoffError> {
-        let Some(told) = &self.told else { return Ok(()) };
-        let memory = Memory::since(told, shared);
-        let orders = std::mem::take(&mut *shared.movers.late());
-        if memory.is_empty() && orders.is_empty() {
-            return Ok(());
-        }
-        self.told = Some(Memory::told(shared));
-        let deadline = Instant::now() + self.patience.step;
-        let late = FromGiver::Late { memory, orders };
-        self.wire.send(&late, &[], deadline).map_err(at("passing on what was told"))
-    }
-
     fn round(&mut self, purpose: Purpose) -> Result<Report, HandoffError> {
         let shared = self.running.current.load_full();
         let mut round = Round::begin(&shared, self.patience.step);
@@ -235,19 +221,6 @@ impl Giver {
             "connections moved"
         );
         Ok(report)
-    }
-
-    fn send_batch(&mut self, batch: Vec<Copied>, deadline: Instant) -> Result<(), HandoffError> {
-        let mut parcels: Vec<Parcel> = Vec::with_capacity(batch.len());
-        let mut sockets = Vec::with_capacity(2 * batch.len());
-        for copied in batch {
-            let Ok((parcel, of_this)) = copied.frozen else { continue };
-            parcels.push(parcel);
-            sockets.extend(of_this);
-        }
-        let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
-        let message = FromGiver::Parcels(parcels);
-        self.wire.send(&message, &borrowed, deadline).map_err(at("giving connections"))
     }
 
     /// The last word was said: either the other process has the connections, or it is dead.

@@ -31,6 +31,9 @@ pub(crate) struct Parcel {
     pub(crate) worker: usize,
     /// So many sockets come with it.
     pub(crate) sockets: usize,
+    /// About how many bytes it holds, where that is more than what waits for a leg.
+    #[serde(skip)]
+    pub(crate) weight: usize,
     pub(crate) kind: Kind,
 }
 
@@ -151,6 +154,7 @@ impl Parcel {
             replica: control.replica(),
             worker,
             sockets,
+            weight: 0,
             kind,
         }
     }

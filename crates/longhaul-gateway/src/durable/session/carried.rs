@@ -121,7 +121,10 @@ impl Session {
             migrate_left_us: self.migrate_at.map(left),
         };
         let kind = Kind::Durable(Box::new(session));
-        Ok((Parcel::of(&self.control, self.worker.index, sockets.len(), kind), sockets))
+        let mut parcel = Parcel::of(&self.control, self.worker.index, sockets.len(), kind);
+        let queued = self.links.iter().map(|lane| lane.link.wire.queued_bytes());
+        parcel.weight = self.owner.bytes() + queued.sum::<usize>();
+        Ok((parcel, sockets))
     }
 
     /// Another process has it. Links that stayed are sent there.

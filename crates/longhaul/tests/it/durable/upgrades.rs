@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use longhaul_client::{Event, Message, connect};
 
-use super::{MS, next, options, runtime, text};
+use super::{next, options, runtime, text};
 use crate::succession::Upgradable;
 use crate::support::apps::App;
 use crate::support::cutter::Cutter;
@@ -90,7 +90,7 @@ fn a_client_that_was_away_comes_back_to_the_new_binary() {
     let upgradable = Upgradable::start(&upstream(echo.address));
     runtime().block_on(async {
         let address = upgradable.gateway.address();
-        let cutter = Cutter::before(address, (300 * MS, 400 * MS), 1).await;
+        let cutter = Cutter::before(address, (s(600), s(601)), 1).await;
         let mut session = connect(options(cutter.address));
         session.send(Message::Text("before".into())).await.unwrap();
         assert_eq!(text(&mut session).await, "before");
@@ -103,7 +103,6 @@ fn a_client_that_was_away_comes_back_to_the_new_binary() {
             });
             upgradable.upgrade(0);
         });
-        cutter.calm();
         cutter.bar(false);
         assert_eq!(text(&mut session).await, "while away");
         session.send(Message::Text("back".into())).await.unwrap();

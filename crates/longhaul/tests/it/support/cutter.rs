@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 /// A proxy that cuts.
@@ -19,6 +20,7 @@ pub(crate) struct Cutter {
 struct State {
     is_calm: AtomicBool,
     is_barred: AtomicBool,
+    barring: Notify,
     cuts: AtomicUsize,
 }
 
@@ -54,9 +56,12 @@ impl Cutter {
         self.state.is_calm.store(true, Ordering::Relaxed);
     }
 
-    /// Lets nobody through who comes anew, or everybody again.
+    /// Cuts all there are and lets nobody through, or everybody again.
     pub(crate) fn bar(&self, is_barred: bool) {
         self.state.is_barred.store(is_barred, Ordering::Relaxed);
+        if is_barred {
+            self.state.barring.notify_waiters();
+        }
     }
 
     /// Connections cut so far.
@@ -75,8 +80,13 @@ async fn pass(
 ) {
     let Ok(mut server) = TcpStream::connect(target).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    if timeout(life, copy_bidirectional(&mut client, &mut server)).await.is_ok() {
-        return;
+    tokio::select! {
+        passed = timeout(life, copy_bidirectional(&mut client, &mut server)) => {
+            if passed.is_ok() {
+                return;
+            }
+        }
+        () = state.barring.notified() => return,
     }
     if state.is_calm.load(Ordering::Relaxed) {
         let _ = copy_bidirectional(&mut client, &mut server).await;
