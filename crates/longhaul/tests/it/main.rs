@@ -44,6 +44,7 @@ mod tls;
 // Replicas and discovery.
 mod balancing;
 mod discovery;
+mod leaving;
 mod redial;
 mod replicas;
 
