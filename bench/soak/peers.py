@@ -1,5 +1,6 @@
 """The proxies that are compared: how each is started, reloaded and told that a replica goes."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -186,7 +187,8 @@ http {{
     def stop(self):
         for how in (signal.SIGTERM, signal.SIGKILL):
             for pid in self.processes():
-                os.kill(pid, how)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, how)
             for _ in range(100):
                 if not self.processes():
                     return
