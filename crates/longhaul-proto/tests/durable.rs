@@ -47,6 +47,7 @@ impl Hostile {
             window: WINDOW,
             protocol: None,
             replacement: None,
+            is_aware: false,
         };
         let owner = Owner::open(Arc::new(policy), Arc::new(Bare), opening, now);
         let is_leg_gone = false;

@@ -73,6 +73,7 @@ impl Node {
                     window: win.into(),
                     protocol: None,
                     replacement: None,
+                    is_aware: false,
                 };
                 let policy = Arc::new(scenario.owner.clone());
                 self.sessions.push(Held {

@@ -103,6 +103,30 @@ impl Sender {
         self.has_ended = true;
     }
 
+    /// Keeps an item that its sender has numbered already, and that fits the window by its sender's
+    /// promise. `kind` is its first letter.
+    pub(super) fn pass(&mut self, kind: u8, form: Form, payload: Bytes) {
+        let item = Held { kind, form, payload };
+        if item.is_counted() {
+            self.used.bytes += item.payload.len() as u64;
+            self.used.items += 1;
+        }
+        self.has_ended |= kind == b'x';
+        self.hold(item);
+    }
+
+    /// Whether more is unacknowledged than a sender may ever have under way.
+    pub(super) fn is_beyond(&self, message_bytes_max: usize) -> bool {
+        let items_max = self.window.items + CHUNKS_MAX as u64;
+        self.used.bytes > self.window.bytes.max(message_bytes_max as u64)
+            || self.used.items > items_max
+    }
+
+    /// What may be unacknowledged.
+    pub(super) fn window(&self) -> Window {
+        self.window
+    }
+
     /// Gives numbers to what fits the window. Call before [`Sender::write_next`].
     pub fn number(&mut self) {
         while self.chunk_bytes_max > 0 && self.sent() < SEQ_MAX {
@@ -178,6 +202,11 @@ impl Sender {
     /// The last item that has a number.
     pub fn sent(&self) -> u64 {
         self.acked + self.held.len() as u64
+    }
+
+    /// Whether the other end answered for all that was written.
+    pub fn is_answered(&self) -> bool {
+        self.written == self.acked
     }
 
     /// Whether something waits for the window.
