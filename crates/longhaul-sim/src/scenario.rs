@@ -31,6 +31,8 @@ pub struct Scenario {
     pub link_items_max: Option<u64>,
     /// The replica reads nothing while it has something to write.
     pub replica_writes_first: bool,
+    /// Replicas acknowledge messages themselves, and die.
+    pub is_aware: bool,
 }
 
 impl Scenario {
@@ -73,7 +75,15 @@ impl Scenario {
             trouble: ms(rng, 1_000, 60_000),
             link_items_max: None,
             replica_writes_first: rng.u8(..4) == 0,
+            is_aware: false,
         }
+    }
+
+    /// The same with replicas that acknowledge messages themselves, and die in the middle of it.
+    #[must_use]
+    pub fn aware(mut self) -> Self {
+        self.is_aware = true;
+        self
     }
 
     /// The same with one rule broken, to see that it is needed.

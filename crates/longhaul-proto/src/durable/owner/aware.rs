@@ -121,6 +121,10 @@ impl Owner {
     /// Asks a leg that is new what its replica knows.
     pub(super) fn attach(&mut self) {
         let Some(aware) = &mut self.aware else { return };
+        // What the leg before was to be told is not for this one.
+        self.outbox.retain(|output| {
+            !matches!(output, Output::Tell { .. } | Output::LeaveLeg | Output::CloseLeg { .. })
+        });
         aware.attempts += 1;
         aware.phase = Phase::Attaching(self.now + ATTACH);
         aware.is_held = false;
