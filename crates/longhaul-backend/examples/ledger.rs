@@ -98,10 +98,19 @@ impl Ledger {
     /// A page as it is; one that nobody has written is empty.
     fn read(&self, sid: Option<&str>) -> io::Result<Value> {
         let Some(sid) = sid else { return Ok(json!({})) };
-        match fs::read(self.directory.join(sid)) {
+        match fs::read(self.page(sid)?) {
             Ok(text) => Ok(serde_json::from_slice(&text)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(json!({})),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Where a page lies. Names come from the network; a gateway's are hexadecimal.
+    fn page(&self, sid: &str) -> io::Result<PathBuf> {
+        if sid.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            Ok(self.directory.join(sid))
+        } else {
+            Err(io::Error::other("a name that no gateway gives"))
         }
     }
 
@@ -120,9 +129,10 @@ impl Ledger {
         }
         page["leg"] = json!(leg);
         change(&mut page);
-        let new = self.directory.join(format!("{sid}.new"));
+        let path = self.page(sid).map_err(failed)?;
+        let new = path.with_extension("new");
         fs::write(&new, page.to_string()).map_err(failed)?;
-        fs::rename(new, self.directory.join(sid)).map_err(failed)?;
+        fs::rename(new, path).map_err(failed)?;
         Ok(page)
     }
 
@@ -159,7 +169,7 @@ impl Store for Ledger {
     }
 
     fn forget<'a>(&'a self, sid: &'a str) -> Answer<'a, ()> {
-        Box::pin(async move { fs::remove_file(self.directory.join(sid)).map_err(failed) })
+        Box::pin(async move { self.page(sid).and_then(fs::remove_file).map_err(failed) })
     }
 }
 

@@ -99,3 +99,42 @@ fn apply(saved: &mut Saved, change: &Change) {
     saved.unacked.retain(|item| item.seq > change.acked);
     saved.unacked.extend(change.items.iter().cloned());
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use longhaul_proto::durable::Form;
+    use longhaul_proto::durable::backend::{Kind, Numbered};
+
+    use super::*;
+
+    /// Memory answers at once.
+    fn now<T>(mut answer: Answer<'_, T>) -> Result<T, StoreError> {
+        match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => panic!("nothing is waited for"),
+        }
+    }
+
+    fn change(leg: u64, recv: u64, sent: u64, acked: u64) -> Change {
+        let payload = "x".into();
+        let item = Numbered { seq: sent, kind: Kind::Message, form: Form::Text, payload };
+        Change { sid: Some("s".to_owned()), leg, recv, sent, items: vec![item], acked }
+    }
+
+    #[test]
+    fn whoever_was_given_up_stores_nothing() {
+        let memory = Memory::default();
+        assert_eq!(now(memory.claim("s", 1)).unwrap(), Saved::default());
+        now(memory.save(&change(1, 4, 1, 0))).unwrap();
+        now(memory.save(&change(1, 5, 2, 1))).unwrap();
+        let saved = now(memory.claim("s", 2)).unwrap();
+        assert_eq!((saved.recv, saved.sent, saved.unacked.len()), (Some(5), 2, 1));
+        assert!(matches!(now(memory.save(&change(1, 6, 3, 2))), Err(StoreError::Fenced)));
+        assert!(matches!(now(memory.claim("s", 1)), Err(StoreError::Fenced)));
+        assert_eq!(now(memory.claim("s", 2)).unwrap(), saved);
+        now(memory.forget("s")).unwrap();
+        assert_eq!(now(memory.claim("s", 3)).unwrap(), Saved::default());
+    }
+}

@@ -44,6 +44,8 @@ pub(crate) struct Replicas {
     up: VecDeque<(Form, Bytes)>,
     down: VecDeque<(Form, Bytes)>,
     pub(crate) crashes: u64,
+    /// The client's close was dealt with.
+    pub(crate) has_ended: bool,
 }
 
 impl Replicas {
@@ -147,7 +149,7 @@ impl Replicas {
                 None if !is_all && is_current => {
                     let message = audit::message(session, self.sent, scenario.message_bytes);
                     if let Ok(change) = replica.machine.change(None, vec![message])
-                        && self.store(&change)
+                        && self.store(&change, scenario.is_fenced)
                     {
                         self.sent += 1;
                         replica.stored = Some(change);
@@ -171,20 +173,23 @@ impl Replicas {
             Task::Message(seq, ..) | Task::End(seq) => seq,
         };
         let Ok(change) = replica.machine.change(Some(seq), Vec::new()) else { return Ok(()) };
-        if !self.store(&change) {
+        if !self.store(&change, scenario.is_fenced) {
             replica.machine.lost();
             return Ok(());
         }
-        if let Task::Message(_, form, payload) = task {
-            audit.take(session, form, &payload, scenario.message_bytes)?;
+        match task {
+            Task::Message(_, form, payload) => {
+                audit.take(session, form, &payload, scenario.message_bytes)?;
+            }
+            Task::End(_) => self.has_ended = true,
         }
         replica.stored = Some(change);
         Ok(())
     }
 
     /// Stores, if the leg is not fenced.
-    fn store(&mut self, change: &Change) -> bool {
-        if change.leg < self.fence {
+    fn store(&mut self, change: &Change, is_fenced: bool) -> bool {
+        if change.leg < self.fence && is_fenced {
             return false;
         }
         self.saved.recv = Some(change.recv);

@@ -33,6 +33,8 @@ pub struct Scenario {
     pub replica_writes_first: bool,
     /// Replicas acknowledge messages themselves, and die.
     pub is_aware: bool,
+    /// Their store refuses those that were given up.
+    pub is_fenced: bool,
 }
 
 impl Scenario {
@@ -76,6 +78,7 @@ impl Scenario {
             link_items_max: None,
             replica_writes_first: rng.u8(..4) == 0,
             is_aware: false,
+            is_fenced: true,
         }
     }
 
@@ -83,6 +86,13 @@ impl Scenario {
     #[must_use]
     pub fn aware(mut self) -> Self {
         self.is_aware = true;
+        self
+    }
+
+    /// The same with a store that takes what replicas store that were given up, to see that it must not.
+    #[must_use]
+    pub fn unfenced(mut self) -> Self {
+        self.is_fenced = false;
         self
     }
 

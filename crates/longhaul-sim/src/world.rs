@@ -163,7 +163,11 @@ impl World<'_> {
         let held = self.session.and_then(|session| self.node.sessions.get(session as usize));
         self.closed.is_some()
             && held.is_some_and(|held| {
-                held.is_over || held.replica.closed.is_some() && !held.owner.is_attached()
+                let is_told = match &held.aware {
+                    Some(replicas) => replicas.has_ended,
+                    None => held.replica.closed.is_some(),
+                };
+                held.is_over || is_told && !held.owner.is_attached()
             })
     }
 

@@ -1,5 +1,7 @@
 //! The vectors of `protocol/vectors`, run against the machines.
 
+mod aware;
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -203,8 +203,7 @@ impl Owner {
 
     /// Passes on what the client has answered for.
     pub(super) fn tell_ack(&mut self) {
-        let is_attached = |aware: &Box<Aware>| aware.phase == Phase::Attached;
-        if self.aware.as_ref().is_some_and(is_attached) {
+        if self.aware.as_deref().is_some_and(|aware| aware.phase == Phase::Attached) {
             let head = Head::ack(self.down.acked());
             self.outbox.push_back(Output::Tell { form: Form::Text, head, payload: Bytes::new() });
         }
