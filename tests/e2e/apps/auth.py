@@ -2,6 +2,7 @@
 
 `PUT /control/MODE` says how every other request is answered from then on:
   ok       as a good service would: tokens `good-NAME` are valid, `forbidden` is not allowed
+  deny     no token is valid any more
   silence  accepts, and never says a word
   headers  sends the head of an answer and nothing of its body
   drip     sends the answer at a byte a second
@@ -70,6 +71,8 @@ class Handler(socketserver.StreamRequestHandler):
 
     def judge(self, method, path, headers, body):
         """Status, answer and more fields, as a good service gives them."""
+        if mode == "deny":
+            return (200 if path == "/introspect" else 401), b'{"active":false}', {}
         if path == "/keys":
             return 200, keys, {}
         if path == "/forward":

@@ -15,6 +15,7 @@ use tokio::time::timeout_at;
 use tracing::warn;
 
 use super::authorities::{Judge, Verdict};
+use super::rechecks::Recheck;
 use super::tickets;
 use super::{Admission, counters::Outcome};
 use crate::config::AdmissionPolicy;
@@ -34,8 +35,16 @@ pub(super) struct Known {
     pub(super) authority: Option<usize>,
 }
 
+/// Somebody who may come in.
+pub(super) struct Entered {
+    pub(super) grant: Grant,
+    /// The subprotocol to answer with, should the application choose none.
+    pub(super) subprotocol: Option<HeaderValue>,
+    /// How to ask about them again, where that is wanted.
+    pub(super) recheck: Option<Box<Recheck>>,
+}
+
 /// Finds out who sent a request, within the route's deadline, and prepares its head for the replica.
-/// Returns the subprotocol to answer with, should the application choose none.
 ///
 /// # Errors
 /// Why it is refused.
@@ -43,8 +52,9 @@ pub(super) async fn authenticate(
     admission: &Admission,
     policy: &AdmissionPolicy,
     head: &mut Parts,
+    is_upgrade: bool,
     arrived_at: Instant,
-) -> Result<(Grant, Option<HeaderValue>), Failure> {
+) -> Result<Entered, Failure> {
     let deadline = arrived_at + policy.deadline;
     let known = identify(admission, &policy.authorities, head, deadline).await?;
     if admission.live.is_revoked(&known.grant) {
@@ -52,12 +62,14 @@ pub(super) async fn authenticate(
         let refusal = Refusal::Unauthenticated { has_token: true };
         return Err(refusal.because("the token is refused: it was revoked"));
     }
-    let echo = clean(admission, policy, head);
+    let judge = known.authority.filter(|_| is_upgrade).map(|index| &admission.judges[index]);
+    let recheck = judge.and_then(|judge| judge.recheck(head, &admission.rechecks));
+    let subprotocol = clean(admission, policy, head);
     for (name, value) in &known.grant.headers {
         head.headers.insert(name, value.clone());
     }
     admission.counters.note(Outcome::Granted);
-    Ok((known.grant, echo))
+    Ok(Entered { grant: known.grant, subprotocol, recheck })
 }
 
 /// Asks whoever can say who this is.

@@ -9,6 +9,7 @@ use longhaul_policy::admission::verdicts::Answer;
 use longhaul_policy::token::{Grant, TokenFault, TokenRules, Unverified};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::rechecks::{Recheck, Rechecks};
 use crate::config::{Asks, Authority, AuthorityKind, JwtAuthority};
 use crate::keys::KeySet;
 use crate::keys::remote::{RemoteKeys, keep_fresh};
@@ -90,6 +91,37 @@ impl Judge {
                 }
                 Some(validator.judge(token.as_deref(), head, deadline).await.into())
             }
+        }
+    }
+
+    /// How to ask again about who was let in by this request. `None`: nobody wants that, or the request
+    /// does not carry what was judged (a ticket).
+    pub(super) fn recheck(&self, head: &Parts, rechecks: &Arc<Rechecks>) -> Option<Box<Recheck>> {
+        let every = self.revalidate()?;
+        let sources = self.config.sources.iter();
+        let token = sources.filter_map(|source| source.find(&head.headers, &head.uri)).next();
+        // Only a service that judges by the whole request needs it.
+        let is_whole = self.asked_again().is_some_and(|it| matches!(it.asks(), Asks::Forward));
+        let head = is_whole.then(|| Box::new(head.clone()));
+        if token.is_none() && head.is_none() {
+            return None;
+        }
+        Some(Box::new(Recheck::new(rechecks, &self.config.name, token, head, every)))
+    }
+
+    /// How often it is asked again about those whom it let in, if it is.
+    pub(super) fn revalidate(&self) -> Option<Duration> {
+        match &self.config.kind {
+            AuthorityKind::Service(service) => service.revalidate,
+            AuthorityKind::Jwt(_) => None,
+        }
+    }
+
+    /// Who is asked again, if anybody is.
+    pub(super) fn asked_again(&self) -> Option<&Arc<Validator>> {
+        match &self.kind {
+            Kind::Service(validator) if self.revalidate().is_some() => Some(validator),
+            Kind::Service(_) | Kind::Jwt(_) => None,
         }
     }
 

@@ -12,6 +12,7 @@ use longhaul_policy::token::Grant;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::rechecks::FrozenRecheck;
 use crate::relay::control::{Control, Order};
 use crate::supervise::TaskError;
 
@@ -54,12 +55,15 @@ pub(crate) struct Right {
     issued: Option<Duration>,
     /// Until it ends.
     left: Option<Duration>,
+    /// How it is asked about again, where it is.
+    #[serde(default)]
+    pub(super) recheck: Option<Box<FrozenRecheck>>,
 }
 
 impl Right {
     /// As it was granted: its end stays what it is.
     pub(crate) fn into_grant(self) -> Grant {
-        let Self { subject, token_id, issued, left } = self;
+        let Self { subject, token_id, issued, left, recheck: _ } = self;
         let issued = issued.and_then(|issued| UNIX_EPOCH.checked_add(issued));
         let expires = left.map(|left| SystemTime::now() + left.min(LIFE_MAX));
         Grant { subject, token_id, issued, expires, ..Grant::default() }
@@ -160,6 +164,7 @@ impl Live {
             token_id: entry.token_id.clone(),
             issued: entry.issued.and_then(|at| at.duration_since(UNIX_EPOCH).ok()),
             left: entry.ends_at.map(left),
+            recheck: None,
         })
     }
 

@@ -10,6 +10,8 @@ mod farewell;
 mod limits;
 pub(crate) mod live;
 mod office;
+mod pass;
+mod rechecks;
 mod sharing;
 mod tickets;
 
@@ -17,19 +19,20 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
+use http::Response;
 use http::request::Parts;
-use http::{HeaderValue, Response};
 use longhaul_policy::origin::{OriginFault, Target};
-use longhaul_policy::token::Grant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::authenticate::BYPASS;
 use self::authorities::Judge;
 use self::counters::{Counters, Outcome};
 pub(crate) use self::farewell::Farewell;
-use self::limits::{Limiter, Permit};
-use self::live::Listed;
+use self::limits::Limiter;
 pub(crate) use self::live::{Live, Right};
+pub(crate) use self::pass::Pass;
+use self::rechecks::{FrozenRecheck, Recheck, Rechecks};
 pub(crate) use self::sharing::Sharing;
 use self::tickets::Tickets;
 use crate::config::{AuthScope, Authority, Config, RefusalStyle};
@@ -38,7 +41,7 @@ use crate::http::answer::Refusal;
 use crate::http::body::Body;
 use crate::http::failure::Failure;
 use crate::http::visit::Visit;
-use crate::relay::control::Control;
+use crate::shared::Shared;
 use crate::supervise::Tasks;
 use crate::upgrade::Offered;
 use crate::validate::ServiceSnapshot;
@@ -53,6 +56,7 @@ pub(crate) struct Admission {
     ticket_path: Option<String>,
     bypass_key: Option<[u8; 32]>,
     pub(crate) live: Arc<Live>,
+    rechecks: Arc<Rechecks>,
     pub(crate) counters: Arc<Counters>,
     /// What keeps those in the background who came with a later configuration.
     background: OnceLock<(Tasks, CancellationToken)>,
@@ -67,6 +71,7 @@ impl Admission {
             ticket_path: config.tickets.as_ref().map(|office| office.path.clone()),
             bypass_key: config.bypass_key,
             live: Arc::default(),
+            rechecks: Arc::default(),
             counters: Arc::default(),
             background: OnceLock::new(),
         }
@@ -78,7 +83,12 @@ impl Admission {
     }
 
     /// Starts what watches: fresh keys, and WebSockets whose right ends. Ends with `stop`.
-    pub(crate) fn start(&self, tasks: &Tasks, stop: &CancellationToken) {
+    pub(crate) fn start(
+        &self,
+        current: &Arc<ArcSwap<Shared>>,
+        tasks: &Tasks,
+        stop: &CancellationToken,
+    ) {
         for judge in &self.judges {
             judge.start(tasks, stop);
         }
@@ -86,6 +96,9 @@ impl Admission {
         let kept =
             tasks.keep_alive("ends of tokens", stop.clone(), move || live.clone().end_in_time());
         drop(tokio::spawn(kept));
+        let (rechecks, current) = (self.rechecks.clone(), current.clone());
+        let ask = move || rechecks.clone().ask_in_time(current.clone());
+        drop(tokio::spawn(tasks.keep_alive("revalidation", stop.clone(), ask)));
         self.background.get_or_init(|| (tasks.clone(), stop.clone()));
     }
 
@@ -114,6 +127,7 @@ impl Admission {
             ticket_path: config.tickets.as_ref().map(|office| office.path.clone()),
             bypass_key: config.bypass_key,
             live: self.live.clone(),
+            rechecks: self.rechecks.clone(),
             counters: self.counters.clone(),
             background: self.background.clone(),
         }
@@ -126,41 +140,22 @@ impl Admission {
         &self,
         client: IpAddr,
         route: usize,
-        right: Option<Right>,
+        mut right: Option<Right>,
     ) -> Option<Box<Pass>> {
+        let frozen = right.as_mut().and_then(|right| right.recheck.take());
+        let recheck = frozen.and_then(|frozen| self.thaw(*frozen));
         let grant = right.map(Right::into_grant);
         let subject = grant.as_ref().and_then(|grant| grant.subject.as_ref());
         let permit = self.limiter.readmit(client, route, subject);
         let is_of_use = permit.is_some() || grant.is_some();
-        is_of_use.then(|| Box::new(Pass { _permit: permit, grant, ..Pass::default() }))
-    }
-}
-
-/// What somebody who was let in holds until the WebSocket ends. Boxed where it is kept: most hold
-/// nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Pass {
-    _permit: Option<Permit>,
-    grant: Option<Grant>,
-    /// The subprotocol to answer with, should the application choose none.
-    pub(crate) subprotocol: Option<HeaderValue>,
-    listed: Option<Listed>,
-}
-
-impl Pass {
-    /// Whose right it is, where one was asked for.
-    pub(crate) fn subject(&self) -> Option<&str> {
-        self.grant.as_ref()?.subject.as_deref()
+        is_of_use.then(|| Box::new(Pass::new(permit, grant, recheck)))
     }
 
-    /// By what right it is here, where one was asked for.
-    pub(crate) fn freeze(&self, live: &Live) -> Option<Right> {
-        live.right_of(self.listed.as_ref()?)
-    }
-
-    /// Has the WebSocket told when its right ends.
-    pub(crate) fn list(&mut self, live: &Arc<Live>, control: &Arc<Control>) {
-        self.listed = self.grant.take().map(|grant| live.watch(control, &grant));
+    /// What another process asked about somebody, where this one's configuration has it asked too.
+    fn thaw(&self, frozen: FrozenRecheck) -> Option<Box<Recheck>> {
+        let judge = self.judges.iter().find(|judge| judge.config.name == frozen.authority);
+        let every = judge.and_then(|judge| judge.revalidate())?;
+        Recheck::thaw(&self.rechecks, frozen, every).map(Box::new)
     }
 }
 
@@ -239,15 +234,16 @@ async fn enter(
         permit = entered.map_err(limited)?;
     }
     if policy.authorities.is_empty() {
-        return Ok(permit.map(|it| Box::new(Pass { _permit: Some(it), ..Pass::default() })));
+        return Ok(permit.map(|it| Box::new(Pass::new(Some(it), None, None))));
     }
-    let known = authenticate::authenticate(admission, policy, head, arrived_at).await;
-    let (grant, subprotocol) = known?;
+    let entered = authenticate::authenticate(admission, policy, head, is_upgrade, arrived_at);
+    let authenticate::Entered { grant, subprotocol, recheck } = entered.await?;
     if is_upgrade && let Some(subject) = &grant.subject {
         admission.limiter.enter_subject(&mut permit, subject).map_err(limited)?;
     }
-    let grant = Some(grant);
-    Ok(Some(Box::new(Pass { _permit: permit, grant, subprotocol, listed: None })))
+    let mut pass = Pass::new(permit, Some(grant), recheck);
+    pass.subprotocol = subprotocol;
+    Ok(Some(Box::new(pass)))
 }
 
 /// Answers what is asked of the gateway itself: tickets.

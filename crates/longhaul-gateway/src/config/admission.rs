@@ -152,6 +152,8 @@ pub struct ServiceAuthority {
     pub retries: u32,
     /// How long answers count.
     pub cache: CachePolicy,
+    /// How often it is asked again about WebSockets that it let in; `None`: never. Default: `None`.
+    pub revalidate: Option<Duration>,
     /// When it is left alone.
     pub breaker: BreakerPolicy,
     /// How it is looked after in the background; `None`: not at all.

@@ -304,15 +304,37 @@ impl Origin {
         head
     }
 
-    /// Says in the log that a replica was lost.
+    /// Says in the log that a replica was lost, and with it perhaps these messages.
     pub(crate) fn log_loss(
         &self,
         replica: SocketAddr,
         reason: Reason,
         uncertain: Option<(u64, u64)>,
     ) {
-        let uncertain = count(uncertain);
-        info!(id = self.log_id, %replica, %reason, uncertain, "websocket lost its replica");
+        self.count_uncertain(uncertain);
+        let (first, last) = (uncertain.map(|it| it.0), uncertain.map(|it| it.1));
+        info!(
+            id = self.log_id, %replica, %reason, uncertain = count(uncertain),
+            uncertain_first = first, uncertain_last = last,
+            "websocket lost its replica"
+        );
+    }
+
+    /// Says that a replica that was left in good order went without a word on these messages, the
+    /// last it was sent.
+    pub(super) fn log_silent_leave(&self, replica: SocketAddr, (first, last): (u64, u64)) {
+        let uncertain = Some((first, last));
+        self.count_uncertain(uncertain);
+        info!(
+            id = self.log_id, %replica, uncertain = count(uncertain),
+            uncertain_first = first, uncertain_last = last,
+            "the replica before ended without saying what it had read"
+        );
+    }
+
+    fn count_uncertain(&self, uncertain: Option<(u64, u64)>) {
+        let shared = self.worker.current.load();
+        shared.telemetry.uncertain_messages.add(&[&self.route], count(uncertain));
     }
 
     fn log(&self, errand: Errand, wire: &Wire, began: Instant) {

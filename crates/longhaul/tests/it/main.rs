@@ -50,6 +50,7 @@ mod replicas;
 // What operators see and tell.
 mod admin;
 mod alerts;
+mod causes;
 mod traces;
 
 // The life of the process.
@@ -63,5 +64,6 @@ mod logs;
 mod overload;
 mod parent;
 mod reload;
+mod soak;
 mod succession;
 mod systemd;

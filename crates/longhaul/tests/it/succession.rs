@@ -13,6 +13,7 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::admission::authority::{Authority, bearer};
 use crate::support::apps::App;
 use crate::support::gateway::{Gateway, longhaul};
 use crate::support::process::Signal;
@@ -439,6 +440,29 @@ fn what_was_learnt_and_told_holds_under_the_new_binary() {
     for _ in 0..4 {
         assert_eq!(cookie().1, "two", "the other one still drains");
     }
+}
+
+#[test]
+fn who_is_asked_about_again_is_asked_about_under_the_new_binary_too() {
+    let (echo, authority) = (App::start("echo_ws.mjs", "one"), Authority::start());
+    let upgradable = Upgradable::start(&format!(
+        "{}[[auth_services]]\nname = \"login\"\nkind = \"forward\"\nurl = \"http://{}/forward\"\n\
+         cache = \"off\"\nhealth = \"off\"\nrevalidate = \"2s\"\n[admission]\nauth = \"login\"\n",
+        upstream(echo.address),
+        authority.address()
+    ));
+    // What such a service judges is the whole head, which has to move as well.
+    let fields = bearer("good-ann") + "X-Name: \u{e9}\r\n";
+    let (mut client, answer) =
+        frames::try_open(upgradable.address(), "/echo?a=b", &fields).unwrap();
+    assert_eq!(answer.status, 101);
+    upgradable.upgrade(0);
+    let asked = authority.asked("/forward");
+    wait_until("it is asked again", s(60), || authority.asked("/forward") >= asked + 2);
+    frames::echo(&mut client, "still welcome");
+    authority.set("deny");
+    assert_eq!(frames::close_code(&mut client).unwrap(), 4401);
+    assert!(!upgradable.gateway.process.lines().join("\n").contains("good-ann"));
 }
 
 #[test]

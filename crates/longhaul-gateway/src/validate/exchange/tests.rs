@@ -24,6 +24,7 @@ fn config(asks: Asks) -> ServiceAuthority {
             stale: Duration::ZERO,
             entries_max: 1,
         },
+        revalidate: None,
         breaker: BreakerPolicy { failures: 1, recovery: Duration::ZERO },
         health: None,
     }

@@ -379,7 +379,7 @@ fn a_move_lets_the_old_replica_finish_its_sentence() {
     story.client_sends(&up(0x81, b"question"), ALL);
     story.replica_sends(&down(0x81, b"an answer")[..4]);
     assert!(story.redial.may_move());
-    story.redial.switch(story.now);
+    assert_eq!(story.redial.switch(story.now), Some((1, 1)));
     story.replica.clear();
     story.client_sends(&up(0x81, b"next question"), ALL);
     assert_eq!(texts(&story.replica), ["next question"]);

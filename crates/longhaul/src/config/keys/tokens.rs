@@ -277,6 +277,16 @@ static SERVICE_KEYS: &[Key] = &[
         ..Key::NEW
     },
     Key {
+        name: "revalidate",
+        shape: seconds_or_off(1, 24 * HOUR_S),
+        default: || Some("\"off\"".to_owned()),
+        what: "How often it is asked again about each WebSocket that it let in; a no ends that with 4401. \
+               While it does not answer, they go on. A yes that is cached counts as one",
+        cost: "a question for each WebSocket each time, and its token in memory",
+        danger: "a minute with 100,000 WebSockets is 1,700 questions a second",
+        ..Key::NEW
+    },
+    Key {
         name: "cache_denied",
         shape: seconds_or_off(1, 60),
         default: || duration(defaults::AUTH_CACHE_DENIED),

@@ -41,6 +41,7 @@ pub(super) fn read(
         waiting_max: count("waiting_max", defaults::AUTH_WAITING_MAX),
         retries: u32::try_from(count("retries", defaults::AUTH_RETRIES as usize)).unwrap_or(0),
         cache,
+        revalidate: reader.duration_or_off("revalidate").flatten(),
         breaker,
         health,
     };

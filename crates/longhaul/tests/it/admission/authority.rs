@@ -8,35 +8,35 @@ use crate::support::apps::App;
 use crate::support::raw::{Raw, Response};
 
 /// A service that misbehaves as it is told to.
-pub(super) struct Authority {
-    pub(super) app: App,
+pub(crate) struct Authority {
+    pub(crate) app: App,
 }
 
 impl Authority {
     #[track_caller]
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { app: App::start("auth.py", "auth") }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.app.address
     }
 
     /// Publishes a key set.
     #[track_caller]
-    pub(super) fn publish(&self, keys: &str) {
+    pub(crate) fn publish(&self, keys: &str) {
         self.control("keys", keys);
     }
 
     /// Says how it answers from now on.
     #[track_caller]
-    pub(super) fn set(&self, mode: &str) {
+    pub(crate) fn set(&self, mode: &str) {
         self.control(mode, "");
     }
 
     /// How often a path was asked for.
     #[track_caller]
-    pub(super) fn asked(&self, path: &str) -> u64 {
+    pub(crate) fn asked(&self, path: &str) -> u64 {
         let asked: Value = serde_json::from_str(&self.control("asked", "")).unwrap();
         asked.get(path).and_then(Value::as_u64).unwrap_or(0)
     }
@@ -54,11 +54,11 @@ impl Authority {
 
 /// One request with a token in its header.
 #[track_caller]
-pub(super) fn ask(address: SocketAddr, token: &str) -> Response {
+pub(crate) fn ask(address: SocketAddr, token: &str) -> Response {
     crate::support::raw::request(address, "/", &bearer(token))
 }
 
 /// The field that carries a token.
-pub(super) fn bearer(token: &str) -> String {
+pub(crate) fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }

@@ -1,6 +1,6 @@
 //! Who may come in, and who may stay.
 
-mod authority;
+pub(crate) mod authority;
 mod limits;
 mod origin;
 mod remote;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::authority::{Authority, ask, bearer};
 use crate::support::apps::App;
-use crate::support::frames::try_open;
+use crate::support::frames::{self, try_open};
 use crate::support::gateway::{Gateway, longhaul};
 use crate::support::raw::{self, Response};
 use crate::support::recorder::{Answer, Recorder};
@@ -153,6 +153,33 @@ fn a_service_that_never_finishes_tls_costs_the_deadline_and_lets_nobody_in() {
             try_open(gateway.address(), "/echo", &bearer(&format!("good-{number}"))).unwrap();
         assert_eq!(cause(&answer), UNAVAILABLE);
         assert!(began.elapsed() < s(5), "{:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn who_is_inside_is_asked_about_again_and_ends_by_a_no_alone() {
+    let app = App::start("echo_ws.mjs", "one");
+    let replica = app.address.to_string();
+    let introspect = "kind = \"introspect\"\nurl = \"AUTH/introspect\"";
+    let forward = "kind = \"forward\"\nurl = \"AUTH/forward\"";
+    for (keys, path) in [(introspect, "/introspect"), (forward, "/forward")] {
+        let authority = Authority::start();
+        let keys = format!(
+            "{keys}\ncache = \"off\"\nrevalidate = \"1s\"\nbreaker_failures = 1000\nhealth = \"off\""
+        );
+        let gateway = gateway(&replica, &authority, &keys, "");
+        let (mut client, answer) =
+            try_open(gateway.address(), "/echo", &bearer("good-ann")).unwrap();
+        assert_eq!(answer.status, 101);
+        wait_until("it is asked again", s(30), || authority.asked(path) >= 3);
+        frames::echo(&mut client, "still welcome");
+        authority.set("500");
+        let before = authority.asked(path);
+        wait_until("it is asked in vain", s(30), || authority.asked(path) >= before + 2);
+        frames::echo(&mut client, "no answer is no no");
+        authority.set("deny");
+        assert_eq!(frames::close_code(&mut client).unwrap(), 4401, "{path}");
+        assert!(!gateway.process.lines().join("\n").contains("good-ann"));
     }
 }
 
