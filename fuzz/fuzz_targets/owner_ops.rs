@@ -125,6 +125,7 @@ fuzz_target!(|ops: Vec<Op>| {
                     delivered = seq;
                 }
                 Output::CloseLeg { .. } => leg_is_gone = true,
+                Output::Tell { .. } | Output::LeaveLeg => unreachable!("the replica is a plain one"),
                 Output::Close { .. } | Output::Abort(_) => {}
             }
         }

@@ -134,6 +134,9 @@ impl Hostile {
                     self.delivered = seq;
                 }
                 Output::CloseLeg { .. } => self.is_leg_gone = true,
+                Output::Tell { .. } | Output::LeaveLeg => {
+                    unreachable!("the replica is a plain one")
+                }
                 Output::Close { .. } | Output::Abort(_) => {}
             }
         }

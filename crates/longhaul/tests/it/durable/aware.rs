@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::process::Process;
+use crate::support::{apps, e2e, raw};
 
 use super::*;
 
@@ -14,30 +15,72 @@ mod ledger;
 /// Where the ledger of a replica lies that this program shall be, instead of trying stories.
 const LEDGER_IN: &str = "LONGHAUL_STORY_LEDGER";
 
-/// A replica of the ledger in a process of its own, to be killed.
+/// Which of the two ledgers a replica is: the same program for users of either package.
+#[derive(Clone, Copy)]
+enum Ledger {
+    /// For axum: this test program again. Of the stories it runs one, which becomes the replica.
+    Rust,
+    /// For FastAPI, with SQLite.
+    Python,
+}
+
+impl Ledger {
+    fn command(self, directory: &Path, port: u16) -> Command {
+        match self {
+            Self::Rust => {
+                let mut command = Command::new(std::env::current_exe().unwrap());
+                command.args(["--exact", "durable::aware::a_replica_listens", "--nocapture"]);
+                command.env(LEDGER_IN, directory).env("PORT", port.to_string());
+                command
+            }
+            Self::Python => {
+                let package = e2e().join("../../sdk/python");
+                let mut command = apps::script(&package.join("examples/ledger.py"));
+                command.arg(directory.join("ledger.db")).arg(port.to_string());
+                command.env("PYTHONPATH", package.join("src")).env("PYTHONDONTWRITEBYTECODE", "1");
+                command
+            }
+        }
+    }
+}
+
+/// A replica of a ledger in a process of its own, to be killed.
 struct Replica {
+    ledger: Ledger,
     process: Process,
     address: SocketAddr,
 }
 
 impl Replica {
-    /// This test program again, as a replica: of the stories it runs one, which becomes the replica.
-    fn start(directory: &Path, port: u16) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "durable::aware::a_replica_listens", "--nocapture"]);
-        command.env(LEDGER_IN, directory).env("PORT", port.to_string());
+    fn start(ledger: Ledger, directory: &Path) -> Self {
+        Self::start_on(ledger, directory, 0)
+    }
+
+    fn start_on(ledger: Ledger, directory: &Path, port: u16) -> Self {
+        let mut command = ledger.command(directory, port);
         let mut process = Process::start(format!("ledger on {port}"), &mut command);
         let port: u16 = process.line("listening PORT", s(90), |line| {
             // Behind what the test harness has said on that line.
             line.split_once("listening ").and_then(|(_, port)| port.parse().ok())
         });
-        Self { process, address: ([127, 0, 0, 1], port).into() }
+        Self { ledger, process, address: ([127, 0, 0, 1], port).into() }
     }
 
     /// Kills it without a word, and starts another in its place.
     fn replace(&mut self, directory: &Path) {
         self.process.kill();
-        *self = Self::start(directory, self.address.port());
+        *self = Self::start_on(self.ledger, directory, self.address.port());
+    }
+
+    /// Waits until nothing is kept of any session.
+    fn wait_until_forgotten(&self, directory: &Path) {
+        wait_until("the ledger has forgotten every session", s(60), || match self.ledger {
+            Ledger::Rust => {
+                let names = std::fs::read_dir(directory).unwrap();
+                names.filter(|name| name.as_ref().unwrap().file_name() != "lock").count() == 0
+            }
+            Ledger::Python => raw::get(self.address, "/sessions").text() == "0",
+        });
     }
 }
 
@@ -45,7 +88,7 @@ impl Replica {
 fn a_replica_listens() {
     let Some(directory) = std::env::var_os(LEDGER_IN) else {
         let directory = tempfile::tempdir().unwrap();
-        let replica = Replica::start(directory.path(), 0);
+        let replica = Replica::start(Ledger::Rust, directory.path());
         assert!(std::net::TcpStream::connect(replica.address).is_ok());
         return;
     };
@@ -113,21 +156,22 @@ async fn book(address: SocketAddr, messages: usize, all_booked: Arc<AtomicUsize>
     }
 }
 
-/// Waits until nothing is kept of any session.
-fn wait_until_forgotten(directory: &Path) {
-    wait_until("the ledger has forgotten every session", s(60), || {
-        let names = std::fs::read_dir(directory).unwrap();
-        names.filter(|name| name.as_ref().unwrap().file_name() != "lock").count() == 0
-    });
+#[test]
+fn nothing_is_lost_or_booked_twice_while_replicas_are_killed() {
+    kill_replicas(Ledger::Rust);
 }
 
 #[test]
-fn nothing_is_lost_or_booked_twice_while_replicas_are_killed() {
+fn nothing_is_lost_or_booked_twice_while_replicas_in_python_are_killed() {
+    kill_replicas(Ledger::Python);
+}
+
+fn kill_replicas(ledger: Ledger) {
     const CLIENTS: usize = 4;
     const MESSAGES: usize = 200;
     const KILLS: usize = 5;
     let directory = tempfile::tempdir().unwrap();
-    let mut replicas = [(); 2].map(|()| Replica::start(directory.path(), 0));
+    let mut replicas = [(); 2].map(|()| Replica::start(ledger, directory.path()));
     let addresses = replicas.each_ref().map(|replica| replica.address);
     // However slow the machine: a replica that is killed soon after it was found counts as not found.
     let gateway = gateway_before(&addresses, "[websocket]\nredial_give_up = \"80s\"\n");
@@ -144,13 +188,22 @@ fn nothing_is_lost_or_booked_twice_while_replicas_are_killed() {
     let legs: usize = clients.into_iter().map(Result::unwrap).sum();
     println!("{legs} legs replaced");
     assert!(legs >= KILLS, "{legs} legs of dead replicas are no trouble");
-    wait_until_forgotten(directory.path());
+    replicas[0].wait_until_forgotten(directory.path());
 }
 
 #[test]
 fn a_replica_that_wants_to_go_is_left_for_another_and_nothing_is_missing() {
+    leave_replicas(Ledger::Rust);
+}
+
+#[test]
+fn a_replica_in_python_that_wants_to_go_is_left_for_another_and_nothing_is_missing() {
+    leave_replicas(Ledger::Python);
+}
+
+fn leave_replicas(ledger: Ledger) {
     let directory = tempfile::tempdir().unwrap();
-    let replicas = [(); 2].map(|()| Replica::start(directory.path(), 0));
+    let replicas = [(); 2].map(|()| Replica::start(ledger, directory.path()));
     let gateway = gateway_before(&replicas.each_ref().map(|replica| replica.address), "");
     runtime().block_on(async {
         let mut session = connect(options(gateway.address()));
@@ -180,13 +233,22 @@ fn a_replica_that_wants_to_go_is_left_for_another_and_nothing_is_missing() {
         {
         }
     });
-    wait_until_forgotten(directory.path());
+    replicas[0].wait_until_forgotten(directory.path());
 }
 
 #[test]
 fn a_plain_client_finds_a_plain_websocket() {
+    meet_plainly(Ledger::Rust);
+}
+
+#[test]
+fn a_plain_client_finds_a_plain_websocket_in_python() {
+    meet_plainly(Ledger::Python);
+}
+
+fn meet_plainly(ledger: Ledger) {
     let directory = tempfile::tempdir().unwrap();
-    let replica = Replica::start(directory.path(), 0);
+    let replica = Replica::start(ledger, directory.path());
     for more in ["", "[websocket]\non_replica_loss = \"redial\"\n"] {
         let gateway = gateway_before(&[replica.address], more);
         // What only the gateway may ask for is not passed on.
@@ -210,7 +272,7 @@ fn a_plain_client_finds_a_plain_websocket() {
         };
         assert_eq!(code, 4001);
     }
-    wait_until_forgotten(directory.path());
+    replica.wait_until_forgotten(directory.path());
 }
 
 /// A replica by hand: answers the handshake as one that speaks items, says `words` one by one, and keeps the code that its
