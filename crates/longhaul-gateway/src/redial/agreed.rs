@@ -25,6 +25,15 @@ impl Agreed {
         let subprotocol = answer.get(SEC_WEBSOCKET_PROTOCOL).cloned();
         Self { subprotocol, extensions: extensions(answer), is_aware: speaks_items(answer) }
     }
+
+    pub(super) fn from_parts(subprotocol: Option<HeaderValue>, extensions: Vec<String>) -> Self {
+        // Only plain legs are carried.
+        Self { subprotocol, extensions, is_aware: false }
+    }
+
+    pub(super) fn parts(&self) -> (Option<&HeaderValue>, &[String]) {
+        (self.subprotocol.as_ref(), &self.extensions)
+    }
 }
 
 /// Whether a replica answered that it speaks the session protocol on this leg.

@@ -12,6 +12,7 @@
 
 mod clock;
 mod down;
+mod frozen;
 mod gather;
 mod outcome;
 mod owed;
@@ -26,10 +27,12 @@ mod up;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use frozen::FrozenRedial;
 use gather::Gather;
 use owed::{Owed, Rest};
 use pulse::Pulse;
 use ritual::Ritual;
+use serde::{Deserialize, Serialize};
 
 pub use outcome::{Alarm, Loss, News, Received, Sending};
 pub use policy::{Prelude, RedialPolicy, Uncertain};
@@ -79,9 +82,11 @@ pub struct Redial {
 
 /// Messages kept to be sent again: those before the last answered ping, and those after it. So each
 /// is kept until it was read, and for at least as long as one question takes after that.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Recent {
+    #[serde(with = "crate::frozen::bytes")]
     older: Vec<u8>,
+    #[serde(with = "crate::frozen::bytes")]
     newer: Vec<u8>,
 }
 

@@ -16,14 +16,14 @@ use crate::redial::former::{FAREWELL, Former};
 use crate::redial::origin::{Errand, Reason, Wire};
 
 impl Inner {
-    pub(super) fn note_replica_lost(&mut self) {
+    pub(in crate::redial) fn note_replica_lost(&mut self) {
         // Looked up, since the word may be about a replica that was left meanwhile.
         if self.current.as_ref().is_some_and(|wire| wire.held.is_lost()) {
             self.lose(Reason::Crash, true, Some(Cause::ReplicaLost));
         }
     }
 
-    pub(super) fn note_replica_leaves(&mut self, is_urgent: bool) {
+    pub(in crate::redial) fn note_replica_leaves(&mut self, is_urgent: bool) {
         if !self.current.as_ref().is_some_and(|wire| wire.held.replica().is_draining()) {
             return;
         }
