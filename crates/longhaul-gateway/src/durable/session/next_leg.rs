@@ -161,14 +161,19 @@ impl Session {
         }
     }
 
-    /// Whether the replica has answered for all that it was given.
-    fn is_all_confirmed(&self) -> bool {
-        self.unconfirmed.is_empty() && self.owner.is_leg_settled()
+    /// When the leg can be left: once the replica has what it was given, and had time to answer. One that
+    /// acknowledges messages itself has then said, or stored, all that the client is owed.
+    fn quiet_at(&self) -> Option<Instant> {
+        if !self.unconfirmed.is_empty() || !self.owner.is_leg_settled() {
+            return None;
+        }
+        let answering = if self.owner.is_aware() { Duration::ZERO } else { ANSWERED };
+        Some(self.leg_heard_at + answering)
     }
 
     /// Leaves a replica that drains when the moment has come.
     pub(super) fn consider_leaving(&mut self, now: Instant) {
-        let is_quiet = self.is_all_confirmed() && self.leg_heard_at + ANSWERED <= now;
+        let is_quiet = self.quiet_at().is_some_and(|at| at <= now);
         let may_replace = self.owner.may_replace_leg();
         let (Some(next_leg), Some(leg)) = (&mut self.next_leg, &mut self.leg) else { return };
         if let Some((_, until)) = &next_leg.found {
@@ -191,8 +196,7 @@ impl Session {
         let (next_leg, leg) = (self.next_leg.as_ref()?, self.leg.as_ref()?);
         if let Some((_, until)) = &next_leg.found {
             // Before all that it was given is confirmed, the task looks as often as it asks for that.
-            let quiet_at = self.is_all_confirmed().then(|| self.leg_heard_at + ANSWERED);
-            let due_at = quiet_at.map_or(*until, |quiet_at| quiet_at.min(*until));
+            let due_at = self.quiet_at().map_or(*until, |quiet_at| quiet_at.min(*until));
             return (!leg.wire.is_closing()).then_some(due_at);
         }
         let may_search = next_leg.search.is_none() && self.owner.may_replace_leg();

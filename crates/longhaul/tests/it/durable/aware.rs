@@ -112,12 +112,20 @@ fn entry(index: usize) -> String {
     format!("entry {index} {}", "y".repeat(bytes))
 }
 
+/// How far clients are, and how far they may go.
+#[derive(Default)]
+struct Progress {
+    booked: AtomicUsize,
+    /// Entries of one client.
+    may_send: AtomicUsize,
+}
+
 /// Books `messages`, and checks that each is booked once, in order, and that each tick comes once.
-async fn book(address: SocketAddr, messages: usize, all_booked: Arc<AtomicUsize>) -> usize {
+async fn book(address: SocketAddr, messages: usize, progress: Arc<Progress>) -> usize {
     let mut session = connect(options(address));
     let (mut sent, mut booked, mut ticks, mut legs) = (0, 0, 0, 0);
     while booked < messages {
-        if sent < messages && sent < booked + 16 {
+        if sent < progress.may_send.load(Ordering::Relaxed) && sent < booked + 16 {
             session.send(Message::Text(entry(sent))).await.unwrap();
             sent += 1;
             continue;
@@ -131,7 +139,7 @@ async fn book(address: SocketAddr, messages: usize, all_booked: Arc<AtomicUsize>
                 None => {
                     assert_eq!(text, format!("{} {}", booked + 1, entry(booked)));
                     booked += 1;
-                    all_booked.fetch_add(1, Ordering::Relaxed);
+                    progress.booked.fetch_add(1, Ordering::Relaxed);
                 }
             },
             Event::Told(told) => {
@@ -168,7 +176,7 @@ fn nothing_is_lost_or_booked_twice_while_replicas_in_python_are_killed() {
 
 fn kill_replicas(ledger: Ledger) {
     const CLIENTS: usize = 4;
-    const MESSAGES: usize = 200;
+    const MESSAGES: usize = 300;
     const KILLS: usize = 5;
     let directory = tempfile::tempdir().unwrap();
     let mut replicas = [(); 2].map(|()| Replica::start(ledger, directory.path()));
@@ -176,12 +184,14 @@ fn kill_replicas(ledger: Ledger) {
     // However slow the machine: a replica that is killed soon after it was found counts as not found.
     let gateway = gateway_before(&addresses, "[websocket]\nredial_give_up = \"80s\"\n");
     let (runtime, address) = (runtime(), gateway.address());
-    let booked = Arc::<AtomicUsize>::default();
+    let progress = Arc::<Progress>::default();
     let clients: Vec<_> =
-        (0..CLIENTS).map(|_| runtime.spawn(book(address, MESSAGES, booked.clone()))).collect();
+        (0..CLIENTS).map(|_| runtime.spawn(book(address, MESSAGES, progress.clone()))).collect();
     for kill in 0..KILLS {
-        let enough = CLIENTS * MESSAGES * (kill + 1) / (KILLS + 2);
-        wait_until("all go on", s(90), || booked.load(Ordering::Relaxed) >= enough);
+        // Half of what they may send is booked, the other half under way.
+        progress.may_send.store(MESSAGES * (kill + 1) / KILLS, Ordering::Relaxed);
+        let enough = CLIENTS * MESSAGES * (2 * kill + 1) / (2 * KILLS);
+        wait_until("all go on", s(90), || progress.booked.load(Ordering::Relaxed) >= enough);
         replicas[kill % 2].replace(directory.path());
     }
     let clients = runtime.block_on(futures_util::future::join_all(clients));
