@@ -118,13 +118,15 @@ impl Ledger {
     fn replace(
         &self,
         sid: &str,
-        leg: u64,
+        (leg, is_claim): (u64, bool),
         change: impl FnOnce(&mut Value),
     ) -> Result<Value, StoreError> {
         let lock = File::create(self.directory.join("lock")).map_err(failed)?;
         lock.lock().map_err(failed)?;
         let mut page = self.read(Some(sid)).map_err(failed)?;
-        if count(&page, "leg") > leg {
+        let fence = page["leg"].as_u64();
+        // Only claims begin a page, or turn it to another leg.
+        if is_claim && fence.is_some_and(|fence| fence > leg) || !is_claim && fence != Some(leg) {
             return Err(StoreError::Fenced);
         }
         page["leg"] = json!(leg);
@@ -139,7 +141,7 @@ impl Ledger {
     /// Stores a change of a session together with its effect.
     fn write(&self, change: &Change, effect: impl FnOnce(&mut Value)) -> Result<(), StoreError> {
         let Some(sid) = &change.sid else { return Ok(()) };
-        self.replace(sid, change.leg, |page| {
+        self.replace(sid, (change.leg, false), |page| {
             page["recv"] = json!(change.recv);
             page["sent"] = json!(change.sent);
             let kept = page["unacked"].as_array().cloned().unwrap_or_default();
@@ -154,7 +156,7 @@ impl Ledger {
 impl Store for Ledger {
     fn claim<'a>(&'a self, sid: &'a str, leg: u64) -> Answer<'a, Saved> {
         Box::pin(async move {
-            let page = self.replace(sid, leg, |_| {})?;
+            let page = self.replace(sid, (leg, true), |_| {})?;
             let unacked = page["unacked"].as_array().cloned().unwrap_or_default();
             Ok(Saved {
                 recv: page["recv"].as_u64(),
