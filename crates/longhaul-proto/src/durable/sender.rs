@@ -8,6 +8,9 @@ use super::item::end_payload;
 use super::{CHUNKS_MAX, Form, Head, SEQ_MAX, Window, chunk, code};
 use crate::websocket::CloseCode;
 
+/// What events and an end may take beside the window where others number them: some hundreds.
+const EVENTS_BYTES_MAX: u64 = 64 << 10;
+
 /// More waits than may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("more waits to be sent than may wait; send again once some of it was acknowledged")]
@@ -115,11 +118,17 @@ impl Sender {
         self.hold(item);
     }
 
-    /// Whether more is unacknowledged than a sender may ever have under way.
+    /// Whether more is unacknowledged than a sender may ever have under way. The window does not count
+    /// events, but somebody has to.
     pub(super) fn is_beyond(&self, message_bytes_max: usize) -> bool {
+        let bytes_max = self.window.bytes.max(message_bytes_max as u64) + EVENTS_BYTES_MAX;
         let items_max = self.window.items + CHUNKS_MAX as u64;
-        self.used.bytes > self.window.bytes.max(message_bytes_max as u64)
-            || self.used.items > items_max
+        self.held_bytes as u64 > bytes_max || self.held.len() as u64 > items_max
+    }
+
+    /// The last item that was written.
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     /// What may be unacknowledged.

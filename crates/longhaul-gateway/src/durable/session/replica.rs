@@ -14,6 +14,8 @@ use crate::relay::stream::with_scratch;
 
 /// What is read of a leg at once.
 const READ_BYTES: usize = 64 << 10;
+/// Bytes of answers to pings that may wait for a replica.
+const ANSWERS: u64 = 1 << 20;
 /// Messages that are taken before the links get their turn.
 const MESSAGES_MAX: usize = 64;
 /// How long a replica may take to answer a close.
@@ -31,6 +33,11 @@ impl Session {
         let must_wait = self.must_not_take_more();
         for taken in 0..MESSAGES_MAX {
             let Some(leg) = &mut self.leg else { return taken > 0 };
+            if leg.wire.queued_bytes() as u64 > 2 * self.sessions.policy.window.bytes + ANSWERS {
+                // It asks and asks, and reads none of the answers: what clients say is bounded.
+                self.lose_leg(now);
+                return true;
+            }
             // Once it is closed, only its answer is waited for.
             let wants = leg.wire.is_closing() || self.owner.wants_leg() && !must_wait;
             if !wants {

@@ -4,6 +4,9 @@
 //! So a replica may die with a message in its hand: the next one says what was committed, and is given the
 //! rest. Nothing is numbered, cut or added here. Start at [`Owner::leg_item`].
 
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -235,8 +238,8 @@ impl Owner {
         }
         match item {
             Item::Sequenced { seq, body } => self.pass_down(form, seq, body, message),
-            // Only whole messages can have been dealt with.
-            Item::Ack(seq) if seq > self.up.whole() => Err(code::FAULT),
+            // Only what it was given can it have dealt with, and whole messages only.
+            Item::Ack(seq) if seq > self.up.whole().min(aware.up.written()) => Err(code::FAULT),
             Item::Ack(seq) => {
                 aware.up.acknowledge(seq)?;
                 self.confirm(seq, self.now);

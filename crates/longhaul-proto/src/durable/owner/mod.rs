@@ -296,7 +296,8 @@ impl Owner {
     pub fn finish(&mut self, code: CloseCode, reason: &str, now: Instant) {
         self.now = now;
         if self.aware.is_some() {
-            return self.over(code::LOST);
+            let is_login = code == CloseCode::UNAUTHORIZED;
+            return self.over(if is_login { code::LOGIN_REFUSED } else { code::LOST });
         }
         if self.leg == Leg::Up {
             let code_for_leg = CloseCode::GOING_AWAY;

@@ -146,10 +146,12 @@ impl Owner {
     }
 
     fn take_ack(&mut self, rank: Rank, seq: u64) -> Result<(), CloseCode> {
-        self.down.acknowledge(seq)?;
+        let is_news = self.down.acknowledge(seq)?;
         self.down.number();
         self.note_told();
-        self.tell_ack();
+        if is_news {
+            self.tell_ack();
+        }
         self.note_stall();
         let confirms = rank == Rank::Newest || !self.policy.keeps.keeps(Rule::NewestConfirms);
         if let Some(link) = self.newest.as_mut().filter(|link| confirms && !link.is_confirmed) {
