@@ -138,6 +138,7 @@ impl Running {
             trace::start(tracer, &self.tasks, &self.stop);
         }
         overload::start(self.current.clone(), &self.tasks, &self.stop);
+        shared.admission.hold_start(readiness, &self.stop);
         shared.admission.start(&self.current, &self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())
             .map(|upstream| {
