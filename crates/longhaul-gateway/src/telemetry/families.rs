@@ -127,8 +127,8 @@ pub(crate) static CLOSE_CODES: Family = counter(
 pub(crate) static RECONNECTS: Family = counter(
     "longhaul_websocket_reconnects_total",
     &["route"],
-    "WebSockets from a client address whose last one on the same route ended less than a minute \
-     before",
+    "WebSockets of a subject (where no token says who it is: from a client address) whose last one \
+     on the same route ended less than a minute before",
 );
 pub(crate) static MESSAGES: Family = counter(
     "longhaul_websocket_messages_total",

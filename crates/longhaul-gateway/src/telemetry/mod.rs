@@ -16,15 +16,14 @@ pub(crate) mod tally;
 pub(crate) mod totals;
 mod websocket;
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ends::{Ends, RefusedLately};
 use http::StatusCode;
 use lag::Loops;
-use returns::Returns;
+use returns::{Returns, Who};
 use series::{Counters, Histograms};
 use tally::Tallies;
 pub(crate) use websocket::Card;
@@ -57,7 +56,7 @@ pub(crate) struct Telemetry {
     pub(crate) tallies: Tallies,
     pub(crate) ends: Ends,
     pub(crate) refused: RefusedLately,
-    pub(crate) returns: Returns,
+    pub(crate) returns: Arc<Returns>,
     pub(crate) loops: Loops,
     refused_peers: Mutex<Thinned>,
 }
@@ -108,7 +107,7 @@ impl Telemetry {
             tallies: Tallies::new(workers),
             ends: Ends::default(),
             refused: RefusedLately::default(),
-            returns: Returns::default(),
+            returns: Arc::default(),
             loops: Loops::new(workers),
             refused_peers: Mutex::default(),
         }
@@ -158,9 +157,9 @@ impl Telemetry {
         self.tcp_bytes.add(&[route, "down"], bytes[1]);
     }
 
-    /// Counts an opening, and whether the client comes back from one that ended a moment ago.
-    fn note_opening(&self, route: &str, client: IpAddr) {
-        if self.returns.is_return(route, client, Instant::now()) {
+    /// Counts an opening of somebody who comes back from one that ended a moment ago.
+    pub(crate) fn note_opening(&self, route: &str, who: Who<'_>) {
+        if self.returns.is_return(route, who, Instant::now()) {
             self.reconnects.count(&[route]);
         }
     }
