@@ -193,7 +193,7 @@ fn who_comes_back_is_known_by_its_subject_wherever_it_comes_from() {
          [[upstreams]]\nname = \"app\"\nreplicas = [\"{}\"]\n\
          [[routes]]\nname = \"chat\"\nupstream = \"app\"\n\
          [[auth_services]]\nname = \"login\"\nkind = \"forward\"\nurl = \"http://{}/forward\"\n\
-         [admission]\nauth = \"login\"\n",
+         pass = {{ x-user = \"X-User\" }}\n[admission]\nauth = \"login\"\n",
         app.address,
         authority.address()
     ));
