@@ -6,7 +6,7 @@
 //! parser sees them, [`http2`] counts what floods one, [`detect`] names a protocol by its first bytes,
 //! [`durable`] keeps a session while its links come and go, [`html`] finds where a page's head begins,
 //! [`proxy_protocol`] says for whom a proxy made a connection, [`trace`] by which thread programs know
-//! that they work on one request.
+//! that they work on one request, [`otlp`] spells what collectors are told of both requests and numbers.
 
 pub mod client_hello;
 pub mod detect;
@@ -14,6 +14,7 @@ pub mod durable;
 pub mod html;
 pub mod http1;
 pub mod http2;
+pub mod otlp;
 pub mod proxy_protocol;
 pub mod redial;
 pub mod session;

@@ -241,6 +241,11 @@ pub(crate) static TRACE_SPANS: Family = counter(
     "Spans of traced requests: exported, failed (the collector did not take them) or dropped (the \
      queue was full)",
 );
+pub(crate) static METRIC_PUSHES: Family = counter(
+    "longhaul_metric_pushes_total",
+    &["outcome"],
+    "Times that metrics were sent to a collector: exported, or failed (it did not take them)",
+);
 pub(crate) static OVERLOAD_LEVEL: Family = gauge(
     "longhaul_overload_level",
     &["resource"],
@@ -396,6 +401,7 @@ pub static FAMILIES: &[&Family] = &[
     &READY,
     &DRAINING,
     &TRACE_SPANS,
+    &METRIC_PUSHES,
     &OVERLOAD_LEVEL,
     &OVERLOAD_REACHED,
     &LOOP_LAG,

@@ -10,6 +10,7 @@ pub(crate) mod gather;
 pub(crate) mod lag;
 pub(crate) mod page;
 pub(crate) mod process;
+pub(crate) mod push;
 pub(crate) mod returns;
 pub(crate) mod series;
 pub(crate) mod tally;
@@ -50,6 +51,7 @@ pub(crate) struct Telemetry {
     pub(crate) requests: Counters,
     pub(crate) request_seconds: Histograms,
     pub(crate) refusals: Counters,
+    pub(crate) pushes: Counters,
     pub(crate) tcp_ends: Counters,
     pub(crate) tcp_seconds: Histograms,
     pub(crate) tcp_bytes: Counters,
@@ -101,6 +103,7 @@ impl Telemetry {
             requests: Counters::new(&f::REQUESTS),
             request_seconds: Histograms::new(&f::REQUEST_SECONDS),
             refusals: Counters::new(&f::REFUSALS),
+            pushes: Counters::new(&f::METRIC_PUSHES),
             tcp_ends: Counters::new(&f::TCP_ENDS),
             tcp_seconds: Histograms::new(&f::TCP_SECONDS),
             tcp_bytes: Counters::new(&f::TCP_BYTES),

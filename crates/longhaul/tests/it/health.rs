@@ -15,7 +15,7 @@ use crate::support::raw::{self, Raw};
 use crate::support::{e2e, frames, s, tls, wait_until};
 
 /// Everything that runs beside serving, and in which of its rounds it fails.
-const TASKS: [(&str, u64); 11] = [
+const TASKS: [(&str, u64); 12] = [
     ("probe", 3),
     ("discover", 2),
     ("certificates", 3),
@@ -23,6 +23,7 @@ const TASKS: [(&str, u64); 11] = [
     ("loop", 3),
     ("overload", 3),
     ("traces", 1),
+    ("metrics", 2),
     ("keys", 1),
     ("health", 3),
     ("revalidation", 3),
@@ -48,6 +49,7 @@ fn every_background_task_fails_and_panics_while_websockets_go_on() {
             "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"localhost:0\"\nadmin_token = \"{TOKEN}\"\n\
              dns_servers = [\"{}\"]\n\
              [traces]\ncollector = \"http://127.0.0.1:9/v1/traces\"\n\
+             [metrics]\ncollector = \"http://127.0.0.1:9/v1/metrics\"\ninterval = \"1s\"\n\
              [tls]\nmode = \"off\"\nwatch = \"100ms\"\n[[certificates]]\n{}\
              [[upstreams]]\nname = \"app\"\nreplicas = [\"app.test:{}\"]\n\
              probe = {{ kind = \"tcp\", interval = \"200ms\", timeout = \"200ms\" }}\n\

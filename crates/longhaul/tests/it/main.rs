@@ -50,6 +50,7 @@ mod replicas;
 // What operators see and tell.
 mod admin;
 mod alerts;
+mod push;
 mod traces;
 
 // The life of the process.
