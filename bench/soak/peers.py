@@ -12,6 +12,9 @@ import time
 import urllib.request
 
 
+TOKEN = "soak-" * 8
+
+
 class Peer:
     """A proxy at work, with one listener in front of all replicas."""
 
@@ -48,12 +51,23 @@ class Peer:
         (self.drained.add if drains else self.drained.discard)(replica)
         self.reload(-1)
 
-    def uncertain(self):
+    def upgrade(self):
+        """Has the program replaced by itself, as for a new version. Whether it was."""
+        raise NotImplementedError
+
+    def settle(self):
+        """Waits until the last upgrade is over, as far as it is ever over."""
+
+    def told(self):
+        """By client, ranges of messages of which the proxy itself says that they may be lost."""
         return None
+
+    def processes(self):
+        return tree(self.process.pid)
 
     def footprint(self):
         """Processes, memory in MiB and descriptors of all of its processes."""
-        pids = tree(self.process.pid)
+        pids = self.processes()
         status = [pathlib.Path(f"/proc/{pid}/status").read_text() for pid in pids]
         memory = sum(int(re.search(r"VmRSS:\s+(\d+)", text)[1]) for text in status)
         return len(pids), memory / 1024, sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
@@ -75,14 +89,14 @@ class Longhaul(Peer):
 [server]
 listen = ["127.0.0.1:{self.port}"]
 admin = "127.0.0.1:{self.admin}"
-admin_token = "soak-soak-soak-soak-soak-soak-soak"
+admin_token = "{TOKEN}"
 [[upstreams]]
 name = "app"
 replicas = {json.dumps(self.replicas)}
 [websocket]
 on_replica_loss = "redial"
 cutover = "now"
-leave_within = "3s"
+leave_within = "2s"
 linger = "{10 + max(count, 0) % 5}s"
 """
         )
@@ -95,13 +109,39 @@ linger = "{10 + max(count, 0) % 5}s"
 
     def drain(self, replica, drains):
         url = f"http://127.0.0.1:{self.admin}/api/v1/upstreams/app/replicas/{replica}/drain"
-        headers = {"Authorization": "Bearer soak-soak-soak-soak-soak-soak-soak", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         method = "POST" if drains else "DELETE"
         urllib.request.urlopen(urllib.request.Request(url, method=method, headers=headers), timeout=30).close()
 
-    def uncertain(self):
-        log = (self.directory / "peer.log").read_text().splitlines()
-        return sum(json.loads(line)["uncertain"] for line in log if '"websocket lost its replica"' in line)
+    def upgrade(self):
+        for _ in range(60):
+            command = [self.longhaul, "upgrade", "--admin", f"127.0.0.1:{self.admin}"]
+            asked = subprocess.run(command, env=os.environ | {"LONGHAUL_ADMIN_TOKEN": TOKEN}, capture_output=True, text=True)
+            if asked.returncode == 0:
+                return True
+            # The one before ends with a hop of its own.
+            if "under way" not in asked.stderr:
+                raise SystemExit(asked.stderr)
+            time.sleep(1)
+        raise SystemExit("the upgrade before does not end")
+
+    def settle(self):
+        for _ in range(600):
+            if len(tree(self.process.pid)) == 1:
+                return
+            time.sleep(0.1)
+        raise SystemExit("the last upgrade does not end")
+
+    def told(self):
+        clients, told = {}, {}
+        for line in (self.directory / "peer.log").read_text().splitlines():
+            entry = json.loads(line) if line.startswith("{") else {}
+            if entry.get("message") == "websocket opened":
+                clients[entry["id"]] = int(entry["path"].rpartition("/")[2])
+            elif "uncertain_first" in entry:
+                uncertain = (entry["uncertain_first"], entry["uncertain_last"])
+                told.setdefault(clients[entry["id"]], []).append(uncertain)
+        return told
 
 
 class Nginx(Peer):
@@ -131,6 +171,23 @@ http {{
     def reload(self, count):
         self.write(count)
         self.process.send_signal(signal.SIGHUP)
+
+
+    def upgrade(self):
+        """As its manual says: USR2 starts another one, QUIT lets the old one go."""
+        pid_file = self.directory / "nginx.pid"
+        old = int(pid_file.read_text())
+        os.kill(old, signal.SIGUSR2)
+        for _ in range(50):
+            time.sleep(0.1)
+            if pid_file.exists() and (pid_file.read_text().strip() or str(old)) != str(old):
+                os.kill(old, signal.SIGQUIT)
+                return True
+        # It does not while the one before that still has connections.
+        return False
+
+    def settle(self):
+        time.sleep(2)
 
 
 class Haproxy(Peer):
@@ -166,6 +223,15 @@ backend app
     def reload(self, count):
         self.write(count)
         self.process.send_signal(signal.SIGUSR2)
+
+
+    def upgrade(self):
+        """A reload is one: the master executes itself anew."""
+        self.process.send_signal(signal.SIGUSR2)
+        return True
+
+    def settle(self):
+        time.sleep(2)
 
 
 PEERS = {"longhaul": Longhaul, "nginx": Nginx, "haproxy": Haproxy}

@@ -106,6 +106,7 @@ fn config() -> Config {
         tcp_routes: Vec::new(),
         affinity_key: [0; 32],
         inherited: Vec::new(),
+        left: Vec::new(),
         dns_servers: Vec::new(),
         durable: Default::default(),
         traces: None,

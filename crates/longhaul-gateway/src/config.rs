@@ -35,6 +35,9 @@ pub struct Config {
     /// Sockets that somebody else has opened: a listener takes the one at its address instead of
     /// opening its own. Default: none.
     pub inherited: Vec<Arc<TcpListener>>,
+    /// Sockets that a process before this one has listened on, all of an address together. Listeners take
+    /// them at the start as if they had opened them; what none takes is closed. Default: none.
+    pub left: Vec<Arc<TcpListener>>,
     /// What listeners that terminate TLS prove themselves with: each is shown for its own names, the
     /// first one also for all others. At least one where a listener has [`Listener::tls`].
     pub certificates: Vec<Pair>,

@@ -1,6 +1,7 @@
 //! What the outside may see of a running gateway (snapshots) and ask of it (commands).
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -402,6 +403,14 @@ impl Handle {
             sessions: shared.sessions.counts(),
             uptime: now - shared.started_at,
         }
+    }
+
+    /// The sockets that clients come to, each with a descriptor of its own, those of a listener in a row.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub async fn sockets(&self) -> io::Result<Vec<TcpListener>> {
+        self.running.sockets().await
     }
 
     /// Counts an attempt to upgrade the binary by its outcome: `taken`, `failed` or `rehearsed`.

@@ -67,6 +67,20 @@ pub(crate) fn is_at(socket: &TcpListener, asked: SocketAddr) -> bool {
     })
 }
 
+/// Those of `left` that listen exactly at `asked`, with descriptors of their own; `None` without any.
+///
+/// # Errors
+/// When the system has no descriptor left.
+pub(crate) fn taken_back(
+    left: &[Arc<TcpListener>],
+    asked: SocketAddr,
+) -> io::Result<Option<Vec<TcpListener>>> {
+    let at = left.iter().filter(|it| it.local_addr().is_ok_and(|at| at == asked));
+    let sockets: Vec<_> = at.map(|it| it.try_clone()).collect::<Result<_, _>>()?;
+    sockets.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
+    Ok((!sockets.is_empty()).then_some(sockets))
+}
+
 /// Gives each worker its hold of one socket that somebody else has opened. They take clients from
 /// the same queue, so that whoever comes first takes the next one.
 ///

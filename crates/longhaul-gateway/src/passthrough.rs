@@ -16,7 +16,7 @@ use crate::config::TcpRoute;
 use crate::connection::Connection;
 use crate::dial::Dial;
 use crate::handoff::Movers;
-use crate::handoff::state::{Kind, Misfit, Parcel, Sockets};
+use crate::handoff::state::{Kind, Misfit, Parcel, Sockets, adopt};
 use crate::places::Place;
 use crate::registry::{Registry, Slot};
 use crate::relay::control::{Control, Order};
@@ -124,11 +124,11 @@ impl Books {
     /// Gives a copy of the connection to whoever moves it to another process.
     fn put_down(&self, pipe: &mut Pipe) {
         let sockets = |pipe: &Pipe| -> Result<Sockets, Bound> {
-            Ok(Sockets { client: pipe.client.socket()?, backend: pipe.backend.socket()? })
+            Ok(vec![pipe.client.socket()?, pipe.backend.socket()?])
         };
         let frozen = sockets(pipe).map(|sockets| {
             let kind = Kind::Tcp { pipe: pipe.freeze(), peer: self.peer };
-            (Parcel::of(&self.control, self.worker.index, kind), sockets)
+            (Parcel::of(&self.control, self.worker.index, sockets.len(), kind), sockets)
         });
         self.movers.tell(&self.control, frozen);
     }
@@ -157,7 +157,8 @@ impl Resumed {
         let route = routes.iter().position(|route| route.name == card.route);
         let route = shared.tcp_route(route.ok_or(Misfit::Route)?);
         let replica = shared.upstreams[route.upstream].find_or_depart(replica, Instant::now());
-        let (client, backend) = sockets.into_transports().map_err(|_| Misfit::Socket)?;
+        let mut sockets = sockets.into_iter();
+        let (client, backend) = (adopt(&mut sockets)?, adopt(&mut sockets)?);
         let pipe = Pipe::thaw(client, backend, pipe);
         let place = Arc::new(shared.places.claim());
         let card = card.into_card(&route.name.as_str().into());

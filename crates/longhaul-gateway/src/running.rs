@@ -93,6 +93,8 @@ impl Running {
                 parts.bind(listener, &config, inherited)
             })
             .collect::<Result<_, _>>()?;
+        // Listeners have theirs; another one would hold clients that nobody accepts.
+        config.left = Vec::new();
         if let Some(from) = &inheritance {
             config.affinity_key = from.affinity_key;
         }
@@ -126,6 +128,16 @@ impl Running {
             parts.open_waiting(&running.seats, &running.stop);
         }
         Ok((running, threads))
+    }
+
+    /// The sockets that it listens on, each with a descriptor of its own, those of a listener in a row.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub(crate) async fn sockets(&self) -> std::io::Result<Vec<TcpListener>> {
+        let parts = self.parts.lock().await;
+        let of_each = parts.listeners.iter().map(OpenListener::sockets);
+        Ok(of_each.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     fn start_watching(&mut self, readiness: &Readiness) {
@@ -253,10 +265,13 @@ impl Parts {
     ) -> Result<Bound, StartError> {
         let inherited = config.inherited.iter().find(|it| listen::is_at(it, listener.address));
         let bind = || {
-            let sockets = match (open, inherited) {
-                (Some(open), _) => listen::spread(open, config.workers)?,
-                (None, Some(socket)) => listen::share(socket, config.workers)?,
-                (None, None) => listen::bind(listener.address, config.workers)?,
+            let left = listen::taken_back(&config.left, listener.address)?;
+            let sockets = match (open, inherited, left) {
+                (Some(open), _, _) | (None, None, Some(open)) => {
+                    listen::spread(open, config.workers)?
+                }
+                (None, Some(socket), _) => listen::share(socket, config.workers)?,
+                (None, None, None) => listen::bind(listener.address, config.workers)?,
             };
             let first = sockets.first().map(TcpListener::local_addr).transpose()?;
             Ok((sockets, first.unwrap_or(listener.address)))

@@ -356,6 +356,17 @@ pub(crate) struct Sequel {
 }
 
 impl Sequel {
+    /// As another process can take it up.
+    pub(crate) fn carried(&self) -> String {
+        Context { trace: self.trace, span: self.parent, is_sampled: true }.to_string()
+    }
+
+    /// That of another process, which is told to this one's collector.
+    pub(crate) fn take_up(tracer: &Arc<Tracer>, carried: &str) -> Option<Self> {
+        let Context { trace, span: parent, .. } = Context::parse(carried.as_bytes())?;
+        Some(Self { tracer: tracer.clone(), trace, parent })
+    }
+
     /// It has ended.
     pub(crate) fn end(&self, card: &Card, ended: &Ended) {
         let now = Began::now().ns;

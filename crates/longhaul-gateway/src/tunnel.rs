@@ -14,7 +14,7 @@ use longhaul_proto::session::Session;
 
 use crate::admission::Pass;
 use crate::connection::Connection;
-use crate::handoff::state::{Kind, Misfit, Parcel, Sockets};
+use crate::handoff::state::{Kind, Misfit, Parcel, Sockets, adopt};
 use crate::http::http2::OpenStream;
 use crate::http::visit::Visit;
 use crate::places::Place;
@@ -184,10 +184,12 @@ impl Tunnel {
     fn put_down<C: LegIo, B: LegIo>(&self, relay: &Relay<C, B>) {
         let shared = self.worker.current.load();
         let frozen = relay.freeze().map(|(relay, sockets)| {
-            let pass = self.extras.as_ref().and_then(|extras| extras.pass.as_deref());
+            let extras = self.extras.as_deref();
+            let pass = extras.and_then(|extras| extras.pass.as_deref());
             let pass = pass.and_then(|pass| pass.freeze(&shared.admission.live));
-            let kind = Kind::WebSocket { relay, pass };
-            (Parcel::of(&self.control, self.worker.index, kind), sockets)
+            let sequel = extras.and_then(|extras| extras.sequel.as_deref());
+            let kind = Kind::WebSocket { relay, pass, trace: sequel.map(Sequel::carried) };
+            (Parcel::of(&self.control, self.worker.index, sockets.len(), kind), sockets)
         });
         shared.movers.tell(&self.control, frozen);
     }
@@ -206,27 +208,47 @@ impl Tunnel {
     ) -> Result<Resumed, Misfit> {
         let shared = worker.current.load_full();
         let Parcel { card, replica, kind, .. } = parcel;
-        let Kind::WebSocket { relay, pass } = kind else { return Err(Misfit::State) };
+        let Kind::WebSocket { mut relay, pass, trace } = kind else { return Err(Misfit::State) };
         let route = shared.config.routes.iter().position(|route| route.name == card.route);
         let route = route.ok_or(Misfit::Route)?;
         let upstream = &shared.upstreams[shared.config.routes[route].upstream];
-        let held = upstream.find_or_depart(replica, Instant::now()).hold(Work::WebSocket);
+        let hold = || upstream.find_or_depart(replica, Instant::now()).hold(Work::WebSocket);
         let policy = shared.relay_policy(route).clone();
         let pass = shared.admission.readmit(card.client, route, pass);
         let tally = shared.telemetry.tallies.of(worker.index, &card.route);
         let control = Arc::new(Control::new(replica, card.into_card(&policy.route)));
-        let (client, backend) = sockets.into_transports().map_err(|_| Misfit::Socket)?;
+        let mut sockets = sockets.into_iter();
+        let client = adopt(&mut sockets)?;
         let (tallied, told) = (tally.clone(), control.clone());
-        let relay = Relay::thaw(relay, client, backend, &policy, told, tallied);
-        let extras = pass.map(|pass| {
-            Box::new(Extras { stream: None, pass: Some(pass), origin: None, sequel: None })
+        let (relay, held) = match relay.leg.take() {
+            None => {
+                let backend = adopt(&mut sockets)?;
+                let relay = Relay::thaw(relay, client, backend, &policy, told, tallied);
+                (relay.map(Going::Plain), Some(hold()))
+            }
+            Some(leg) => {
+                let terms = policy.redial.as_ref().ok_or(Misfit::Redial)?;
+                let is_there = sockets.len() > 0;
+                let current = is_there.then(|| adopt(&mut sockets)).transpose()?;
+                let current = current.map(|io| (io, hold()));
+                let leg = Lasting::take_up(*leg, current, terms, worker, &control);
+                let leg = leg.ok_or(Misfit::State)?;
+                let relay = Relay::thaw(relay, client, leg, &policy, told, tallied);
+                (relay.map(Going::Lasting), None)
+            }
+        };
+        let sequel = trace.zip(shared.tracer.as_ref());
+        let sequel = sequel.and_then(|(trace, tracer)| Sequel::take_up(tracer, &trace));
+        let has_extras = pass.is_some() || sequel.is_some();
+        let extras = has_extras.then(|| {
+            Box::new(Extras { stream: None, pass, origin: None, sequel: sequel.map(Box::new) })
         });
         let tunnel = Self {
             worker: worker.clone(),
             policy,
             _place: Arc::new(shared.places.claim()),
             extras,
-            held: Some(held),
+            held,
             control,
             tally,
         };
@@ -237,17 +259,31 @@ impl Tunnel {
 /// A WebSocket that waits for the other process to let go of it.
 #[derive(Debug)]
 pub(crate) struct Resumed {
-    relay: Relay<Transport, Transport>,
+    relay: Going,
     tunnel: Tunnel,
+}
+
+#[derive(Debug)]
+enum Going {
+    Plain(Relay<Transport, Transport>),
+    Lasting(Relay<Transport, Lasting>),
 }
 
 impl Resumed {
     /// Goes on with it, in a task of its own. By the worker it was made for.
     pub(crate) fn go_on(self) {
-        let Self { relay, mut tunnel } = self;
-        tunnel.tally.buffered.add(relay.held_bytes());
-        let slot = tunnel.enlist();
-        tokio::spawn(tokio::task::unconstrained(Open { relay, tunnel: Some((tunnel, slot)) }));
+        match self.relay {
+            Going::Plain(relay) => self.tunnel.go_on(relay),
+            Going::Lasting(relay) => self.tunnel.go_on(relay),
+        }
+    }
+}
+
+impl Tunnel {
+    fn go_on<B: LegIo + Send + 'static>(mut self, relay: Relay<Transport, B>) {
+        self.tally.buffered.add(relay.held_bytes());
+        let slot = self.enlist();
+        tokio::spawn(tokio::task::unconstrained(Open { relay, tunnel: Some((self, slot)) }));
     }
 }
 

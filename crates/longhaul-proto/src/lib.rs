@@ -7,10 +7,12 @@
 //! [`durable`] keeps a session while its links come and go, [`html`] finds where a page's head begins,
 //! [`proxy_protocol`] says for whom a proxy made a connection, [`trace`] by which thread programs know
 //! that they work on one request, [`otlp`] spells what collectors are told of both requests and numbers.
+//! What another process is to go on with is written as [`frozen`] says.
 
 pub mod client_hello;
 pub mod detect;
 pub mod durable;
+pub mod frozen;
 pub mod html;
 pub mod http1;
 pub mod http2;

@@ -18,7 +18,7 @@ use crate::config::problem::Report;
 use crate::config::{self, Effect, Loaded, Said, Settings, Sources};
 use crate::error_chain;
 use crate::house::InForce;
-use crate::systemd;
+use crate::systemd::{self, Store};
 
 /// Reads the configuration of one gateway again.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct Reloader {
     in_force: InForce,
     /// Where the application listens, when there is one.
     app: Option<SocketAddr>,
+    /// What systemd keeps of this gateway.
+    store: Store,
     watch: Option<Duration>,
     /// The file as it was when it was last read.
     read: Option<Stamp>,
@@ -45,7 +47,8 @@ impl Reloader {
         let read = sources.file.as_deref().map(Stamp::of);
         let Loaded { settings, report, said } = config::load(sources.clone())?;
         let (watch, in_force) = (settings.config_watch, InForce::new(settings.in_force.clone()));
-        let reloader = Self { sources, said, in_force, app: None, watch, read, changed: None };
+        let (app, store) = (None, Store::default());
+        let reloader = Self { sources, said, in_force, app, store, watch, read, changed: None };
         Ok((settings, report, reloader))
     }
 
@@ -57,6 +60,16 @@ impl Reloader {
     /// Takes note of where the application listens, which no configuration says.
     pub(crate) fn set_app(&mut self, address: SocketAddr) {
         self.app = Some(address);
+    }
+
+    /// Takes over what systemd keeps of this gateway.
+    pub(crate) fn set_store(&mut self, store: Store) {
+        self.store = store;
+    }
+
+    /// Has systemd keep what the gateway listens on. To be called once, when it does.
+    pub(crate) async fn store_listeners(&mut self, handle: &Handle) {
+        self.store.keep(handle).await;
     }
 
     /// Waits for reasons to read it again, until the gateway ends. `hups` are signals.
@@ -107,6 +120,7 @@ impl Reloader {
         let outcome = self.try_reload(handle).await;
         match &outcome {
             Ok(Reloaded { changes, after_restart }) => {
+                self.store.keep(handle).await;
                 systemd::reloaded("serving");
                 tracing::info!(changes = changes.len(), "configuration reloaded");
                 for change in changes {

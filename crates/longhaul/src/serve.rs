@@ -133,7 +133,8 @@ pub(crate) async fn serve(
 
     let (reloads, hups) = mpsc::channel(1);
     // Dropped without a reloader: then wishes are refused.
-    if let (Some(reloader), Some(asks)) = (reloader, gateway.take_reload_asks()) {
+    if let (Some(mut reloader), Some(asks)) = (reloader, gateway.take_reload_asks()) {
+        reloader.store_listeners(&handle).await;
         tokio::spawn(reloader.run(handle.clone(), asks, hups));
     }
 

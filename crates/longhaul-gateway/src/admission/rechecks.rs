@@ -21,7 +21,6 @@ use tracing::{debug, info};
 
 use super::authorities::Verdict;
 use crate::faults;
-use crate::handoff::state::{from_base64, to_base64};
 use crate::relay::control::{Control, Order};
 use crate::shared::Shared;
 use crate::supervise::TaskError;
@@ -87,7 +86,7 @@ struct FrozenHead {
 #[derive(Clone, Serialize, Deserialize)]
 struct FrozenField {
     name: String,
-    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    #[serde(with = "longhaul_proto::frozen::bytes")]
     value: Vec<u8>,
 }
 

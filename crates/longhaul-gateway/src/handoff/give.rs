@@ -214,9 +214,9 @@ impl Giver {
         let mut parcels: Vec<Parcel> = Vec::with_capacity(batch.len());
         let mut sockets = Vec::with_capacity(2 * batch.len());
         for copied in batch {
-            let Ok((parcel, pair)) = copied.frozen else { continue };
+            let Ok((parcel, of_this)) = copied.frozen else { continue };
             parcels.push(parcel);
-            sockets.extend([pair.client, pair.backend]);
+            sockets.extend(of_this);
         }
         let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
         let message = FromGiver::Parcels(parcels);

@@ -59,12 +59,9 @@ impl Lot {
         let mut sockets = sockets.into_iter();
         let mut by_worker: HashMap<usize, Vec<(Parcel, Sockets)>> = HashMap::new();
         for parcel in parcels {
-            let (Some(client), Some(backend)) = (sockets.next(), sockets.next()) else {
-                self.misfits.push((parcel.card.id, Misfit::Socket));
-                continue;
-            };
+            let of_this: Sockets = sockets.by_ref().take(parcel.sockets).collect();
             let worker = parcel.worker % running.seats.len();
-            by_worker.entry(worker).or_default().push((parcel, Sockets { client, backend }));
+            by_worker.entry(worker).or_default().push((parcel, of_this));
         }
         for (worker, batch) in by_worker {
             let ids: Vec<u64> = batch.iter().map(|(parcel, _)| parcel.card.id).collect();

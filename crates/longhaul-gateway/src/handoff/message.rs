@@ -21,7 +21,7 @@ use super::memory::Memory;
 use super::state::{Misfit, Parcel};
 
 /// Names the words and the state of connections. Processes with different ones part at once.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// The first word. It must stay readable for every version.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ pub(crate) enum FromTaker {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FromGiver {
-    /// Each comes with two sockets, the client's first.
+    /// Each with as many sockets as it says.
     Parcels(Vec<Parcel>),
     End,
     /// With what has been learnt and told up to this moment.

@@ -5,19 +5,17 @@
 //! own. A field that is added must have a default; one that changes its meaning makes another
 //! [`FORMAT`](super::message::FORMAT).
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use longhaul_proto::session::FrozenSession;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
 use crate::admission::Right;
+use crate::redial::CarriedLeg;
 use crate::relay::control::Control;
 use crate::telemetry::Card;
 use crate::telemetry::tally::Number;
@@ -30,6 +28,8 @@ pub(crate) struct Parcel {
     pub(crate) replica: SocketAddr,
     /// The worker that had it: who is spread over workers stays so.
     pub(crate) worker: usize,
+    /// So many sockets come with it.
+    pub(crate) sockets: usize,
     pub(crate) kind: Kind,
 }
 
@@ -38,7 +38,15 @@ pub(crate) struct Parcel {
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "nearly all are the large one, and none stays")]
 pub(crate) enum Kind {
-    WebSocket { relay: RelayState, pass: Option<Right> },
+    /// With the client's socket, and that of the replica unless one is looked for.
+    WebSocket {
+        relay: RelayState,
+        pass: Option<Right>,
+        /// What its end is told to, in the form of `traceparent`.
+        #[serde(default)]
+        trace: Option<String>,
+    },
+    /// With both sockets, the client's first.
     Tcp { pipe: PipeState, peer: SocketAddr },
 }
 
@@ -48,6 +56,9 @@ pub(crate) struct RelayState {
     pub(crate) session: FrozenSession,
     pub(crate) client: StreamState,
     pub(crate) backend: StreamState,
+    /// Where lost replicas are replaced.
+    #[serde(default)]
+    pub(crate) leg: Option<Box<CarriedLeg>>,
 }
 
 /// Raw TCP in both directions.
@@ -63,7 +74,7 @@ pub(crate) struct PipeState {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct StreamState {
-    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    #[serde(with = "longhaul_proto::frozen::bytes")]
     pub(crate) waiting: Vec<u8>,
     pub(crate) bytes_read: u64,
     pub(crate) is_finishing: bool,
@@ -91,6 +102,8 @@ pub(crate) enum Misfit {
     State,
     /// The system does not give it the sockets.
     Socket,
+    /// Its configuration does not replace replicas on this route.
+    Redial,
 }
 
 impl Misfit {
@@ -100,31 +113,27 @@ impl Misfit {
             Self::Route => "route_unknown",
             Self::State => "state_unknown",
             Self::Socket => "socket_refused",
+            Self::Redial => "redial_off",
         }
     }
 }
 
-/// The two sockets of a connection.
-#[derive(Debug)]
-pub(crate) struct Sockets {
-    pub(crate) client: OwnedFd,
-    pub(crate) backend: OwnedFd,
-}
+/// The sockets of a connection, in the order that its kind has.
+pub(crate) type Sockets = Vec<OwnedFd>;
 
-impl Sockets {
-    /// As legs of this process. Must be called inside the runtime that shall have them.
-    ///
-    /// # Errors
-    /// When it cannot watch them.
-    pub(crate) fn into_transports(self) -> io::Result<(Transport, Transport)> {
-        let adopt = |socket: OwnedFd| TcpStream::from_std(socket.into()).map(Transport::Plain);
-        Ok((adopt(self.client)?, adopt(self.backend)?))
-    }
+/// Makes the next of them a leg of this process. Must be called inside the runtime that shall have it.
+///
+/// # Errors
+/// When there is none, or the system cannot watch it.
+pub(crate) fn adopt(sockets: &mut std::vec::IntoIter<OwnedFd>) -> Result<Transport, Misfit> {
+    let socket = sockets.next().ok_or(Misfit::Socket)?;
+    let stream = TcpStream::from_std(socket.into()).map_err(|_| Misfit::Socket)?;
+    Ok(Transport::Plain(stream))
 }
 
 impl Parcel {
-    /// The connection with this control.
-    pub(crate) fn of(control: &Control, worker: usize, kind: Kind) -> Self {
+    /// The connection with this control and so many sockets.
+    pub(crate) fn of(control: &Control, worker: usize, sockets: usize, kind: Kind) -> Self {
         let card = &control.card;
         let micros = card.opened_at.elapsed().as_micros();
         Self {
@@ -138,6 +147,7 @@ impl Parcel {
             },
             replica: control.replica(),
             worker,
+            sockets,
             kind,
         }
     }
@@ -163,13 +173,4 @@ impl CardState {
             bytes: numbers(self.bytes),
         }
     }
-}
-
-pub(crate) fn to_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&BASE64.encode(bytes))
-}
-
-pub(crate) fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    BASE64.decode(text).map_err(serde::de::Error::custom)
 }

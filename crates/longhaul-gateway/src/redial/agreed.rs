@@ -22,6 +22,14 @@ impl Agreed {
         let subprotocol = answer.get(SEC_WEBSOCKET_PROTOCOL).cloned();
         Self { subprotocol, extensions: extensions(answer) }
     }
+
+    pub(super) fn from_parts(subprotocol: Option<HeaderValue>, extensions: Vec<String>) -> Self {
+        Self { subprotocol, extensions }
+    }
+
+    pub(super) fn parts(&self) -> (Option<&HeaderValue>, &[String]) {
+        (self.subprotocol.as_ref(), &self.extensions)
+    }
 }
 
 /// Leaves only those extensions in a client's offer that outlast a replica.

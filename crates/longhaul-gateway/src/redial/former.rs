@@ -1,11 +1,13 @@
 //! The connection to a replica that was left in good order: read until it has said its last.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use longhaul_proto::websocket::CloseCode;
 use longhaul_proto::websocket::frame::OwnFrame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -16,6 +18,9 @@ use crate::transport::Transport;
 /// told to close. It has no other way to say so.
 const ANSWERED: Duration = Duration::from_millis(300);
 
+/// What a replica that is left is told.
+pub(super) const FAREWELL: CloseCode = CloseCode::GOING_AWAY;
+
 /// A connection that was left.
 #[derive(Debug)]
 pub(super) struct Former {
@@ -24,11 +29,31 @@ pub(super) struct Former {
     farewell: Option<(Instant, OwnFrame)>,
     /// When it is cut.
     ends_at: Instant,
+    /// The last messages it was sent, by number, as long as nobody knows whether it has read them.
+    unread: Option<(u64, u64)>,
 }
 
 impl Former {
-    pub(super) fn new(wire: Wire, farewell: OwnFrame, linger: Duration, now: Instant) -> Self {
-        Self { wire, farewell: Some((now + ANSWERED, farewell)), ends_at: now + linger }
+    pub(super) fn new(
+        wire: Wire,
+        farewell: OwnFrame,
+        unread: Option<(u64, u64)>,
+        linger: Duration,
+        now: Instant,
+    ) -> Self {
+        Self { wire, farewell: Some((now + ANSWERED, farewell)), ends_at: now + linger, unread }
+    }
+
+    /// It has closed with this code. A replica that answers its farewell has read all that came before.
+    pub(super) fn note_closed(&mut self, code: CloseCode) {
+        if code == FAREWELL && self.farewell.is_none() {
+            self.unread = None;
+        }
+    }
+
+    /// Which replica it was, and the messages that it may not have read.
+    pub(super) fn unread(&self) -> (SocketAddr, Option<(u64, u64)>) {
+        (self.wire.held.replica().address(), self.unread)
     }
 
     /// When [`Self::poll_read`] has to be called at the latest.

@@ -20,33 +20,35 @@ use super::RedialTerms;
 use super::former::Former;
 use super::origin::{Origin, Reason, Search, Wire};
 use crate::relay::control::Control;
+use crate::relay::stream::{Bound, PutDown};
+use crate::transport::Transport;
 
 /// After a search for a replica to move to came to nothing, while the old one still serves.
 const MOVE_AGAIN: Duration = Duration::from_secs(5);
 
 /// A backend leg that outlasts its replica. Boxed, so that it costs nothing where it is not used.
 #[derive(Debug)]
-pub(crate) struct Lasting(Box<Inner>);
+pub(crate) struct Lasting(pub(super) Box<Inner>);
 
-struct Inner {
-    redial: Redial,
+pub(super) struct Inner {
+    pub(super) redial: Redial,
     terms: RedialTerms,
-    origin: Arc<Origin>,
+    pub(super) origin: Arc<Origin>,
     control: Arc<Control>,
-    current: Option<Wire>,
+    pub(super) current: Option<Wire>,
     /// Dialled, and waits for the end of a message of the client's.
     next: Option<Wire>,
-    former: Option<Former>,
-    search: Option<Search>,
+    pub(super) former: Option<Former>,
+    pub(super) search: Option<Search>,
     leaving: Option<Leaving>,
     /// Counts the connections, from 1.
-    leg: u32,
+    pub(super) leg: u32,
     /// The write direction ends once everything owed was written.
-    is_finishing: bool,
+    pub(super) is_finishing: bool,
     /// The connection takes nothing more. What it still says is read first; then its end is found.
-    is_deaf: bool,
+    pub(super) is_deaf: bool,
     /// No connection comes any more.
-    is_over: bool,
+    pub(super) is_over: bool,
     /// Why, when it is not simply that the last connection ended.
     cause: Option<Cause>,
     timer: Pin<Box<Sleep>>,
@@ -71,12 +73,22 @@ impl Lasting {
         control: Arc<Control>,
         first: Wire,
     ) -> Self {
+        Self::with(redial, terms, origin, control, Some(first))
+    }
+
+    pub(super) fn with(
+        redial: Redial,
+        terms: RedialTerms,
+        origin: Arc<Origin>,
+        control: Arc<Control>,
+        current: Option<Wire>,
+    ) -> Self {
         Self(Box::new(Inner {
             redial,
             terms,
             origin,
             control,
-            current: Some(first),
+            current,
             next: None,
             former: None,
             search: None,
@@ -88,6 +100,19 @@ impl Lasting {
             cause: None,
             timer: Box::pin(sleep_until(tokio::time::Instant::now())),
         }))
+    }
+
+    /// What carries it, unless it is between two replicas.
+    pub(crate) fn current(&self) -> Option<&Transport> {
+        self.0.current.as_ref().map(|wire| &wire.io)
+    }
+
+    /// What another process needs to go on with it.
+    ///
+    /// # Errors
+    /// What keeps it here.
+    pub(crate) fn put_down(&self) -> Result<PutDown, Bound> {
+        self.0.put_down()
     }
 
     /// Why no connection comes any more, when that is not simply that the last one ended.

@@ -8,6 +8,7 @@
 //! Start at [`Lasting::new`].
 
 mod agreed;
+mod carried;
 mod former;
 mod lasting;
 pub(crate) mod origin;
@@ -23,6 +24,7 @@ use longhaul_proto::redial::RedialPolicy;
 
 use agreed::Agreed;
 pub(crate) use agreed::impose_forgetting;
+pub(crate) use carried::CarriedLeg;
 pub(crate) use lasting::Lasting;
 pub(crate) use origin::Origin;
 

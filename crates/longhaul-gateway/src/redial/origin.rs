@@ -18,6 +18,7 @@ use longhaul_proto::proxy_protocol::Ends;
 use longhaul_proto::redial::{Polled, Profile};
 use longhaul_proto::session::Cause;
 use longhaul_proto::websocket::handshake;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -46,24 +47,25 @@ const UNCERTAIN: HeaderName = HeaderName::from_static("longhaul-uncertain");
 /// Everything that is needed to dial for a session once more.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    worker: Arc<Worker>,
+    pub(super) worker: Arc<Worker>,
     /// By name: what holds when a leg is dialled need not be what held when the client came.
-    route: Arc<str>,
-    client: Client,
-    ends: Ends,
-    head: Parts,
-    agreed: Agreed,
-    profile: Profile,
+    pub(super) route: Arc<str>,
+    pub(super) client: Client,
+    pub(super) ends: Ends,
+    pub(super) head: Parts,
+    pub(super) agreed: Agreed,
+    pub(super) profile: Profile,
     /// Of an Engine.IO session that began with long-polling.
-    sid: Option<String>,
-    give_up: Duration,
-    unrest: Mutex<Option<Unrest>>,
+    pub(super) sid: Option<String>,
+    pub(super) give_up: Duration,
+    pub(super) unrest: Mutex<Option<Unrest>>,
     /// Joins its lines in the log.
-    log_id: u64,
+    pub(super) log_id: u64,
 }
 
 /// Why a leg is dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Reason {
     /// The replica died, hung or closed.
     Crash,
@@ -81,7 +83,7 @@ impl fmt::Display for Reason {
 }
 
 /// One search for a replica.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Errand {
     pub(crate) leg: u32,
     pub(crate) reason: Reason,
@@ -96,10 +98,10 @@ const LASTS: Duration = Duration::from_secs(1);
 
 /// The last search that found a leg.
 #[derive(Debug, Clone, Copy)]
-struct Unrest {
-    began: Instant,
-    tries: u32,
-    found_at: Instant,
+pub(super) struct Unrest {
+    pub(super) began: Instant,
+    pub(super) tries: u32,
+    pub(super) found_at: Instant,
 }
 
 /// A connection to a replica that took the handshake.
@@ -116,14 +118,19 @@ pub(crate) struct Wire {
 /// A task of its own: the handshake borrows the worker's scratch buffer, which the relay that waits
 /// for it may just be reading into.
 #[derive(Debug)]
-pub(crate) struct Search(AbortOnDropHandle<Result<Wire, Cause>>);
+pub(crate) struct Search {
+    pub(crate) errand: Errand,
+    /// With those before it that found nothing that lasted.
+    pub(crate) began: Instant,
+    task: AbortOnDropHandle<Result<Wire, Cause>>,
+}
 
 impl Search {
     /// Ready with what was found, or why nothing was.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Wire, Cause>> {
         // A panic in there was logged; it has found nothing.
         let nothing = |_| Err(Cause::RedialGaveUp(Duration::ZERO));
-        Pin::new(&mut self.0).poll(cx).map(|ended| ended.unwrap_or_else(nothing))
+        Pin::new(&mut self.task).poll(cx).map(|ended| ended.unwrap_or_else(nothing))
     }
 }
 
@@ -190,12 +197,14 @@ impl Origin {
     /// Looks for a replica until one takes the handshake, all refuse the client, or the time is over.
     pub(crate) fn search(self: &Arc<Self>, errand: Errand) -> Search {
         let origin = Arc::clone(self);
-        Search(AbortOnDropHandle::new(tokio::spawn(async move { origin.find(errand).await })))
+        let asked_at = Instant::now();
+        let unrest = self.unrest_at(asked_at);
+        let task = tokio::spawn(async move { origin.find(errand, unrest, asked_at).await });
+        Search { errand, began: unrest.began, task: AbortOnDropHandle::new(task) }
     }
 
-    async fn find(&self, errand: Errand) -> Result<Wire, Cause> {
-        let asked_at = Instant::now();
-        let Unrest { began, tries: tries_before, .. } = self.unrest_at(asked_at);
+    async fn find(&self, errand: Errand, unrest: Unrest, asked_at: Instant) -> Result<Wire, Cause> {
+        let Unrest { began, tries: tries_before, .. } = unrest;
         let gave_up = Cause::RedialGaveUp(self.give_up);
         let mut unusable: Vec<SocketAddr> = Vec::new();
         let mut changes = self.upstream().map(|upstream| upstream.changes());
@@ -239,7 +248,7 @@ impl Origin {
         last.filter(goes_on).unwrap_or(Unrest { began: now, tries: 0, found_at: now })
     }
 
-    fn lock_unrest(&self) -> MutexGuard<'_, Option<Unrest>> {
+    pub(super) fn lock_unrest(&self) -> MutexGuard<'_, Option<Unrest>> {
         self.unrest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -304,15 +313,37 @@ impl Origin {
         head
     }
 
-    /// Says in the log that a replica was lost.
+    /// Says in the log that a replica was lost, and with it perhaps these messages.
     pub(crate) fn log_loss(
         &self,
         replica: SocketAddr,
         reason: Reason,
         uncertain: Option<(u64, u64)>,
     ) {
-        let uncertain = count(uncertain);
-        info!(id = self.log_id, %replica, %reason, uncertain, "websocket lost its replica");
+        self.count_uncertain(uncertain);
+        let (first, last) = (uncertain.map(|it| it.0), uncertain.map(|it| it.1));
+        info!(
+            id = self.log_id, %replica, %reason, uncertain = count(uncertain),
+            uncertain_first = first, uncertain_last = last,
+            "websocket lost its replica"
+        );
+    }
+
+    /// Says that a replica that was left in good order went without a word on these messages, the
+    /// last it was sent.
+    pub(super) fn log_silent_leave(&self, replica: SocketAddr, (first, last): (u64, u64)) {
+        let uncertain = Some((first, last));
+        self.count_uncertain(uncertain);
+        info!(
+            id = self.log_id, %replica, uncertain = count(uncertain),
+            uncertain_first = first, uncertain_last = last,
+            "the replica before ended without saying what it had read"
+        );
+    }
+
+    fn count_uncertain(&self, uncertain: Option<(u64, u64)>) {
+        let shared = self.worker.current.load();
+        shared.telemetry.uncertain_messages.add(&[&self.route], count(uncertain));
     }
 
     fn log(&self, errand: Errand, wire: &Wire, began: Instant) {

@@ -21,7 +21,6 @@ use tokio::time::{Sleep, sleep_until};
 use crate::handoff::state::{RelayState, Sockets};
 use crate::redial::RedialTerms;
 use crate::telemetry::tally::Tally;
-use crate::transport::Transport;
 
 /// Reads in a row before other tasks of the worker get their turn.
 const TURNS_MAX: usize = 32;
@@ -143,9 +142,10 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     /// What keeps it here.
     pub(crate) fn freeze(&self) -> Result<(RelayState, Sockets), Bound> {
         let session = self.session.freeze(Instant::now()).ok_or(Bound::Ending)?;
-        let sockets = Sockets { client: self.client.socket()?, backend: self.backend.socket()? };
+        let (to_client, to_backend) = (self.client.io().put_down()?, self.backend.io().put_down()?);
+        let sockets = to_client.socket.into_iter().chain(to_backend.socket).collect();
         let (client, backend) = (self.client.freeze(), self.backend.freeze());
-        Ok((RelayState { session, client, backend }, sockets))
+        Ok((RelayState { session, client, backend, leg: to_backend.leg }, sockets))
     }
 
     /// Bytes that wait for both legs.
@@ -154,12 +154,12 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     }
 }
 
-impl Relay<Transport, Transport> {
+impl<C: LegIo, B: LegIo> Relay<C, B> {
     /// Goes on where another process has left off. `None` for a state that cannot be.
     pub(crate) fn thaw(
         state: RelayState,
-        client: Transport,
-        backend: Transport,
+        client: C,
+        backend: B,
         policy: &RelayPolicy,
         control: Arc<Control>,
         tally: Arc<Tally>,

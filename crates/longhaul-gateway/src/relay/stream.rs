@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handoff::state::StreamState;
-use crate::redial::Lasting;
+use crate::redial::{CarriedLeg, Lasting};
 use crate::transport::Transport;
 
 thread_local! {
@@ -44,6 +44,24 @@ pub(crate) trait LegIo: AsyncRead + AsyncWrite + Unpin {
     /// # Errors
     /// What else does.
     fn socket(&self) -> Result<BorrowedFd<'_>, Bound>;
+
+    /// What another process needs to go on with it.
+    ///
+    /// # Errors
+    /// What keeps it here.
+    fn put_down(&self) -> Result<PutDown, Bound> {
+        let socket = self.socket()?.try_clone_to_owned().map_err(|_| Bound::Descriptors)?;
+        Ok(PutDown { socket: Some(socket), leg: None })
+    }
+}
+
+/// What carries a leg, on its way to another process.
+#[derive(Debug)]
+pub(crate) struct PutDown {
+    /// A descriptor of its own; none between two replicas.
+    pub(crate) socket: Option<OwnedFd>,
+    /// Of a leg that outlasts its replica.
+    pub(crate) leg: Option<Box<CarriedLeg>>,
 }
 
 /// What ties a connection to this process.
@@ -53,7 +71,7 @@ pub(crate) enum Bound {
     Tls,
     /// A stream of an HTTP/2 connection.
     Http2,
-    /// A leg that is dialled again.
+    /// A leg that is just going over from one replica to another.
     Redial,
     /// A durable session.
     Durable,
@@ -82,7 +100,11 @@ impl Bound {
 
 impl LegIo for Lasting {
     fn socket(&self) -> Result<BorrowedFd<'_>, Bound> {
-        Err(Bound::Redial)
+        self.current().ok_or(Bound::Redial)?.socket()
+    }
+
+    fn put_down(&self) -> Result<PutDown, Bound> {
+        Self::put_down(self)
     }
 
     fn may_hold_back(&self) -> bool {

@@ -94,6 +94,12 @@ pub(crate) static CONNECTIONS_MOVED: Family = counter(
     &[],
     "Open connections that this process took over from the one before",
 );
+pub(crate) static UNCERTAIN_MESSAGES: Family = counter(
+    "longhaul_uncertain_messages_total",
+    &["route"],
+    "Messages of clients that were on their way to a replica when it was lost: nobody knows whether \
+     it had read them",
+);
 pub(crate) static WEBSOCKETS_OPEN: Family = gauge(
     "longhaul_websockets_open",
     &["upstream", "replica"],
@@ -391,6 +397,7 @@ pub static FAMILIES: &[&Family] = &[
     &TCP_BYTES,
     &HANDSHAKES,
     &CERTIFICATE_EXPIRY,
+    &UNCERTAIN_MESSAGES,
     &BINARY_UPGRADES,
     &UPGRADE_PAUSE_SECONDS,
     &CONNECTIONS_MOVED,

@@ -160,6 +160,7 @@ fn connections(page: &mut Page, shared: &Shared) {
         let expiry = certificate.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
         page.sample(&[&certificate.file.display().to_string()], expiry.as_secs_f64());
     }
+    telemetry.uncertain_messages.write(page);
     telemetry.binary_upgrades.write(page);
     telemetry.upgrade_pause_seconds.write(page);
     let moved = telemetry.connections_moved.load(Ordering::Relaxed);

@@ -38,6 +38,7 @@ pub(crate) struct Telemetry {
     /// Connections that came from the process before.
     pub(crate) connections_moved: AtomicU64,
     pub(crate) binary_upgrades: Counters,
+    pub(crate) uncertain_messages: Counters,
     pub(crate) upgrade_pause_seconds: Histograms,
     pub(crate) handshakes: AtomicU64,
     pub(crate) handshakes_failed: AtomicU64,
@@ -90,6 +91,7 @@ impl Telemetry {
             connections_total: AtomicU64::new(0),
             connections_moved: AtomicU64::new(0),
             binary_upgrades: Counters::new(&f::BINARY_UPGRADES),
+            uncertain_messages: Counters::new(&f::UNCERTAIN_MESSAGES),
             upgrade_pause_seconds: Histograms::new(&f::UPGRADE_PAUSE_SECONDS),
             handshakes: AtomicU64::new(0),
             handshakes_failed: AtomicU64::new(0),

@@ -77,7 +77,7 @@ pub(super) async fn ask(
             dialling.fail("the connection was closed");
             continue;
         };
-        let words = spelling::write_request(&request, spelling);
+        let words = spelling::write_request(&request, Some(spelling));
         let Some(mut stream) = dial.connect_and_say(&replica, Alpn::Http1, &words).await else {
             dialling.fail("no connection");
             continue;

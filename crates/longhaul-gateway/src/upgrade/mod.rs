@@ -8,6 +8,7 @@
 
 mod again;
 mod ask;
+mod carried;
 mod rehearsed;
 pub(crate) mod spelling;
 
@@ -47,6 +48,7 @@ use crate::tunnel::{Extras, Tunnel};
 use crate::upstream::{Held, Replica};
 pub(crate) use again::{NoLeg, another_leg};
 use ask::Answered;
+pub(crate) use carried::CarriedHead;
 use rehearsed::Rehearsed;
 
 const SWITCHING_PROTOCOLS: StatusCode = StatusCode::SWITCHING_PROTOCOLS;

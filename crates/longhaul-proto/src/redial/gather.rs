@@ -6,8 +6,11 @@
 //!
 //! Start at [`Gather::next`].
 
+mod frozen;
 #[cfg(test)]
 mod tests;
+
+pub(super) use frozen::FrozenGather;
 
 use crate::websocket::{FrameFault, Header, Role};
 

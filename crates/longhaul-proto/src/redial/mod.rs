@@ -12,6 +12,7 @@
 
 mod clock;
 mod down;
+mod frozen;
 mod gather;
 mod outcome;
 mod owed;
@@ -26,10 +27,12 @@ mod up;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use frozen::FrozenRedial;
 use gather::Gather;
 use owed::{Owed, Rest};
 use pulse::Pulse;
 use ritual::Ritual;
+use serde::{Deserialize, Serialize};
 
 pub use outcome::{Alarm, Loss, News, Received, Sending};
 pub use policy::{Prelude, RedialPolicy, Uncertain};
@@ -79,9 +82,11 @@ pub struct Redial {
 
 /// Messages kept to be sent again: those before the last answered ping, and those after it. So each
 /// is kept until it was read, and for at least as long as one question takes after that.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Recent {
+    #[serde(with = "crate::frozen::bytes")]
     older: Vec<u8>,
+    #[serde(with = "crate::frozen::bytes")]
     newer: Vec<u8>,
 }
 
@@ -143,7 +148,7 @@ impl Redial {
             self.owed.push_front(owed::Kind::Again, &unfinished);
             self.heed_ritual(now);
         }
-        Loss::Hidden { uncertain: (self.read < self.sent).then_some((self.read + 1, self.sent)) }
+        Loss::Hidden { uncertain: self.unread() }
     }
 
     /// A new leg is up: it hears the prelude, then what is to be sent again, then what waited.
@@ -162,13 +167,20 @@ impl Redial {
     }
 
     /// Goes over to a leg that is up while the one before still is; what that one still says is
-    /// received as the former's. Only while [`Self::may_move`].
-    pub fn switch(&mut self, now: Instant) {
+    /// received as the former's. Only while [`Self::may_move`]. Returns the messages that the former
+    /// has not said to have read, first and last.
+    pub fn switch(&mut self, now: Instant) -> Option<(u64, u64)> {
+        let unread = self.unread();
         let fresh = Gather::new(Role::Server, self.policy.hold_bytes_max);
         self.former_down = Some(std::mem::replace(&mut self.down, fresh));
         self.recent = Recent::default();
         self.read = self.sent;
         self.begin_leg(now);
+        unread
+    }
+
+    fn unread(&self) -> Option<(u64, u64)> {
+        (self.read < self.sent).then_some((self.read + 1, self.sent))
     }
 
     /// The former leg has said its last. False when half a message of it has passed to the client.

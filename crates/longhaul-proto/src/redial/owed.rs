@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::gather::each_message;
 
 /// Bytes for a replica. The first of them always begins a unit.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Owed {
+    #[serde(with = "crate::frozen::bytes")]
     bytes: Vec<u8>,
     /// Where the first unit begins.
     start: usize,
@@ -17,14 +20,14 @@ pub(super) struct Owed {
     is_mid_message: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Unit {
     len: usize,
     kind: Kind,
 }
 
 /// What a unit is, which says what becomes of it when the leg is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
     /// A whole data message of the client's.
     Message,
@@ -55,6 +58,14 @@ pub(super) enum Rest {
 }
 
 impl Owed {
+    /// The same, if it can be: it may come from another process.
+    pub(super) fn checked(self) -> Option<Self> {
+        let units = self.units.iter().try_fold(0, |sum: usize, unit| sum.checked_add(unit.len))?;
+        let first = self.units.front().map_or(0, |unit| unit.len);
+        let is_whole = self.bytes.len().checked_sub(self.start)? == units;
+        (is_whole && (self.written < first || self.written == 0)).then_some(self)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.units.is_empty()
     }

@@ -6,7 +6,10 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::RedialPolicy;
+use crate::frozen::{age, ago};
 
 /// Marks the pings of this machine; those of the session begin otherwise.
 const MARK: &[u8] = b"lr";
@@ -24,7 +27,37 @@ pub(super) struct Pulse {
     asked: Option<u64>,
 }
 
+/// The same as another process can take it up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct FrozenPulse {
+    heard_us: u64,
+    spoken_us: u64,
+    pinged_us: u64,
+    unanswered_us: Option<u64>,
+    asked: Option<u64>,
+}
+
 impl Pulse {
+    pub(super) fn freeze(&self, now: Instant) -> FrozenPulse {
+        FrozenPulse {
+            heard_us: age(self.heard_at, now),
+            spoken_us: age(self.spoken_at, now),
+            pinged_us: age(self.pinged_at, now),
+            unanswered_us: self.unanswered_since.map(|since| age(since, now)),
+            asked: self.asked,
+        }
+    }
+
+    pub(super) fn thaw(frozen: &FrozenPulse, now: Instant) -> Self {
+        Self {
+            heard_at: ago(frozen.heard_us, now),
+            spoken_at: ago(frozen.spoken_us, now),
+            pinged_at: ago(frozen.pinged_us, now),
+            unanswered_since: frozen.unanswered_us.map(|us| ago(us, now)),
+            asked: frozen.asked,
+        }
+    }
+
     pub(super) fn new(now: Instant) -> Self {
         Self { heard_at: now, spoken_at: now, pinged_at: now, unanswered_since: None, asked: None }
     }

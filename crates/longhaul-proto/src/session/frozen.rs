@@ -13,6 +13,7 @@ use super::keepalive::{FrozenKeepalive, Keepalive};
 use super::leg::{Finish, Leg};
 use super::meter::{FrozenMeter, Meter};
 use super::{PING_PAYLOAD_BYTES, Session, SessionPolicy, State};
+use crate::frozen::{age, ago, micros};
 use crate::websocket::scanner::FrozenScanner;
 use crate::websocket::{Role, Scanner};
 
@@ -93,20 +94,6 @@ impl Leg {
         leg.blocked_since = frozen.blocked_us.map(|us| ago(us, now));
         Some(leg)
     }
-}
-
-/// How long ago this was, in microseconds.
-pub(super) fn age(at: Instant, now: Instant) -> u64 {
-    micros(now.saturating_duration_since(at))
-}
-
-/// The moment so many microseconds ago; at the start of the clock, that.
-pub(super) fn ago(us: u64, now: Instant) -> Instant {
-    now.checked_sub(Duration::from_micros(us)).unwrap_or(now)
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

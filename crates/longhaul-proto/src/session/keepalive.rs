@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::frozen::{age, ago};
+use crate::frozen::{age, ago};
 
 /// The life signs of one leg.
 #[derive(Debug)]

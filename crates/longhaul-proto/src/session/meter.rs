@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::frozen::{age, ago};
+use crate::frozen::{age, ago};
 use crate::websocket::frame::{HEADER_BYTES_MAX, Header};
 
 /// Bounds on what a client sends. All unset: no bound.

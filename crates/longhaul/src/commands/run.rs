@@ -13,10 +13,11 @@ use crate::config::{Settings, Sources};
 use crate::reload::Reloader;
 use crate::serve::{self, ServeError, Started};
 use crate::succession::Succession;
-use crate::{error_chain, logs, systemd};
+use crate::systemd::{self, Store};
+use crate::{error_chain, logs};
 
 pub(super) fn run(arguments: RunArgs) -> u8 {
-    let inherited = systemd::listeners();
+    let mut passed = systemd::listeners();
     let succession = Succession::at_start();
     let is_said = |text: &String| !text.is_empty();
     let sources = Sources {
@@ -27,7 +28,7 @@ pub(super) fn run(arguments: RunArgs) -> u8 {
         command: arguments.command,
         port: std::env::var("PORT").ok().filter(is_said),
     };
-    let (mut settings, report, reloader) = match Reloader::load(sources) {
+    let (mut settings, report, mut reloader) = match Reloader::load(sources) {
         Ok(loaded) => loaded,
         Err(report) => {
             eprintln!("{}", report.render(std::io::stderr().is_terminal()));
@@ -38,7 +39,10 @@ pub(super) fn run(arguments: RunArgs) -> u8 {
     for warning in report.warnings() {
         tracing::warn!("{warning}");
     }
-    settings.gateway.inherited = inherited.into_iter().map(Arc::new).collect();
+    let (store, left) = Store::take_back(&mut passed, &settings.gateway.listeners);
+    reloader.set_store(store);
+    settings.gateway.left = left.into_iter().map(Arc::new).collect();
+    settings.gateway.inherited = passed.into_iter().map(|one| Arc::new(one.listener)).collect();
     serve(settings, reloader, succession)
 }
 

@@ -8,13 +8,13 @@ use crate::support::raw;
 use crate::support::{frames, s, wait_until};
 
 /// The log lines with this message, as objects.
-fn lines(gateway: &Gateway, message: &str) -> Vec<Value> {
+pub(crate) fn lines(gateway: &Gateway, message: &str) -> Vec<Value> {
     let parsed = gateway.process.lines().into_iter().filter_map(|l| serde_json::from_str(&l).ok());
     parsed.filter(|line: &Value| field(line, "message") == message).collect()
 }
 
 /// A field of a line, wherever the format puts it.
-fn field(line: &Value, name: &str) -> Value {
+pub(crate) fn field(line: &Value, name: &str) -> Value {
     let inner = line.get("fields").and_then(|fields| fields.get(name));
     line.get(name).or(inner).cloned().unwrap_or(Value::Null)
 }

@@ -50,6 +50,7 @@ mod replicas;
 // What operators see and tell.
 mod admin;
 mod alerts;
+mod causes;
 mod push;
 mod traces;
 
@@ -64,5 +65,6 @@ mod logs;
 mod overload;
 mod parent;
 mod reload;
+mod soak;
 mod succession;
 mod systemd;

@@ -7,6 +7,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::logs::{field, lines};
 use crate::support::admin::{Admin, TOKEN};
 use crate::support::apps::App;
 use crate::support::frames::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, TEXT};
@@ -537,6 +538,52 @@ fn a_replica_that_says_it_drains_gets_nothing_new() {
     });
     clients.iter_mut().for_each(|client| frames::echo(client, "hello"));
     assert_eq!(staying.seen().iter().filter(|one| one.headers("longhaul-leg") == ["2"]).count(), 1);
+}
+
+/// It drains from its first word on, is left for the other one, and has not said what it has read.
+#[test]
+fn what_a_replica_that_was_left_may_not_have_read_is_told_by_number() {
+    let words = frames::accepted().replace("\r\n\r\n", "\r\nLonghaul-Drain: 1\r\n\r\n");
+    for answers in [true, false] {
+        let words = words.clone();
+        let leaving = scripted(
+            move |_| words.clone(),
+            move |_, mut raw| {
+                raw.patience(s(120));
+                while let Ok(frame) = frames::read(&mut raw) {
+                    if frame.opcode == CLOSE {
+                        if answers {
+                            raw.send_anyway(frames::encode(0x88, None, &frame.payload));
+                        }
+                        return;
+                    }
+                }
+            },
+        );
+        let staying = replica(|_, raw| echo(raw));
+        let terms =
+            "on_replica_loss = \"redial\"\ncutover = \"quiet:200ms\"\nleave_within = \"1s\"\n";
+        let (gateway, admin) = gateway_to_ask(&[leaving.address, staying.address], terms);
+        // Whoever comes to the other one says all that this story wants of it.
+        let mut clients = [(); 2].map(|()| frames::open(gateway.address(), "/"));
+        clients.iter_mut().for_each(|client| say(client, "once"));
+        wait_until("it is left", s(60), || {
+            held(admin).iter().all(|one| one.2.is_none() || one.1 == 0)
+        });
+        clients.iter_mut().for_each(|client| say(client, "again"));
+        clients.iter_mut().for_each(|client| while text(client) != "again" {});
+        let told: &[u64] = if answers { &[] } else { &[1] };
+        wait_until("it is told", s(60), || {
+            let said = "the replica before ended without saying what it had read";
+            let lines = lines(&gateway, said);
+            let last = lines.iter().filter_map(|line| field(line, "uncertain_last").as_u64());
+            last.eq(told.iter().copied())
+        });
+        let page = admin.get("/metrics").text();
+        let counted = page.lines().filter(|l| l.starts_with("longhaul_uncertain_messages_total{"));
+        let counted = counted.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+        assert_eq!(counted.sum::<usize>(), told.len());
+    }
 }
 
 #[test]

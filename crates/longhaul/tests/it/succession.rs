@@ -1,5 +1,7 @@
 //! Another binary takes the place of the running one, and nobody who is connected notices.
 
+mod legs;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,9 +1,9 @@
 //! What systemd tells the process and hears from it, over sockets of the story's own.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 
-use crate::support::apps::script;
+use crate::support::apps::{free_address, script};
 use crate::support::gateway::{Gateway, longhaul};
 use crate::support::process::{Process, Signal};
 use crate::support::raw::{self, Raw};
@@ -70,4 +70,71 @@ fn nobody_is_refused_while_the_service_restarts_on_a_socket_that_is_held() {
     holder.kill();
     let last = rustix::process::Pid::from_raw(last).expect("ids are not 0");
     rustix::process::kill_process(last, Signal::KILL).expect("it is our grandchild");
+}
+
+#[test]
+fn listeners_outlive_a_crash_in_the_descriptor_store() {
+    let one = Recorder::start(|_| Answer::text("one"));
+    let (first, second) = (free_address(), free_address());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("longhaul.toml");
+    let listen_at = |address: SocketAddr| {
+        let new = directory.path().join("new");
+        let upstream = format!("[[upstreams]]\nname = \"app\"\nreplicas = [\"{}\"]\n", one.address);
+        // Read again when it is told to, and not before.
+        let server =
+            format!("[server]\nlisten = [\"{address}\"]\nworkers = 2\nconfig_watch = \"off\"\n");
+        std::fs::write(&new, server + &upstream).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+    };
+    listen_at(first);
+    let mut command = script(&e2e().join("apps/service_manager.py"));
+    command.arg(longhaul().get_program()).arg("run").arg("--config").arg(&file);
+    let manager = Process::start("service manager", &mut command);
+    let count = |what: &str| manager.lines().iter().filter(|line| **line == *what).count();
+    let wait_for = |what: &str, times| wait_until(what, s(60), || count(what) == times);
+    let running = || {
+        let lines = manager.lines();
+        let last =
+            lines.iter().filter_map(|line| line.strip_prefix("started ")?.parse().ok()).next_back();
+        rustix::process::Pid::from_raw(last.expect("it was started")).expect("ids are not 0")
+    };
+    let kill =
+        || rustix::process::kill_process(running(), Signal::KILL).expect("it is our grandchild");
+    let names =
+        |address: SocketAddr| [0, 1].map(|at| format!("longhaul-{address}-{at}").replace(':', "."));
+    wait_for("READY=1", 1);
+    names(first).iter().for_each(|name| wait_for(&format!("stored {name}"), 1));
+
+    for crashes in 1..=2 {
+        // While nobody is there to take them.
+        manager.signal(Signal::STOP);
+        kill();
+        let mut early: Vec<Raw> = (0..8).map(|_| Raw::connect(first)).collect();
+        early.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        manager.signal(Signal::CONT);
+        wait_for("READY=1", 1 + crashes);
+        // Whichever of the two sockets they wait at.
+        early.iter_mut().for_each(|client| assert_eq!(client.response().text(), "one"));
+    }
+    assert_eq!(count(&format!("stored {}", names(first)[0])), 1, "it is there already");
+
+    listen_at(second);
+    rustix::process::kill_process(running(), Signal::HUP).expect("it is our grandchild");
+    for (gone, come) in names(first).iter().zip(&names(second)) {
+        wait_for(&format!("removed {gone}"), 1);
+        wait_for(&format!("stored {come}"), 1);
+    }
+    assert_eq!(raw::get(second, "/").text(), "one");
+    wait_until("nobody waits at the old address", s(60), || TcpStream::connect(first).is_err());
+
+    // What comes back and is wanted no more must not keep clients waiting.
+    listen_at(first);
+    kill();
+    wait_for("READY=1 STATUS=serving", 1);
+    wait_for("READY=1", 4);
+    assert_eq!(raw::get(first, "/").text(), "one");
+    names(second).iter().for_each(|name| wait_for(&format!("removed {name}"), 1));
+    wait_until("nobody waits at the other one", s(60), || TcpStream::connect(second).is_err());
+    names(first).iter().for_each(|name| wait_for(&format!("stored {name}"), 2));
 }

@@ -12,18 +12,18 @@ use tokio::io::AsyncWrite;
 
 use super::{Inner, Leaving, MOVE_AGAIN, address};
 use crate::config::Cutover;
-use crate::redial::former::Former;
+use crate::redial::former::{FAREWELL, Former};
 use crate::redial::origin::{Errand, Reason, Wire};
 
 impl Inner {
-    pub(super) fn note_replica_lost(&mut self) {
+    pub(in crate::redial) fn note_replica_lost(&mut self) {
         // Looked up, since the word may be about a replica that was left meanwhile.
         if self.current.as_ref().is_some_and(|wire| wire.held.is_lost()) {
             self.lose(Reason::Crash, true, Some(Cause::ReplicaLost));
         }
     }
 
-    pub(super) fn note_replica_leaves(&mut self, is_urgent: bool) {
+    pub(in crate::redial) fn note_replica_leaves(&mut self, is_urgent: bool) {
         if !self.current.as_ref().is_some_and(|wire| wire.held.replica().is_draining()) {
             return;
         }
@@ -84,10 +84,11 @@ impl Inner {
         if self.redial.may_move()
             && let Some(wire) = self.next.take()
         {
-            let farewell = self.redial.farewell(CloseCode::GOING_AWAY);
-            self.redial.switch(now);
+            let farewell = self.redial.farewell(FAREWELL);
+            let unread = self.redial.switch(now);
+            let linger = self.terms.linger;
             let left = self.current.take();
-            self.former = left.map(|wire| Former::new(wire, farewell, self.terms.linger, now));
+            self.former = left.map(|wire| Former::new(wire, farewell, unread, linger, now));
             self.adopt(wire);
             self.flush(cx, now);
         }
@@ -149,7 +150,10 @@ impl Inner {
     }
 
     pub(super) fn end_former(&mut self) {
-        self.former = None;
+        let left = self.former.take().map(|former| former.unread());
+        if let Some((replica, Some(unread))) = left {
+            self.origin.log_silent_leave(replica, unread);
+        }
         if !self.redial.end_former() {
             self.current = None;
             self.end(None);

@@ -46,7 +46,10 @@ impl Inner {
                 Poll::Ready(Ok(count)) => {
                     let received = self.redial.receive(&buffer[..count], is_former, now);
                     match received.news {
-                        News::Goes(_) if is_former => self.end_former(),
+                        News::Goes(code) if is_former => {
+                            self.former.iter_mut().for_each(|former| former.note_closed(code));
+                            self.end_former();
+                        }
                         News::Goes(code) => self.take_leave(cx, code),
                         News::Refuses => self.give_up(),
                         News::None | News::Garbled => {}

@@ -5,7 +5,7 @@
 //! `subscribe` that is still live. A mutation is not said twice, unless messages may be: then its
 //! client gets an error in its place, since nobody knows whether it was done.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::operation::is_repeatable;
 use super::{Hearing, Sent, Words, payload};
@@ -36,14 +36,50 @@ pub(in crate::redial) struct GraphQl {
     words: Words,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Live {
     id: String,
+    #[serde(with = "crate::frozen::bytes")]
     subscribe: Vec<u8>,
     is_repeatable: bool,
 }
 
+/// The same as another process can take it up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::redial) struct FrozenGraphQl {
+    init: Option<String>,
+    is_acknowledged: bool,
+    is_awaited: bool,
+    live: Vec<Live>,
+    has_lost_count: bool,
+}
+
 impl GraphQl {
+    pub(super) fn freeze(&self) -> FrozenGraphQl {
+        FrozenGraphQl {
+            // It was read as JSON.
+            init: self.init.as_deref().map(|init| String::from_utf8_lossy(init).into_owned()),
+            is_acknowledged: self.is_acknowledged,
+            is_awaited: self.is_awaited,
+            live: self.live.clone(),
+            has_lost_count: self.has_lost_count,
+        }
+    }
+
+    pub(super) fn thaw(frozen: FrozenGraphQl, keep_bytes_max: usize, repeats: bool) -> Self {
+        let FrozenGraphQl { init, is_acknowledged, is_awaited, live, has_lost_count } = frozen;
+        let subscribed: usize = live.iter().map(|live| live.subscribe.len()).sum();
+        Self {
+            kept_bytes: init.as_ref().map_or(0, String::len) + subscribed,
+            init: init.map(String::into_bytes),
+            is_acknowledged,
+            is_awaited,
+            live,
+            has_lost_count,
+            ..Self::new(keep_bytes_max, repeats)
+        }
+    }
+
     pub(super) fn new(keep_bytes_max: usize, repeats: bool) -> Self {
         Self {
             init: None,

@@ -8,6 +8,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
+use crate::frozen::{age, ago};
+
 /// What Engine.IO 4 servers say unless told otherwise.
 const INTERVAL: Duration = Duration::from_secs(25);
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -24,7 +28,7 @@ pub(super) struct Heart {
 }
 
 /// How often the client was told that it will be pinged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Beat {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
@@ -54,7 +58,25 @@ fn milliseconds(open: &[u8], name: &str) -> Option<Duration> {
     (100..=86_400_000).contains(&count).then(|| Duration::from_millis(count))
 }
 
+/// The same as another process can take it up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct FrozenHeart {
+    beat: Beat,
+    pinged_us: u64,
+    asked: VecDeque<bool>,
+}
+
 impl Heart {
+    pub(super) fn freeze(&self, now: Instant) -> FrozenHeart {
+        let (beat, asked) = (self.beat, self.asked.clone());
+        FrozenHeart { beat, pinged_us: age(self.pinged_at, now), asked }
+    }
+
+    pub(super) fn thaw(frozen: &FrozenHeart, now: Instant) -> Self {
+        let (beat, asked) = (frozen.beat, frozen.asked.clone());
+        Self { beat, pinged_at: ago(frozen.pinged_us, now), asked }
+    }
+
     pub(super) fn new(now: Instant) -> Self {
         Self { beat: Beat::default(), pinged_at: now, asked: VecDeque::new() }
     }

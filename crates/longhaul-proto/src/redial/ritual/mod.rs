@@ -17,12 +17,16 @@ mod socket_io;
 
 use std::time::Instant;
 
-use graphql::GraphQl;
+use graphql::{FrozenGraphQl, GraphQl};
 pub use polled::Polled;
-use socket_io::SocketIo;
+use serde::{Deserialize, Serialize};
+use socket_io::{FrozenSocketIo, SocketIo};
+
+use super::{RedialPolicy, Uncertain};
 
 /// What a session speaks, as far as anybody here needs to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// Nothing known: messages are opaque.
     Plain,
@@ -40,6 +44,14 @@ pub enum Profile {
 pub(super) enum Ritual {
     SocketIo(SocketIo),
     GraphQl(GraphQl),
+}
+
+/// The same as another process can take it up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FrozenRitual {
+    SocketIo(FrozenSocketIo),
+    GraphQl(FrozenGraphQl),
 }
 
 /// What becomes of a message.
@@ -100,6 +112,27 @@ impl Ritual {
             }
             Profile::GraphQl => Self::GraphQl(GraphQl::new(keep_bytes_max, repeats)),
         }))
+    }
+
+    /// To be asked when its words were taken.
+    pub(super) fn freeze(&self, now: Instant) -> FrozenRitual {
+        match self {
+            Self::SocketIo(ritual) => FrozenRitual::SocketIo(ritual.freeze(now)),
+            Self::GraphQl(ritual) => FrozenRitual::GraphQl(ritual.freeze()),
+        }
+    }
+
+    pub(super) fn thaw(frozen: FrozenRitual, policy: &RedialPolicy, now: Instant) -> Self {
+        let RedialPolicy { keep_bytes_max: keep, hold_bytes_max: hold, .. } = *policy;
+        match frozen {
+            FrozenRitual::SocketIo(ritual) => {
+                Self::SocketIo(SocketIo::thaw(&ritual, keep, hold, now))
+            }
+            FrozenRitual::GraphQl(ritual) => {
+                let repeats = policy.uncertain == Uncertain::AtLeastOnce;
+                Self::GraphQl(GraphQl::thaw(ritual, keep, repeats))
+            }
+        }
     }
 
     /// Takes a message of the client's, before it goes on.

@@ -1,12 +1,15 @@
 //! A Socket.IO packet with attachments: one text message and so many binary ones behind it, of which
 //! a peer must see all or none.
 
+use serde::{Deserialize, Serialize};
+
 /// One such packet under way, in one direction.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Packet {
     /// Attachments that are still to come.
     missing: u32,
     /// Its messages so far, unless they were let go.
+    #[serde(with = "crate::frozen::bytes")]
     held: Vec<u8>,
     /// More than may be held: what came of it has passed, and cannot be taken back.
     is_let_go: bool,

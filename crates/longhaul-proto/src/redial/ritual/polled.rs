@@ -1,13 +1,15 @@
 //! What a client of Engine.IO said over long-polling before its WebSocket took over: mostly that it
 //! connects, and as whom.
 
+use serde::{Deserialize, Serialize};
+
 use super::heart::Beat;
 
 /// Ends a packet in a body of several (Engine.IO 4).
 const SEPARATOR: u8 = 0x1e;
 
 /// The start of one session.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Polled {
     pub(super) beat: Option<Beat>,
     pub(super) packets: Vec<Vec<u8>>,

@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 /// Questions that are remembered; older ones are taken for answered.
 const OPEN_MAX: usize = 256;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Questions {
     /// Of the replica of the moment.
     current: VecDeque<Question>,

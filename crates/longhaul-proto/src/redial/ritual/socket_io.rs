@@ -4,7 +4,12 @@
 //! (`40…`), and answers it: none of that is the client's concern, who keeps the session id of its first
 //! replica. What the replica kept in its memory is gone.
 
+mod frozen;
+
 use std::time::Instant;
+
+pub(in crate::redial) use frozen::FrozenSocketIo;
+use serde::{Deserialize, Serialize};
 
 use super::heart::{Beat, Heart};
 use super::packet::Packet;
@@ -34,7 +39,7 @@ pub(in crate::redial) struct SocketIo {
     words: Words,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     /// The client has no open packet yet.
     Opening,
@@ -46,9 +51,11 @@ enum Stage {
 }
 
 /// A namespace that the client is connected to, or asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Space {
+    #[serde(with = "crate::frozen::bytes")]
     name: Vec<u8>,
+    #[serde(with = "crate::frozen::bytes")]
     connect: Vec<u8>,
     /// The client has its answer.
     is_live: bool,

@@ -83,6 +83,8 @@ struct Story {
     replica: Vec<u8>,
     client: Vec<u8>,
     news: News,
+    /// Moves to another process between each two steps.
+    moves: bool,
 }
 
 impl Story {
@@ -98,6 +100,7 @@ impl Story {
             replica: Vec::new(),
             client: Vec::new(),
             news: News::None,
+            moves: true,
         }
     }
 
@@ -105,10 +108,22 @@ impl Story {
         Self::with(policy())
     }
 
+    /// Puts the leg down and takes it up, by way of what travels between processes.
+    fn move_over(&mut self) {
+        let Some(frozen) = self.redial.freeze(self.now).filter(|_| self.moves) else { return };
+        let text = serde_json::to_string(&frozen).unwrap();
+        let frozen: FrozenRedial = serde_json::from_str(&text).unwrap();
+        let policy = self.redial.policy.clone();
+        let moved = Redial::thaw(policy, frozen.clone(), self.now).expect("it is a leg's state");
+        assert!(moved.freeze(self.now).unwrap() == frozen, "nothing is left behind");
+        self.redial = moved;
+    }
+
     /// The client sends; the replica takes at most `takes` bytes. Returns how many were accepted.
     fn client_sends(&mut self, bytes: &[u8], mut takes: usize) -> usize {
         let mut accepted = 0;
         while accepted < bytes.len() {
+            self.move_over();
             takes -= self.flush(takes);
             match self.redial.send(&bytes[accepted..], self.now).unwrap() {
                 Sending::Direct(len) => {
@@ -128,6 +143,7 @@ impl Story {
     }
 
     fn flush(&mut self, takes: usize) -> usize {
+        self.move_over();
         let owed = self.redial.owed();
         let count = takes.min(owed.len());
         self.replica.extend_from_slice(&owed[..count]);
@@ -140,6 +156,7 @@ impl Story {
     }
 
     fn sends(&mut self, bytes: &[u8], is_former: bool) {
+        self.move_over();
         let received = self.redial.receive(bytes, is_former, self.now);
         self.client.extend_from_slice(&bytes[..received.pass]);
         let mut buffer = [0; 7];
@@ -379,7 +396,7 @@ fn a_move_lets_the_old_replica_finish_its_sentence() {
     story.client_sends(&up(0x81, b"question"), ALL);
     story.replica_sends(&down(0x81, b"an answer")[..4]);
     assert!(story.redial.may_move());
-    story.redial.switch(story.now);
+    assert_eq!(story.redial.switch(story.now), Some((1, 1)));
     story.replica.clear();
     story.client_sends(&up(0x81, b"next question"), ALL);
     assert_eq!(texts(&story.replica), ["next question"]);
@@ -400,8 +417,9 @@ proptest! {
         reads in proptest::collection::vec(1usize..700, 1..40),
         takes in proptest::collection::vec(0usize..900, 1..40),
         breaks in proptest::collection::vec(0usize..40, 0..4),
+        moves in any::<bool>(),
     ) {
-        let mut story = Story::new();
+        let mut story = Story { moves, ..Story::new() };
         let messages: Vec<Vec<u8>> = sizes.iter().enumerate()
             .map(|(number, len)| format!("{number:03}:").into_bytes().into_iter().chain(vec![b'x'; *len]).collect())
             .collect();

@@ -70,6 +70,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
     let gateway = Config {
         listeners: process.listeners,
         inherited: Vec::new(),
+        left: Vec::new(),
         certificates: process.tls.certificates,
         certificate_watch: process.tls.watch,
         workers: process.workers,
