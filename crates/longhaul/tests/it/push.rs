@@ -86,6 +86,10 @@ fn a_collector_that_takes_no_metrics_delays_nobody() {
         frames::echo(&mut client, "as ever");
         admin.metric(failed) >= 1.0
     });
-    let lines = gateway.process.lines();
-    assert_eq!(lines.iter().filter(|line| line.contains("metrics are not taken")).count(), 1);
+    let said = || {
+        let lines = gateway.process.lines();
+        lines.iter().filter(|line| line.contains("metrics are not taken")).count()
+    };
+    wait_until("it is said", s(30), || said() > 0);
+    assert_eq!(said(), 1);
 }
