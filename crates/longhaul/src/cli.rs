@@ -45,7 +45,7 @@ pub(crate) enum Verb {
         /// The file.
         file: PathBuf,
     },
-    /// Run a chat on two replicas behind a gateway, to look at.
+    /// Run a chat on two replicas behind a gateway, with buttons to cut, kill and upgrade.
     Demo {
         /// Where to listen; by default 127.0.0.1:8080 or the next free port.
         #[arg(long, value_name = "ADDRESS")]

@@ -22,11 +22,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::commands::demo::replicas;
+
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
+    let mut arguments = std::env::args_os().skip(1).peekable();
     // Before anything has started a thread or read an option: see `parent::exec`.
-    if arguments.next().is_some_and(|name| name == parent::exec::NAME) {
+    if arguments.next_if(|name| name == parent::exec::NAME).is_some() {
         return parent::exec::exec(arguments).into();
+    }
+    if arguments.peek().is_some_and(|name| name == replicas::NAME) {
+        return replicas::be_one(arguments);
     }
     let exit_code = commands::dispatch(cli::Cli::parse().verb);
     logs::flush();

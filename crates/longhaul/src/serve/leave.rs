@@ -35,6 +35,7 @@ impl<L: Future<Output = Ended>> House<'_, L> {
         let Succeeded { giver, heir, program } = succeeded;
         let Leave { gateway, admin, drain_deadline, stop_grace } = leave;
         let leaving = Leaving::begin(giver);
+        let mut socket = None;
         let end = async {
             if let Some(admin) = admin {
                 admin.leave().await;
@@ -42,9 +43,10 @@ impl<L: Future<Output = Ended>> House<'_, L> {
             if tokio::time::timeout(drain_deadline, gateway.drain()).await.is_err() {
                 tracing::error!("the drain did not end in time; what is left is cut");
             }
+            // What becomes movable at the last moment takes its time, in which signals are heard as well.
+            socket = leaving.end().await;
         };
         let asked = self.finish_with_heir(end).await;
-        let socket = leaving.end().await;
         let Some(heir) = heir else {
             tracing::info!("another process serves; ended");
             return 0;

@@ -14,6 +14,7 @@ mod chainlit;
 mod demo;
 mod echo;
 mod inject;
+mod messaging;
 mod socketio;
 
 // The two protocols, to the byte.

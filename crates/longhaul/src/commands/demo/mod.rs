@@ -1,17 +1,16 @@
-//! `longhaul demo`: the gateway in front of two replicas of a small chat, and a tunnel in front of the
-//! gateway, all in one process.
+//! `longhaul demo`: the gateway in front of two replicas of the messaging service (`examples/messaging`), and a
+//! tunnel in front of the gateway.
 //!
-//! The gateway is started as `run` would start it, with two replicas that are replaced when they go and
-//! with its client put into the page; only replicas and tunnel are the demo's own. `replica` starts and
-//! stops them, `site` is what they answer, `chat` is one visitor's WebSocket, `room` is what they all
-//! share; `tunnel` cuts links when a visitor wants that.
+//! Gateway and replicas are processes of their own, so that what the page's buttons do is real: `replicas` are
+//! killed and started again, the `gateway` is `longhaul run` and becomes another binary in place. The `tunnel`
+//! cuts links. All three are in the hands of the `stage`, which the page talks to through the gateway.
 //!
 //! Start at [`demo`].
 
-mod chat;
-mod replica;
-mod room;
-mod site;
+mod child;
+mod gateway;
+pub(crate) mod replicas;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -20,11 +19,15 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use replica::Cluster;
 use tokio::net::TcpListener;
 
-use crate::config::{self, Override, Source, Sources, defaults};
-use crate::serve::{self, ServeError, Started};
+use self::gateway::GatewayProcess;
+use self::replicas::Cluster;
+use self::stage::Stage;
+use self::tunnel::Tunnel;
+use crate::config::defaults;
+use crate::logs::LogSettings;
+use crate::signals::{Event, Signals};
 use crate::{error_chain, logs};
 
 /// The page has a colour for each.
@@ -32,12 +35,6 @@ const REPLICAS: [&str; 2] = ["amber", "teal"];
 
 /// Ports tried after the default one, when that is taken and nobody asked for another.
 const PORTS_TRIED: u16 = 20;
-
-/// Nobody at a demo wants to wait for an end that is spread over half a minute.
-const DRAIN: &str = "2s";
-
-/// Few enough for the descriptor limit of any machine, so that the demo starts without a warning.
-const CONNECTIONS_MAX: &str = "1000";
 
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
@@ -56,14 +53,20 @@ enum DemoError {
          any free one)"
     )]
     AllTaken { ip: IpAddr, first: u16, last: u16 },
-    #[error("cannot start threads")]
-    Runtime(#[source] io::Error),
-    #[error("cannot start the replicas on 127.0.0.1")]
-    Replicas(#[source] io::Error),
-    #[error("the demo's own settings are refused:\n{0}")]
-    Settings(String),
-    #[error(transparent)]
-    Serve(#[from] ServeError),
+    #[error("cannot {what}")]
+    System {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the gateway ended before it was ready; its own lines above say why")]
+    GatewayEnded,
+}
+
+impl DemoError {
+    fn because(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
 }
 
 /// Where the demo listens.
@@ -84,70 +87,67 @@ pub(crate) fn demo(listen: Option<SocketAddr>) -> u8 {
 }
 
 fn run(listen: Option<SocketAddr>) -> Result<u8, DemoError> {
-    let runtime = crate::runtime().map_err(DemoError::Runtime)?;
-    let served = runtime.block_on(async {
-        let place = match listen {
-            Some(address) => asked_for(address).await?,
-            None => {
-                first_free(defaults::LISTEN.parse().expect("the default is an address")).await?
-            }
-        };
-        let cluster = Cluster::start(&REPLICAS).await.map_err(DemoError::Replicas)?;
-        let mut loaded = config::load(sources(&cluster))
-            .map_err(|report| DemoError::Settings(report.render(false)))?;
-        // No flag says this.
-        let routes = &mut loaded.settings.gateway.routes;
-        routes.iter_mut().for_each(|route| route.websocket.injects_client = true);
-        logs::start(&loaded.settings.log);
-        let greet = |started: &Started<'_>| {
-            // Who has closed standard output does not want to know.
-            let _ = greet(io::stdout().lock(), started, &place, &cluster);
-            if let Some(gateway) = started.handle.listeners().into_iter().next() {
-                // Ends with the runtime.
-                tokio::spawn(cluster.tunnel().clone().run(place.listener, gateway));
-            }
-        };
-        Ok(serve::serve(loaded.settings, None, &mut None, greet).await?)
-    });
-    // What still runs here are replicas and their visitors, who saw the gateway go.
+    logs::start(&LogSettings::default());
+    let runtime = crate::runtime().map_err(DemoError::because("start threads"))?;
+    let ended = runtime.block_on(act(listen));
+    // What still runs here are visitors' connections, which are cut.
     runtime.shutdown_background();
-    served
+    ended
 }
 
-/// What `run` would be told on its command line.
-fn sources(cluster: &Arc<Cluster>) -> Sources {
-    let said = |section, key, flag, values, is_list| Override {
-        section,
-        key,
-        source: Source::Flag(flag),
-        values,
-        is_list,
+async fn act(listen: Option<SocketAddr>) -> Result<u8, DemoError> {
+    let mut signals = Signals::install().map_err(DemoError::because("take signals"))?;
+    let place = match listen {
+        Some(address) => asked_for(address).await?,
+        None => first_free(defaults::LISTEN.parse().expect("the default is an address")).await?,
     };
-    let replicas = cluster.addresses().map(|address| address.to_string()).collect();
-    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).to_string();
-    Sources {
-        overrides: vec![
-            said("server", "listen", "--listen", vec![any_port.clone()], true),
-            said("server", "admin", "--admin", vec![any_port], false),
-            said(
-                "websocket",
-                "on_replica_loss",
-                "--on-replica-loss",
-                vec!["redial".to_owned()],
-                false,
-            ),
-            said("upstreams", "replicas", "--upstream", replicas, true),
-            said("timeouts", "drain", "--drain", vec![DRAIN.to_owned()], false),
-            said(
-                "limits",
-                "connections_max",
-                "--connections-max",
-                vec![CONNECTIONS_MAX.to_owned()],
-                false,
-            ),
-        ],
-        ..Sources::default()
+    let directory = tempfile::Builder::new().prefix("longhaul-demo-").tempdir();
+    let directory =
+        directory.map_err(DemoError::because("make a directory for temporary files"))?;
+    let program =
+        std::env::current_exe().map_err(DemoError::because("find this program's file"))?;
+
+    let ports = "find free ports on 127.0.0.1";
+    let cluster =
+        Cluster::start(&program, directory.path(), &REPLICAS).map_err(DemoError::because(ports))?;
+    let backstage = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    let backstage = backstage.map_err(DemoError::because(ports))?;
+    let stage_address = backstage.local_addr().map_err(DemoError::because(ports))?;
+    let mut gateway =
+        GatewayProcess::start(&program, directory.path(), &cluster.addresses(), stage_address)
+            .map_err(DemoError::because("start the gateway"))?;
+
+    let tunnel = Arc::new(Tunnel::default());
+    let stage = Stage::new(cluster.clone(), tunnel.clone(), gateway.operator());
+    // Both end with the runtime.
+    tokio::spawn(stage::run(backstage, Arc::new(stage)));
+    tokio::select! {
+        is_ready = gateway.ready() => if !is_ready { return Err(DemoError::GatewayEnded) },
+        () = stop(&mut signals) => return Ok(end(gateway, &cluster).await),
     }
+    // Who has closed standard output does not want to know.
+    let _ = greet(io::stdout().lock(), &gateway, &place, &cluster);
+    tokio::spawn(tunnel.run(place.listener, gateway.address()));
+
+    tokio::select! {
+        () = stop(&mut signals) => Ok(end(gateway, &cluster).await),
+        () = gateway.ended() => {
+            tracing::error!("the gateway ended; its own lines above say why");
+            end(gateway, &cluster).await;
+            Ok(1)
+        }
+    }
+}
+
+/// Waits to be asked to end.
+async fn stop(signals: &mut Signals) {
+    while !matches!(signals.next().await, Event::Stop(_)) {}
+}
+
+async fn end(gateway: GatewayProcess, cluster: &Cluster) -> u8 {
+    let exit_code = gateway.end().await;
+    cluster.end().await;
+    exit_code
 }
 
 async fn asked_for(address: SocketAddr) -> Result<Place, DemoError> {
@@ -176,25 +176,29 @@ async fn first_free(wanted: SocketAddr) -> Result<Place, DemoError> {
 
 fn greet(
     mut out: impl Write,
-    started: &Started<'_>,
+    gateway: &GatewayProcess,
     place: &Place,
     cluster: &Cluster,
 ) -> io::Result<()> {
     writeln!(out, "\nA chat on two replicas, with Longhaul in front of them.\n")?;
     writeln!(out, "  chat      http://{}/", reachable(place.address))?;
-    for address in started.handle.listeners() {
-        writeln!(out, "  gateway   http://{address}/ (without the tunnel that cuts links)")?;
-    }
-    if let Some(admin) = started.admin {
-        writeln!(out, "  status    http://{admin}/status")?;
-    }
+    writeln!(
+        out,
+        "  gateway   http://{}/ (without the tunnel that cuts links)",
+        gateway.address()
+    )?;
+    writeln!(out, "            by {}", gateway.config().display())?;
+    writeln!(out, "  status    longhaul status --admin {}", gateway.admin())?;
     for (name, address) in REPLICAS.iter().zip(cluster.addresses()) {
         writeln!(out, "  replica   http://{address}/ ({name}, without the gateway)")?;
     }
     if let Some(taken) = place.instead_of {
         writeln!(out, "\nThe chat is not on {taken}, which another program uses.")?;
     }
-    writeln!(out, "\nOpen the chat in two tabs, cut links, stop replicas. Ctrl-C ends it.\n")?;
+    writeln!(
+        out,
+        "\nOpen the chat in two tabs; cut links, kill replicas, upgrade the gateway. Ctrl-C ends it.\n"
+    )?;
     out.flush()
 }
 

@@ -90,10 +90,10 @@ impl Tunnel {
     }
 }
 
-/// The tab that a handshake names: `GET /chat?tab=NAME HTTP/1.1`.
+/// The tab that a handshake names: `GET /ws?room=ROOM&tab=NAME HTTP/1.1`.
 fn tab_in(first: &[u8]) -> Option<String> {
     let line = first.split(|&byte| byte == b'\r').next()?;
-    let query = std::str::from_utf8(line).ok()?.strip_prefix("GET /chat?")?;
+    let query = std::str::from_utf8(line).ok()?.strip_prefix("GET /ws?")?;
     tab_of(query.split(' ').next()?)
 }
 
@@ -108,9 +108,9 @@ mod tests {
 
     #[test]
     fn a_handshake_names_its_tab() {
-        assert_eq!(tab_in(b"GET /chat?tab=a1 HTTP/1.1\r\nHost: x").as_deref(), Some("a1"));
-        assert_eq!(tab_in(b"GET /chat?x=y&tab=a1 HTTP/1.1\r\n").as_deref(), Some("a1"));
-        assert_eq!(tab_in(b"GET /chat HTTP/1.1\r\n"), None);
+        assert_eq!(tab_in(b"GET /ws?tab=a1 HTTP/1.1\r\nHost: x").as_deref(), Some("a1"));
+        assert_eq!(tab_in(b"GET /ws?x=y&tab=a1 HTTP/1.1\r\n").as_deref(), Some("a1"));
+        assert_eq!(tab_in(b"GET /ws HTTP/1.1\r\n"), None);
         assert_eq!(tab_in(b"GET /?tab=a1 HTTP/1.1\r\n"), None);
         assert_eq!(tab_in(b"\x16\x03\x01"), None);
     }

@@ -1,27 +1,30 @@
-// The demo's page: joins the chat over one WebSocket, and shows what really happened. The gateway has put its
-// client in the place of the browser's, so that neither a lost link nor a lost replica ends it; should it end all
-// the same, the page joins again. It knows replicas by name only; which one answers is the gateway's choice.
+// The web chat: joins the room that the address names (#lobby) over one WebSocket, and shows what really happened.
+// The WebSocket is Longhaul's, a drop-in: behind a gateway it survives lost links and lost replicas, without one it
+// is the browser's own. Should it end all the same, the page joins again. What it says is numbered by the room, and
+// has an id of its own, so that what nobody confirmed can be said again. Whoever embeds this page hears `chat` events.
 "use strict";
 
 const PING_EVERY_MS = 2_000;
 const RETRY_MIN_MS = 200;
 const RETRY_MAX_MS = 5_000;
 // A replica or gateway that accepts and never welcomes is as good as gone.
-const WELCOME_WITHIN_MS = 8_000;
+const WELCOME_WITHIN_MS = 15_000;
+// Sooner than a phone should: the gateway is mostly near.
+const PATIENCE = { retry: { first: 100, delays: [250, 500, 1000, 2000, 4000] } };
 
 const $ = (id) => document.getElementById(id);
+const ROOM = /^#[a-z0-9-]{1,40}$/.test(location.hash) ? location.hash.slice(1) : "lobby";
+const TAB = Math.random().toString(36).slice(2); // tells our links from those of other tabs, on the way
 const figures = { sent: 0, received: 0, lost: 0, duplicated: 0, links: 0, moves: 0, reconnects: 0 };
-const TAB = Math.random().toString(36).slice(2); // by which the tunnel knows our links
-// Nobody at a demo wants to wait as long as a phone should.
-const PATIENCE = { retry: { first: 100, delays: [500, 1000, 2000] } };
 const unconfirmed = new Map(); // id → { id, from, text, element }
+const early = new Map(); // number → message, while older ones are missing
 let socket = null;
 let attempts = 0;
 let openedAt = 0;
 let cutAt = 0; // since when there is no link
 let endedAt = 0;
-let room = null; // which numbers belong to; another one after the demo was started anew
-let lastNumber = null; // of the last message seen in this room; null before the first welcome
+let lastNumber = null; // of the last message shown; null before the first welcome
+let streamNumber = null; // of the last message that this replica has sent
 
 // ---- connection ----
 
@@ -30,7 +33,7 @@ function connect() {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   // Beyond what the platform's WebSocket takes, ours takes options.
   const Socket = globalThis.Longhaul?.WebSocket ?? WebSocket;
-  const mine = (socket = new Socket(`${scheme}://${location.host}/chat?tab=${TAB}`, [], PATIENCE));
+  const mine = (socket = new Socket(`${scheme}://${location.host}/ws?room=${ROOM}&tab=${TAB}`, [], PATIENCE));
   mine.onstatechange = () => linkChanged(mine.state);
   const giveUp = setTimeout(() => mine.close(), WELCOME_WITHIN_MS);
   mine.onmessage = (event) => {
@@ -44,7 +47,7 @@ function connect() {
   };
 }
 
-/** Only the gateway's client knows links; a plain WebSocket ends with its own. */
+/** Only Longhaul's WebSocket knows links; a plain one ends with its own. */
 function linkChanged(state) {
   if (state === "resuming") {
     cutAt = performance.now();
@@ -78,62 +81,87 @@ const CLOSE_CODES = {
   1000: "normal",
   1001: "going away",
   1006: "cut without a close frame",
-  1008: "refused by the chat",
+  1008: "refused by the service",
   1011: "server error",
   1012: "service restart",
   1013: "try again later",
 };
 
 const hear = {
-  welcome({ room: welcomedTo, replica, history, replicas }) {
-    if (room !== null && room !== welcomedTo) addEvent("The demo was started anew.");
-    if (room !== welcomedTo) [room, lastNumber] = [welcomedTo, null];
+  welcome({ replica, history }) {
     attempts = 0;
     const before = document.body.dataset.replica;
     const hasMoved = openedAt > 0;
     if (!hasMoved) openedAt = performance.now();
     setState("open", "Connected");
     setServedBy(replica);
-    const fresh = lastNumber === null ? history : history.filter((m) => m.number > lastNumber);
     if (hasMoved) {
       if (before !== replica) count("moves");
       const now = before === replica ? `${replica} starts over` : `${before} is gone, ${replica} took over`;
       addEvent(`${now}. The WebSocket stays open.`);
     } else if (endedAt > 0) {
       count("reconnects");
-      const gap = ((openedAt - endedAt) / 1000).toFixed(1);
-      const caughtUp = fresh.length > 0 ? `; ${fresh.length} said meanwhile` : "";
-      addEvent(`Connected again after ${gap} s, served by ${replica}${caughtUp}.`);
+      addEvent(`Connected again after ${((openedAt - endedAt) / 1000).toFixed(1)} s, served by ${replica}.`);
       endedAt = 0;
     } else {
-      addEvent(`Connected, served by ${replica}.`);
+      addEvent(`Connected to room ${ROOM}, served by ${replica}.`);
     }
-    if (lastNumber === null) lastNumber = (fresh[0]?.number ?? 1) - 1;
-    fresh.forEach(hear.said);
-    showReplicas(replicas);
+    if (lastNumber === null) lastNumber = (history[0]?.number ?? 1) - 1;
+    streamNumber = history.at(-1)?.number ?? 0;
+    history.forEach(keep);
+    show();
     unconfirmed.forEach(transmit);
   },
   said(message) {
-    const own = unconfirmed.get(message.id);
-    if (message.number <= lastNumber) {
-      // Shown already. That is an answer to what was said again, or should not be.
-      if (!own) count("duplicated");
-      return;
+    // What a replica sends has no gaps; one would be ours, the gateway's or the network's.
+    if (message.number > streamNumber) {
+      count("lost", message.number - streamNumber - 1);
+      streamNumber = message.number;
+    } else {
+      count("duplicated");
     }
-    if (own) {
-      unconfirmed.delete(message.id);
-      own.element.remove();
-    }
-    count("received");
-    count("lost", message.number - lastNumber - 1);
-    lastNumber = message.number;
-    addMessage(message, own !== undefined);
+    keep(message);
+    show();
   },
-  replicas: ({ replicas }) => showReplicas(replicas),
+  /** The answer to what was said again. */
+  known(message) {
+    keep(message);
+    show();
+  },
+  history({ after, messages }) {
+    const [first] = messages;
+    if (after === lastNumber && first && first.number > lastNumber + 1) {
+      addEvent(`${first.number - lastNumber - 1} messages were said so long ago that nobody has them.`, true);
+      lastNumber = first.number - 1;
+    }
+    messages.forEach(keep);
+    show();
+  },
   pong({ sent_at }) {
     $("round-trip").textContent = `${(performance.now() - sent_at).toFixed(1)} ms`;
   },
 };
+
+function keep(message) {
+  const own = unconfirmed.get(message.id);
+  if (own) {
+    unconfirmed.delete(message.id);
+    own.element.remove();
+    message.isOwn = true;
+    count("sent", 0);
+  }
+  if (message.number > lastNumber && !early.has(message.number)) early.set(message.number, message);
+}
+
+/** Shows what is next, and asks for what is missing before something. */
+function show() {
+  for (let message; (message = early.get(lastNumber + 1)); lastNumber += 1) {
+    early.delete(message.number);
+    count("received");
+    addMessage(message);
+  }
+  if (early.size > 0) socket.send(JSON.stringify({ kind: "history", after: lastNumber }));
+}
 
 function ping() {
   if (openedAt > 0 && cutAt === 0) socket.send(JSON.stringify({ kind: "ping", sent_at: performance.now() }));
@@ -174,47 +202,13 @@ function setServedBy(replica) {
   if (replica) document.body.dataset.replica = replica;
   else delete document.body.dataset.replica;
   $("served-by").textContent = replica ?? "nobody";
-  document.title = replica ? `${replica} · Longhaul demo` : "Longhaul demo";
-  for (const part of document.querySelectorAll(".path [data-replica]")) {
-    part.classList.toggle("serves", part.dataset.replica === replica);
-  }
+  document.dispatchEvent(new CustomEvent("chat", { detail: { replica } }));
 }
 
-function showReplicas(replicas) {
-  for (const { name, is_up, visitors } of replicas) {
-    const item = document.querySelector(`#replicas [data-replica="${name}"]`);
-    const serves = document.body.dataset.replica === name;
-    item.classList.toggle("stopped", !is_up);
-    item.querySelector("small").textContent = is_up ? `${visitors} open${serves ? ", yours" : ""}` : "stopped";
-    item.querySelector("small").title = "WebSockets that are open on this replica";
-    const button = item.querySelector("button");
-    const verb = is_up ? "stop" : "start";
-    button.hidden = false;
-    button.textContent = is_up ? "Stop" : "Start";
-    button.setAttribute("aria-label", `${verb} replica ${name}`);
-    // Without any replica there would be nobody left to ask for a start.
-    button.disabled = is_up && replicas.filter((replica) => replica.is_up).length === 1;
-    button.title = button.disabled ? "The last one stays up: the switches are served by the replicas" : "";
-    button.onclick = () => flip(button, name, verb);
-  }
-}
-
-async function flip(button, name, verb) {
-  button.disabled = true;
-  try {
-    const answer = await fetch(`/replicas/${name}/${verb}`, { method: "POST" });
-    if (!answer.ok) throw new Error(await answer.text());
-    showReplicas(await answer.json());
-  } catch (error) {
-    button.disabled = false;
-    addEvent(`Could not ${verb} ${name}: ${error.message}`, true);
-  }
-}
-
-function addMessage({ from, text, through }, isOwn) {
+function addMessage({ from, text, through, isOwn }) {
   const item = bubble(from, text, `through ${through}`);
   item.dataset.replica = through;
-  item.classList.toggle("own", isOwn);
+  item.classList.toggle("own", isOwn === true);
   append(item);
 }
 
@@ -284,8 +278,8 @@ function keepName(name) {
   }
 }
 
-$("gateway").textContent = location.host;
-$("cut").addEventListener("click", () => fetch(`/tunnel/cut?tab=${TAB}`, { method: "POST" }));
+$("room").textContent = `#${ROOM}`;
+addEventListener("hashchange", () => location.reload());
 $("name").value = readName() ?? `Visitor ${100 + Math.floor(Math.random() * 900)}`;
 $("name").addEventListener("change", () => keepName($("name").value.trim()));
 setInterval(showAge, 1000);
