@@ -133,7 +133,7 @@ async def soak(kind, arguments, directory):
         for crowd in crowds:
             await crowd.speak()
         # Whoever talks costs a little more than whoever does not.
-        await asyncio.sleep(5)
+        await asyncio.sleep(min(5.0, arguments.seconds / 5))
         base = peer.footprint()
         until = time.monotonic() + arguments.seconds
         done, reloads, upgrades = await asyncio.gather(

@@ -20,7 +20,7 @@ use crate::readiness::Readiness;
 use crate::shared::{Door, ListenerId, Shared};
 use crate::supervise::Tasks;
 use crate::telemetry::push;
-use crate::upstream::{Draining, Upstream};
+use crate::upstream::Upstream;
 use crate::worker::{self, Seat};
 use crate::{background, listen, overload, retire, tls, trace};
 
@@ -175,10 +175,10 @@ impl Running {
             registry.lose_replica(replica);
             streams.lose_replica(replica);
         });
-        let (current, upstream_left) = (self.current.clone(), Arc::downgrade(upstream));
-        upstream.on_left(move |replica| {
-            if let Some(upstream) = upstream_left.upgrade() {
-                retire::begin(&current.load(), &upstream, replica, Draining::Left);
+        let (current, of_replica) = (self.current.clone(), Arc::downgrade(upstream));
+        upstream.on_leaving(move |replica, why| {
+            if let Some(upstream) = of_replica.upgrade() {
+                retire::begin(&current.load(), &upstream, replica, why);
             }
         });
         let stop = self.stop.child_token();

@@ -45,6 +45,7 @@ mod tls;
 // Replicas and discovery.
 mod balancing;
 mod discovery;
+mod leaving;
 mod redial;
 mod replicas;
 
