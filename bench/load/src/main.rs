@@ -16,17 +16,20 @@ mod process;
 mod report;
 mod run;
 mod stream;
+mod uring;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 const HELP: &str = "\
 longhaul-bench run [--quick] [--series plain,tls,scale] [--peers A,B,…] [--rounds N] [--out DIR]
-                   [--chart FILE] [--longhaul BINARY]
+                   [--chart FILE] [--longhaul BINARY] [--workers N]
 longhaul-bench echo ADDRESS               the backend: echoes WebSocket messages
 longhaul-bench floor LISTEN UPSTREAM      the floor: a relay that parses nothing
+longhaul-bench uring LISTEN UPSTREAM      the same over io_uring
 
-Peers: floor, longhaul, nginx, haproxy, caddy; those that are not installed are left out, and said so.
+Peers: floor, uring (only when named, and where the kernel permits it), longhaul, nginx, haproxy, caddy; those that are not installed are left out, and said so.
+Every peer has one worker; --workers gives Longhaul more, to compare Longhaul with itself.
 --quick takes under two minutes; without it, about half an hour.
 Series: plain, tls (ended in the peers; no floor then), scale (10 to 9,000 connections).
 ";
@@ -40,6 +43,8 @@ fn main() -> ExitCode {
         }
         ["floor", listen, upstream] => both(listen, upstream)
             .and_then(|(listen, upstream)| floor::serve(listen, upstream).map_err(explain)),
+        ["uring", listen, upstream] => both(listen, upstream)
+            .and_then(|(listen, upstream)| uring::serve(listen, upstream).map_err(explain)),
         ["run", ref options @ ..] => {
             run::Options::parse(options).and_then(|options| run::run(&options))
         }

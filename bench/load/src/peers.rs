@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::process::Tree;
+use crate::uring;
 
 /// How long a peer may take to accept its first connection.
 const START_MAX: Duration = Duration::from_secs(10);
@@ -17,14 +18,21 @@ const START_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     Floor,
+    Uring,
     Longhaul,
     Nginx,
     Haproxy,
     Caddy,
 }
 
-pub(crate) const ALL: [Peer; 5] =
-    [Peer::Floor, Peer::Longhaul, Peer::Nginx, Peer::Haproxy, Peer::Caddy];
+pub(crate) const ALL: [Peer; 6] =
+    [Peer::Floor, Peer::Uring, Peer::Longhaul, Peer::Nginx, Peer::Haproxy, Peer::Caddy];
+
+/// Which Longhaul, and with how many workers.
+pub(crate) struct Longhaul {
+    pub(crate) binary: PathBuf,
+    pub(crate) workers: usize,
+}
 
 /// A certificate for peers that end TLS.
 pub(crate) struct Pair {
@@ -43,6 +51,7 @@ impl Peer {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
+            Self::Uring => "uring",
             Self::Longhaul => "longhaul",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
@@ -51,10 +60,11 @@ impl Peer {
     }
 
     /// The peer's version, or `None` when it is not installed.
-    pub(crate) fn version(self, longhaul: &Path) -> Option<String> {
+    pub(crate) fn version(self, longhaul: &Longhaul) -> Option<String> {
         let (program, argument) = match self {
             Self::Floor => return Some("of this program".into()),
-            Self::Longhaul => (longhaul.to_str()?, "--version"),
+            Self::Uring => return uring::is_there().then(|| "of this program".into()),
+            Self::Longhaul => (longhaul.binary.to_str()?, "--version"),
             Self::Nginx => ("nginx", "-v"),
             Self::Haproxy => ("haproxy", "-v"),
             Self::Caddy => ("caddy", "version"),
@@ -69,7 +79,7 @@ impl Peer {
         self,
         backend: SocketAddr,
         tls: Option<&Pair>,
-        longhaul: &Path,
+        longhaul: &Longhaul,
         directory: &Path,
     ) -> io::Result<Running> {
         let address = free_address()?;
@@ -100,7 +110,7 @@ impl Peer {
         address: SocketAddr,
         backend: SocketAddr,
         tls: Option<&Pair>,
-        longhaul: &Path,
+        longhaul: &Longhaul,
         directory: &Path,
     ) -> io::Result<Command> {
         let write = |name: &str, text: String| {
@@ -113,10 +123,16 @@ impl Peer {
                 command.args(["floor", &address.to_string(), &backend.to_string()]);
                 command
             }
+            Self::Uring => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(["uring", &address.to_string(), &backend.to_string()]);
+                command
+            }
             Self::Longhaul => {
-                let mut command = Command::new(longhaul);
+                let mut command = Command::new(&longhaul.binary);
                 command.args(["run", "--listen", &address.to_string(), "--upstream"]);
-                command.args([&backend.to_string(), "--workers", "1", "--log-level", "warn"]);
+                command.args([&backend.to_string(), "--log-level", "warn", "--workers"]);
+                command.arg(longhaul.workers.to_string());
                 if let Some(Pair { certificate, key }) = tls {
                     command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
                 }

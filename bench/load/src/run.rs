@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::explain;
 use crate::measure::Scenario;
-use crate::peers::{self, Pair, Peer};
+use crate::peers::{self, Longhaul, Pair, Peer};
 use crate::report::{Report, Sample, Series};
 use crate::stream::Target;
 
@@ -29,7 +29,7 @@ pub(crate) struct Options {
     rounds: usize,
     out: Option<PathBuf>,
     chart: Option<PathBuf>,
-    longhaul: PathBuf,
+    longhaul: Longhaul,
     command_line: String,
 }
 
@@ -38,11 +38,11 @@ impl Options {
         let mut options = Self {
             is_quick: false,
             series: Vec::new(),
-            peers: peers::ALL.to_vec(),
+            peers: peers::ALL.into_iter().filter(|&peer| peer != Peer::Uring).collect(),
             rounds: 0,
             out: None,
             chart: None,
-            longhaul: PathBuf::from("target/release/longhaul"),
+            longhaul: Longhaul { binary: PathBuf::from("target/release/longhaul"), workers: 1 },
             command_line: format!("longhaul-bench run {}", words.join(" ")),
         };
         let mut words = words.iter();
@@ -53,13 +53,15 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse().map_err(explain)?,
                 "--out" => options.out = Some(value()?.into()),
                 "--chart" => options.chart = Some(value()?.into()),
-                "--longhaul" => options.longhaul = value()?.into(),
+                "--longhaul" => options.longhaul.binary = value()?.into(),
+                "--workers" => options.longhaul.workers = value()?.parse().map_err(explain)?,
                 "--series" => {
                     let names = value()?.split(',');
                     options.series = names.map(Series::parse).collect::<Result<_, _>>()?;
                 }
                 "--peers" => {
                     let names: Vec<&str> = value()?.split(',').collect();
+                    options.peers = peers::ALL.to_vec();
                     options.peers.retain(|peer| names.contains(&peer.name()));
                 }
                 other => return Err(format!("unknown option {other}")),
@@ -109,8 +111,8 @@ impl Options {
     fn peers(&self, series: Series, present: &[Peer]) -> Vec<Peer> {
         let takes_part = |peer: &Peer| match series {
             Series::Plain => true,
-            // The floor cannot end TLS.
-            Series::Tls => *peer != Peer::Floor,
+            // The floors cannot end TLS.
+            Series::Tls => !matches!(peer, Peer::Floor | Peer::Uring),
             Series::Scale => matches!(peer, Peer::Floor | Peer::Longhaul),
         };
         present.iter().copied().filter(takes_part).collect()

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod handle;
+mod reactor;
 pub mod readiness;
 pub mod reload;
 pub mod supervise;

@@ -18,6 +18,7 @@ use crate::handoff::state::{Kind, Misfit, Parcel, Sockets, adopt};
 use crate::http::http2::OpenStream;
 use crate::http::visit::Visit;
 use crate::places::Place;
+use crate::reactor::{self, Fate, Hub, Socket};
 use crate::redial::origin::Wire;
 use crate::redial::{Lasting, Origin};
 use crate::registry::Slot;
@@ -42,8 +43,6 @@ pub(crate) struct Tunnel {
     /// Where lost replicas are replaced, the leg itself holds its replica.
     held: Option<Held>,
     control: Arc<Control>,
-    /// What its worker and route have moved.
-    tally: Arc<Tally>,
 }
 
 /// What only some WebSockets hold to their end.
@@ -75,13 +74,13 @@ impl Tunnel {
             policy: visit.shared.relay_policy(visit.route).clone(),
             _place: connection.place.clone(),
             extras,
-            tally: visit.shared.telemetry.tallies.of(visit.worker.index, &card.route),
             control: Arc::new(Control::new(held.replica().address(), card)),
             held: Some(held),
         }
     }
 
-    /// Joins the legs, in a task of its own that ends with the WebSocket.
+    /// Joins the legs, in a task of its own that ends with the WebSocket: in the worker's reactor where
+    /// sockets are all that carries them.
     pub(crate) fn start<C>(mut self, client: Leg<C>, backend: Leg<Transport>)
     where
         C: LegIo + Send + 'static,
@@ -100,9 +99,35 @@ impl Tunnel {
             }
             None => {
                 self.held = Some(held);
-                self.relay(client, backend);
+                self.relay_sockets(client, backend);
             }
         }
+    }
+
+    /// By the reactor if both legs are sockets, by the worker otherwise.
+    fn relay_sockets<C>(mut self, client: Leg<C>, backend: Leg<Transport>)
+    where
+        C: LegIo + Send + 'static,
+    {
+        if client.io.socket().is_err() || backend.io.socket().is_err() {
+            return self.relay(client, backend);
+        }
+        // At once: who asks whether anybody is left must not ask while it changes threads.
+        let slot = self.enlist();
+        let worker = self.worker.clone();
+        worker.reactor.run(move |reactor| {
+            let tallies = &self.worker.current.load_full().telemetry.tallies;
+            let tally = tallies.of_reactor(self.worker.index, &self.control.card.route);
+            match (client.into_socket(), backend.into_socket()) {
+                (Some(client), Some(backend)) => {
+                    self.open(slot, client, backend, tally).enter(reactor);
+                }
+                _ => {
+                    self.worker.current.load().registry.remove(slot);
+                    self.fail(&"the runtime did not let go of the socket");
+                }
+            }
+        });
     }
 
     fn relay<C, B>(mut self, client: Leg<C>, backend: Leg<B>)
@@ -111,32 +136,42 @@ impl Tunnel {
         B: LegIo + Send + 'static,
     {
         let slot = self.enlist();
+        let shared = self.worker.current.load_full();
         let is_bound = client.io.socket().is_err() || backend.io.socket().is_err();
-        if is_bound && self.worker.current.load().readiness.is_leaving() {
+        if is_bound && shared.readiness.is_leaving() {
             // Another process serves, and this one cannot move there any more.
             self.control.order(Order::Drain);
         }
+        let tally = shared.telemetry.tallies.of(self.worker.index, &self.control.card.route);
+        // The relay bounds its own turns, and counts on its timer to hear it when it is asked.
+        tokio::spawn(tokio::task::unconstrained(self.open(slot, client, backend, tally)));
+    }
+
+    /// In the thread that has the tally.
+    fn open<C, B>(
+        self,
+        slot: Slot,
+        client: Leg<C>,
+        backend: Leg<B>,
+        tally: Arc<Tally>,
+    ) -> Open<C, B>
+    where
+        C: LegIo,
+        B: LegIo,
+    {
+        tally.open.add(1);
         let (control, policy) = (self.control.clone(), &self.policy);
         let now = Instant::now();
         // ±10 %, so that those that came together do not leave together.
         let ends_at = policy.lifetime.map(|life| now + life.mul_f64(0.9 + 0.2 * fastrand::f64()));
         let session = Session::new(policy.session.clone(), ends_at, fastrand::u64(..), now);
-        let relay = Relay::new(
-            client,
-            backend,
-            session,
-            control,
-            self.tally.clone(),
-            policy.buffer_bytes_max,
-        );
-        // The relay bounds its own turns, and counts on its timer to hear it when it is asked.
-        tokio::spawn(tokio::task::unconstrained(Open { relay, tunnel: Some((self, slot)) }));
+        let relay = Relay::new(client, backend, session, control, tally, policy.buffer_bytes_max);
+        Open { relay, tunnel: Some((self, slot)) }
     }
 
-    /// Opens its books: from here on it can be told things.
+    /// Enters it where it can be told things.
     fn enlist(&mut self) -> Slot {
         let (shared, control) = (self.worker.current.load(), &self.control);
-        self.tally.open.add(1);
         let slot = shared.registry.add(control.clone());
         if let Some(pass) = self.extras.as_mut().and_then(|extras| extras.pass.as_mut()) {
             pass.list(&shared.admission.live, control);
@@ -158,10 +193,10 @@ impl Tunnel {
         self.control.card.fail(self.control.replica(), error);
     }
 
-    fn end(mut self, slot: Slot, ended: &Ended) {
+    fn end(mut self, slot: Slot, tally: &Tally, ended: &Ended) {
         let (control, worker) = (self.control.clone(), self.worker.clone());
         let sequel = self.extras.as_mut().and_then(|extras| extras.sequel.take());
-        self.leave(slot);
+        self.leave(slot, tally);
         control.card.close(&worker.current.load().telemetry, control.replica(), ended);
         if let Some(sequel) = sequel {
             sequel.end(&control.card, ended);
@@ -169,10 +204,10 @@ impl Tunnel {
     }
 
     /// Closes its books without a word: it has ended, or another process has it now.
-    fn leave(self, slot: Slot) {
+    fn leave(self, slot: Slot, tally: &Tally) {
         self.worker.current.load().registry.remove(slot);
         drop(self.held);
-        self.tally.open.sub(1);
+        tally.open.sub(1);
     }
 
     /// Gives a copy of itself to whoever moves it to another process.
@@ -210,25 +245,28 @@ impl Tunnel {
         let hold = || upstream.find_or_depart(replica, Instant::now()).hold(Work::WebSocket);
         let policy = shared.relay_policy(route).clone();
         let pass = shared.admission.readmit(card.client, route, pass);
-        let tally = shared.telemetry.tallies.of(worker.index, &card.route);
+        let tallies = &shared.telemetry.tallies;
+        let name = card.route.clone();
         let control = Arc::new(Control::new(replica, card.into_card(&policy.route)));
         let mut sockets = sockets.into_iter();
-        let client = adopt(&mut sockets)?;
-        let (tallied, told) = (tally.clone(), control.clone());
+        let told = control.clone();
         let (relay, held) = match relay.leg.take() {
             None => {
-                let backend = adopt(&mut sockets)?;
-                let relay = Relay::thaw(relay, client, backend, &policy, told, tallied);
+                let tally = tallies.of_reactor(worker.index, &name);
+                let mut socket = || sockets.next().map(Socket::new).ok_or(Misfit::Socket);
+                let relay = Relay::thaw(relay, socket()?, socket()?, &policy, told, tally);
                 (relay.map(Going::Plain), Some(hold()))
             }
             Some(leg) => {
+                let client = adopt(&mut sockets)?;
+                let tally = tallies.of(worker.index, &name);
                 let terms = policy.redial.as_ref().ok_or(Misfit::Redial)?;
                 let is_there = sockets.len() > 0;
                 let current = is_there.then(|| adopt(&mut sockets)).transpose()?;
                 let current = current.map(|io| (io, hold()));
                 let leg = Lasting::take_up(*leg, current, terms, worker, &control);
                 let leg = leg.ok_or(Misfit::State)?;
-                let relay = Relay::thaw(relay, client, leg, &policy, told, tallied);
+                let relay = Relay::thaw(relay, client, leg, &policy, told, tally);
                 (relay.map(Going::Lasting), None)
             }
         };
@@ -245,7 +283,6 @@ impl Tunnel {
             extras,
             held,
             control,
-            tally,
         };
         Ok(Resumed { relay: relay.ok_or(Misfit::State)?, tunnel })
     }
@@ -260,25 +297,44 @@ pub(crate) struct Resumed {
 
 #[derive(Debug)]
 enum Going {
-    Plain(Relay<Transport, Transport>),
+    Plain(Relay<Socket, Socket>),
     Lasting(Relay<Transport, Lasting>),
 }
 
+/// One that goes on in the reactor of the worker it was made for.
+#[derive(Debug)]
+pub(crate) struct ForReactor {
+    relay: Relay<Socket, Socket>,
+    tunnel: Tunnel,
+}
+
 impl Resumed {
-    /// Goes on with it, in a task of its own. By the worker it was made for.
-    pub(crate) fn go_on(self) {
-        match self.relay {
-            Going::Plain(relay) => self.tunnel.go_on(relay),
-            Going::Lasting(relay) => self.tunnel.go_on(relay),
+    /// Goes on with it, in a task of the worker it was made for; what is the reactor's comes back.
+    pub(crate) fn go_on(self) -> Option<ForReactor> {
+        let Self { relay, tunnel } = self;
+        match relay {
+            Going::Plain(relay) => Some(ForReactor { relay, tunnel }),
+            Going::Lasting(relay) => {
+                tokio::spawn(tokio::task::unconstrained(tunnel.reopen(relay)));
+                None
+            }
         }
     }
 }
 
+impl ForReactor {
+    pub(crate) fn go_on(self, reactor: &mut Hub) {
+        self.tunnel.reopen(self.relay).enter(reactor);
+    }
+}
+
 impl Tunnel {
-    fn go_on<B: LegIo + Send + 'static>(mut self, relay: Relay<Transport, B>) {
-        self.tally.buffered.add(relay.held_bytes());
+    /// Opens the books again, in the thread that has the tally.
+    fn reopen<C: LegIo, B: LegIo>(mut self, relay: Relay<C, B>) -> Open<C, B> {
+        relay.tally().open.add(1);
+        relay.tally().buffered.add(relay.held_bytes());
         let slot = self.enlist();
-        tokio::spawn(tokio::task::unconstrained(Open { relay, tunnel: Some((self, slot)) }));
+        Open { relay, tunnel: Some((self, slot)) }
     }
 }
 
@@ -290,19 +346,32 @@ struct Open<C, B> {
 
 impl<C: LegIo, B: LegIo> Open<C, B> {
     /// The other process has it: this one's descriptors are closed, the connections are not.
-    fn leave(&mut self) -> Poll<()> {
+    fn leave(&mut self) -> Poll<Fate> {
         if let Some((tunnel, slot)) = self.tunnel.take() {
-            tunnel.tally.buffered.sub(self.relay.held_bytes());
-            tunnel.leave(slot);
+            let tally = self.relay.tally();
+            tally.buffered.sub(self.relay.held_bytes());
+            tunnel.leave(slot, tally);
         }
-        Poll::Ready(())
+        Poll::Ready(Fate::Shared)
+    }
+}
+
+impl Open<Socket, Socket> {
+    fn enter(self, reactor: &mut Hub) {
+        reactor.add(Box::new(self));
+    }
+}
+
+impl reactor::Task for Open<Socket, Socket> {
+    fn sockets(&self) -> [&Socket; 2] {
+        self.relay.ios().into()
     }
 }
 
 impl<C: LegIo, B: LegIo> Future for Open<C, B> {
-    type Output = ();
+    type Output = Fate;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fate> {
         let this = self.get_mut();
         if let Some((tunnel, _)) = &this.tunnel {
             match tunnel.control.look(cx) {
@@ -322,9 +391,9 @@ impl<C: LegIo, B: LegIo> Future for Open<C, B> {
         }
         let ended = ready!(Pin::new(&mut this.relay).poll(cx));
         if let Some((tunnel, slot)) = this.tunnel.take() {
-            tunnel.end(slot, &ended);
+            tunnel.end(slot, this.relay.tally(), &ended);
         }
-        Poll::Ready(())
+        Poll::Ready(Fate::Closed)
     }
 }
 
@@ -336,7 +405,7 @@ mod tests {
     /// this, and whoever adds a field for some routes only should box it.
     #[test]
     fn an_idle_websocket_is_small() {
-        let size = size_of::<Open<Transport, Transport>>();
+        let size = size_of::<Open<Socket, Socket>>();
         assert!(size <= 704, "{size} bytes");
     }
 }

@@ -1,4 +1,5 @@
-//! One relay thread: a single-threaded runtime with its own accept queues, pool and scratch buffer.
+//! One worker: a thread with a runtime of its own, its accept queues and its pool, and beside it the
+//! reactor for WebSockets in clear text.
 
 use std::io;
 use std::net::TcpListener;
@@ -11,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::pool::Pool;
 use crate::http::trunks::Trunks;
+use crate::reactor::{Clock, Reactor};
 use crate::shared::{ListenerId, Shared};
 use crate::supervise::{TaskError, Tasks};
+use crate::telemetry::lag::BEAT;
 use crate::{faults, listen};
 
 /// How often idle connections to replicas are looked through.
@@ -27,6 +30,8 @@ pub(crate) struct Worker {
     pub(crate) current: Arc<ArcSwap<Shared>>,
     pub(crate) pool: Pool,
     pub(crate) trunks: Trunks,
+    /// Moves the bytes of WebSockets in clear text.
+    pub(crate) reactor: Reactor,
 }
 
 /// A worker as the gateway holds it.
@@ -49,7 +54,13 @@ pub(crate) fn start(
 ) -> io::Result<(Seat, JoinHandle<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (pool, trunks) = (Pool::default(), Trunks::default());
-    let worker = Arc::new(Worker { index, current, pool, trunks });
+    let telemetry = current.load().telemetry.clone();
+    let mut due = Instant::now();
+    let place = telemetry.loops.reactor(index);
+    let clock = Clock { period: BEAT, tick: move || telemetry.loops.on_tick(place, &mut due) };
+    let name = format!("reactor-{index}");
+    let (reactor, reactor_thread) = Reactor::start(name, runtime.handle().clone(), clock)?;
+    let worker = Arc::new(Worker { index, current, pool, trunks, reactor });
     let seat = Seat { worker: worker.clone(), runtime: runtime.handle().clone() };
     let thread = std::thread::Builder::new().name(format!("relay-{index}")).spawn(move || {
         runtime.block_on(async {
@@ -59,9 +70,13 @@ pub(crate) fn start(
                 async move { telemetry.loops.beat(index).await }
             }));
             let name = format!("sweep {index}");
-            tokio::spawn(tasks.keep_alive(name, stop.clone(), move || sweep(worker.clone())));
+            let swept = worker.clone();
+            tokio::spawn(tasks.keep_alive(name, stop.clone(), move || sweep(swept.clone())));
             stop.cancelled().await;
         });
+        // Its tasks count on the runtime, which goes behind them.
+        worker.reactor.stop();
+        let _ = reactor_thread.join();
     })?;
     Ok((seat, thread))
 }

@@ -39,13 +39,6 @@ impl Resumed {
             }
         }
     }
-
-    fn go_on(self) {
-        match self {
-            Self::WebSocket(resumed) => resumed.go_on(),
-            Self::Tcp(resumed) => resumed.go_on(),
-        }
-    }
 }
 
 impl Lot {
@@ -111,8 +104,24 @@ impl Seat {
         prepared.await
     }
 
-    /// Has them go on.
+    /// Has them go on: raw connections in the worker, WebSockets in its reactor.
     fn go_on(&self, ready: Vec<Resumed>) -> tokio::task::JoinHandle<()> {
-        self.runtime.spawn(async move { ready.into_iter().for_each(Resumed::go_on) })
+        let worker = self.worker.clone();
+        self.runtime.spawn(async move {
+            let mut websockets = Vec::with_capacity(ready.len());
+            for resumed in ready {
+                match resumed {
+                    Resumed::WebSocket(resumed) => websockets.extend(resumed.go_on()),
+                    Resumed::Tcp(resumed) => resumed.go_on(),
+                }
+            }
+            let (done, is_done) = tokio::sync::oneshot::channel();
+            worker.reactor.run(move |reactor| {
+                websockets.into_iter().for_each(|resumed| resumed.go_on(reactor));
+                let _ = done.send(());
+            });
+            // Not when the reactor ends: then this process does.
+            let _ = is_done.await;
+        })
     }
 }

@@ -19,6 +19,7 @@ use stream::{Bound, LegIo, Stream, with_scratch};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::handoff::state::{RelayState, Sockets};
+use crate::reactor::Socket;
 use crate::redial::RedialTerms;
 use crate::telemetry::tally::Tally;
 
@@ -59,6 +60,14 @@ pub(crate) struct Leg<S> {
     pub(crate) read_ahead: Bytes,
 }
 
+impl<S: LegIo> Leg<S> {
+    /// The same leg, for a reactor. `None` where more than the socket carries it.
+    pub(crate) fn into_socket(self) -> Option<Leg<Socket>> {
+        let Self { io, greeting, read_ahead } = self;
+        Some(Leg { io: io.into_socket()?, greeting, read_ahead })
+    }
+}
+
 impl<S> Leg<S> {
     /// A leg that stands behind its handshake.
     pub(crate) fn behind(io: S, read_ahead: Bytes) -> Self {
@@ -97,10 +106,24 @@ struct Leftovers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Read {
     Some,
+    /// Some, and behind it nothing: as below.
+    Last,
     /// The task is woken when there is something: no need to ask again in this turn.
     Nothing,
     /// It was not asked.
     Unwanted,
+}
+
+impl Read {
+    /// Whether there is no need to ask again in this turn.
+    fn is_dry(self) -> bool {
+        matches!(self, Self::Last | Self::Nothing)
+    }
+
+    /// Whether something came by this look, which is not the one before.
+    fn is_news(self, before: Self) -> bool {
+        self == Self::Some || self == Self::Last && before != Self::Last
+    }
 }
 
 impl<C: LegIo, B: LegIo> Relay<C, B> {
@@ -146,6 +169,16 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         let sockets = to_client.socket.into_iter().chain(to_backend.socket).collect();
         let (client, backend) = (self.client.freeze(), self.backend.freeze());
         Ok((RelayState { session, client, backend, leg: to_backend.leg }, sockets))
+    }
+
+    /// Where it counts what it moves.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// What carries its legs.
+    pub(crate) fn ios(&self) -> (&C, &B) {
+        (self.client.io(), self.backend.io())
     }
 
     /// Bytes that wait for both legs.
@@ -278,13 +311,16 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
                     let _ = self.settle(cx, now);
                 }
                 // The replica first: if it has gone, nothing more should be written to it.
-                if backend != Read::Nothing {
+                let was = (client, backend);
+                if !backend.is_dry() {
                     backend = self.read_leg(cx, Side::Backend, scratch, now);
                 }
-                if client != Read::Nothing {
+                if !client.is_dry() {
                     client = self.read_leg(cx, Side::Client, scratch, now);
                 }
-                if client != Read::Some && backend != Read::Some {
+                // What one leg brought may be why the other one is wanted now.
+                let is_news = client.is_news(was.0) || backend.is_news(was.1);
+                if client.is_dry() && backend.is_dry() || !is_news {
                     return;
                 }
             }
@@ -310,9 +346,9 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         if !self.session.wants(from) {
             return Read::Unwanted;
         }
-        let read = match from {
-            Side::Client => self.client.poll_read(cx, scratch),
-            Side::Backend => self.backend.poll_read(cx, scratch),
+        let (read, is_empty) = match from {
+            Side::Client => (self.client.poll_read(cx, scratch), self.client.io().is_empty()),
+            Side::Backend => (self.backend.poll_read(cx, scratch), self.backend.io().is_empty()),
         };
         match read {
             Poll::Pending => return Read::Nothing,
@@ -320,7 +356,7 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
             Poll::Ready(Ok(len)) => self.pass(cx, from, &scratch[..len], now),
             Poll::Ready(Err(_)) => self.note_end(from, true, now),
         }
-        Read::Some
+        if is_empty { Read::Last } else { Read::Some }
     }
 
     /// Lets the session say what of `bytes` goes on, and writes it.

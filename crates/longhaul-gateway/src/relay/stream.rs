@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handoff::state::StreamState;
+use crate::reactor::Socket;
 use crate::redial::{CarriedLeg, Lasting};
 use crate::transport::Transport;
 
@@ -34,6 +35,11 @@ pub(crate) trait LegIo: AsyncRead + AsyncWrite + Unpin {
     /// Whether it may keep bytes that it has taken, until it is flushed.
     fn may_hold_back(&self) -> bool;
 
+    /// Whether it has been read empty, and its task will be woken when there is more.
+    fn is_empty(&self) -> bool {
+        false
+    }
+
     /// The leg that outlasts its replica, if this is one.
     fn lasting(&mut self) -> Option<&mut Lasting> {
         None
@@ -52,6 +58,32 @@ pub(crate) trait LegIo: AsyncRead + AsyncWrite + Unpin {
     fn put_down(&self) -> Result<PutDown, Bound> {
         let socket = self.socket()?.try_clone_to_owned().map_err(|_| Bound::Descriptors)?;
         Ok(PutDown { socket: Some(socket), leg: None })
+    }
+
+    /// The socket alone, for a reactor. `None` where more than the socket carries the leg.
+    fn into_socket(self) -> Option<Socket>
+    where
+        Self: Sized,
+    {
+        None
+    }
+}
+
+impl LegIo for Socket {
+    fn may_hold_back(&self) -> bool {
+        false
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.is_readable()
+    }
+
+    fn socket(&self) -> Result<BorrowedFd<'_>, Bound> {
+        Ok(self.as_fd())
+    }
+
+    fn into_socket(self) -> Option<Socket> {
+        Some(self)
     }
 }
 
@@ -126,6 +158,13 @@ impl LegIo for Transport {
 
     fn may_hold_back(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    fn into_socket(self) -> Option<Socket> {
+        match self {
+            Self::Plain(stream) => Some(Socket::new(stream.into_std().ok()?.into())),
+            Self::Tls(_) => None,
+        }
     }
 }
 

@@ -13,12 +13,12 @@ use crate::faults;
 use crate::supervise::TaskError;
 
 /// Four wakings a second cost nothing and see every stall that a person would notice.
-const BEAT: Duration = Duration::from_millis(250);
+pub(crate) const BEAT: Duration = Duration::from_millis(250);
 /// A loop that is silent for so long hangs: no load makes it this late, and what it serves is lost
 /// to its users. Liveness fails then, so that the platform starts the process anew.
 const HANGS_AFTER: Duration = Duration::from_secs(30);
 
-/// The loops of one gateway: its workers, and the one that watches.
+/// The loops of one gateway: its workers, their reactors, and the one that watches.
 #[derive(Debug)]
 pub(crate) struct Loops {
     started_at: Instant,
@@ -45,7 +45,7 @@ struct Worst {
 /// One loop at one moment.
 #[derive(Debug, Clone)]
 pub struct LoopSnapshot {
-    /// `relay-0`, `watch`.
+    /// `relay-0`, `reactor-0`, `watch`.
     pub name: String,
     /// Since its last beat.
     pub silent_for: Duration,
@@ -55,7 +55,8 @@ pub struct LoopSnapshot {
 
 impl Loops {
     pub(crate) fn new(workers: usize) -> Self {
-        let names = (0..workers).map(|worker| format!("relay-{worker}"));
+        let named = |kind| (0..workers).map(move |worker| format!("{kind}-{worker}"));
+        let names = named("relay").chain(named("reactor"));
         let beat = |name| Beat { name, last_ms: AtomicU64::new(0), worst: Mutex::default() };
         let beats: Vec<Beat> = names.chain(["watch".to_owned()]).map(beat).collect();
         let seconds = Histograms::new(&LOOP_LAG);
@@ -66,7 +67,12 @@ impl Loops {
         Self { started_at: Instant::now(), beats, seconds }
     }
 
-    /// The place of the loop that watches, behind those of the workers.
+    /// The place of a worker's reactor, behind the workers.
+    pub(crate) fn reactor(&self, worker: usize) -> usize {
+        (self.beats.len() - 1) / 2 + worker
+    }
+
+    /// The place of the loop that watches, behind all others.
     pub(crate) fn watch(&self) -> usize {
         self.beats.len() - 1
     }
@@ -80,6 +86,16 @@ impl Loops {
             tokio::time::sleep_until(due.into()).await;
             let now = Instant::now();
             self.note(beat, now.saturating_duration_since(due), now);
+        }
+    }
+
+    /// What a loop with a clock of its own, which ticks every [`BEAT`], does at each tick. The clock
+    /// does not wait for the loop, so the loop sees how late it is.
+    pub(crate) fn on_tick(&self, place: usize, due: &mut Instant) {
+        let now = Instant::now();
+        self.note(&self.beats[place], now.saturating_duration_since(*due), now);
+        while *due <= now {
+            *due += BEAT;
         }
     }
 
@@ -145,6 +161,7 @@ mod tests {
         assert_eq!(lag(600), Duration::ZERO);
         assert_eq!(loops.snapshot(at(71))[0].silent_for, Duration::from_secs(1));
         loops.note(&loops.beats[1], Duration::ZERO, at(71));
+        loops.note(&loops.beats[loops.watch()], Duration::ZERO, at(71));
         assert_eq!(loops.hanging(at(100)), None);
         let hanging = loops.hanging(at(101)).unwrap();
         assert_eq!(hanging, "event loop relay-0 has not turned for 31 s");
@@ -163,7 +180,7 @@ mod tests {
             beat = loops.beat(0) => unreachable!("it beats for ever: {beat:?}"),
             () = hold_up => {}
         }
-        let [held_up, _] = &loops.snapshot(Instant::now())[..] else { panic!("two loops") };
+        let [held_up, ..] = &loops.snapshot(Instant::now())[..] else { panic!("no loop") };
         assert!(held_up.lag_max >= BEAT / 2, "{held_up:?}");
     }
 }

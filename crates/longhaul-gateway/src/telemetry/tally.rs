@@ -1,7 +1,7 @@
-//! What the relays of one worker and one route have moved.
+//! What the relays of one thread and one route have moved.
 //!
-//! Only the worker's own thread writes here, so an addition is a load and a store of its own cache
-//! line: nothing on the relay path waits for another core. Scrapers add the workers up.
+//! Only that thread writes here, so an addition is a load and a store of its own cache
+//! line: nothing on the relay path waits for another core. Scrapers add the threads up.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use longhaul_proto::session::Side;
 
-/// What the relays of one worker and one route have moved.
+/// What the relays of one thread and one route have moved.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Tally {
@@ -57,7 +57,7 @@ impl Tally {
     }
 }
 
-/// The tallies of all workers.
+/// The tallies of all workers, and behind them those of their reactors.
 #[derive(Debug)]
 pub(crate) struct Tallies(Vec<Mutex<HashMap<Box<str>, Arc<Tally>>>>);
 
@@ -73,20 +73,29 @@ pub(crate) struct Sum {
 
 impl Tallies {
     pub(crate) fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| Mutex::default()).collect())
+        Self((0..2 * workers).map(|_| Mutex::default()).collect())
     }
 
     /// The tally of a route on a worker, for the worker's thread alone. Asked once per connection;
-    /// the lock is the worker's own but for scrapers.
+    /// the lock is the thread's own but for scrapers.
     pub(crate) fn of(&self, worker: usize, route: &str) -> Arc<Tally> {
-        let mut routes = self.0[worker].lock().unwrap_or_else(PoisonError::into_inner);
+        self.of_thread(worker, route)
+    }
+
+    /// The tally of a route on a worker's reactor, for the reactor's thread alone.
+    pub(crate) fn of_reactor(&self, worker: usize, route: &str) -> Arc<Tally> {
+        self.of_thread(self.0.len() / 2 + worker, route)
+    }
+
+    fn of_thread(&self, thread: usize, route: &str) -> Arc<Tally> {
+        let mut routes = self.0[thread].lock().unwrap_or_else(PoisonError::into_inner);
         match routes.get(route) {
             Some(tally) => tally.clone(),
             None => routes.entry(route.into()).or_default().clone(),
         }
     }
 
-    /// Every route with its workers added up, by name.
+    /// Every route with its threads added up, by name.
     pub(crate) fn sums(&self) -> Vec<(Box<str>, Sum)> {
         let mut sums: Vec<(Box<str>, Sum)> = Vec::new();
         for routes in &self.0 {
@@ -123,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_are_added_up_by_route() {
+    fn threads_are_added_up_by_route() {
         let tallies = Tallies::new(2);
         for worker in 0..2 {
             let tally = tallies.of(worker, "chat");
@@ -131,7 +140,7 @@ mod tests {
             tally.open.add(2);
             tally.open.sub(1);
         }
-        tallies.of(1, "admin").down.messages.add(3);
+        tallies.of_reactor(1, "admin").down.messages.add(3);
         let sums = tallies.sums();
         assert_eq!(&*sums[0].0, "admin");
         assert_eq!(sums[0].1.messages, [0, 3]);
