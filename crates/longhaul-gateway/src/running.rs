@@ -19,6 +19,7 @@ use crate::handoff::Inheritance;
 use crate::readiness::Readiness;
 use crate::shared::{Door, ListenerId, Shared};
 use crate::supervise::Tasks;
+use crate::telemetry::push;
 use crate::upstream::Upstream;
 use crate::worker::{self, Seat};
 use crate::{background, listen, overload, retire, tls, trace};
@@ -150,7 +151,11 @@ impl Running {
         if let Some(tracer) = &shared.tracer {
             trace::start(tracer, &self.tasks, &self.stop);
         }
+        if let Some(metrics) = &shared.config.metrics {
+            push::start(metrics, &self.current, &self.tasks, &self.stop);
+        }
         overload::start(self.current.clone(), &self.tasks, &self.stop);
+        shared.admission.hold_start(readiness, &self.stop);
         shared.admission.start(&self.current, &self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())
             .map(|upstream| {

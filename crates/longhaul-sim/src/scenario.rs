@@ -33,6 +33,10 @@ pub struct Scenario {
     pub replica_writes_first: bool,
     /// The node goes to another binary between each two things that happen.
     pub upgrades: bool,
+    /// Replicas acknowledge messages themselves, and die.
+    pub is_aware: bool,
+    /// Their store refuses those that were given up.
+    pub is_fenced: bool,
 }
 
 impl Scenario {
@@ -76,7 +80,23 @@ impl Scenario {
             link_items_max: None,
             replica_writes_first: rng.u8(..4) == 0,
             upgrades: false,
+            is_aware: false,
+            is_fenced: true,
         }
+    }
+
+    /// The same with replicas that acknowledge messages themselves, and die in the middle of it.
+    #[must_use]
+    pub fn aware(mut self) -> Self {
+        self.is_aware = true;
+        self
+    }
+
+    /// The same with a store that takes what replicas store that were given up, to see that it must not.
+    #[must_use]
+    pub fn unfenced(mut self) -> Self {
+        self.is_fenced = false;
+        self
     }
 
     /// The same with one rule broken, to see that it is needed.

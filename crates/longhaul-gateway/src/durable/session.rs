@@ -99,6 +99,7 @@ pub(super) fn open(link: Link, first: First, caller: Box<Caller>, window: Window
         window,
         protocol: first.protocol(),
         replacement: next_leg.as_ref().map(NextLeg::replacement),
+        is_aware: first.is_aware,
     };
     let policy = shared.relay_policy(caller.route).session.clone();
     let mut session = Session {
@@ -140,7 +141,8 @@ pub(super) fn open(link: Link, first: First, caller: Box<Caller>, window: Window
 /// Has a session run, in a task of its own.
 fn start(mut session: Session, shared: &Shared) {
     let slot = session.registry.add(session.control.clone());
-    let is_bound = session.leg.as_ref().is_some_and(|leg| leg.wire.bound().is_some());
+    let is_bound = session.owner.is_aware()
+        || session.leg.as_ref().is_some_and(|leg| leg.wire.bound().is_some());
     if shared.readiness.is_draining() || is_bound && shared.readiness.is_leaving() {
         // It came between the last look at readiness and the list of those to be told.
         session.control.order(Order::Drain);
@@ -324,6 +326,12 @@ impl Session {
                     self.unconfirmed.push_back((end, seq));
                 }
             }
+            Output::Tell { form, head, payload } => {
+                if let Some(leg) = &mut self.leg {
+                    leg.wire.send(form, &head, payload);
+                }
+            }
+            Output::LeaveLeg => self.leave_leg(),
             Output::CloseLeg { code, reason } => self.close_leg(code, &reason),
             Output::Ended(_) | Output::Wait(_) => {}
         }

@@ -53,6 +53,7 @@ mod replicas;
 mod admin;
 mod alerts;
 mod causes;
+mod push;
 mod traces;
 
 // The life of the process.

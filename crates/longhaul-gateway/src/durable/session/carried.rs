@@ -76,6 +76,9 @@ impl Session {
     pub(super) fn put_down(&self) -> Result<(Parcel, Sockets), Bound> {
         let now = Instant::now();
         let left = |until: Instant| micros(until.saturating_duration_since(now));
+        if self.owner.is_aware() {
+            return Err(Bound::Aware);
+        }
         let owner = self.owner.freeze(now).filter(|_| self.ended.is_none()).ok_or(Bound::Ending)?;
         let mut sockets = Sockets::new();
         let leg = match &self.leg {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::super::LinkKey;
+use super::super::intake::Intake;
 use super::super::link::{FrozenLink, Link};
-use super::intake::Intake;
 use super::replace::Legs;
 use super::tokens::Tokens;
 use super::{Leg, Owner, OwnerPolicy, Replacement, Seal, Sender};
@@ -64,11 +64,11 @@ impl FrozenOwner {
 }
 
 impl Owner {
-    /// What another process needs to go on with it. `None` once it is over, and while [`Owner::poll`] has
-    /// more to give.
+    /// What another process needs to go on with it. `None` once it is over, while [`Owner::poll`] has
+    /// more to give, and where the replica acknowledges messages itself.
     pub fn freeze(&self, now: Instant) -> Option<FrozenOwner> {
         let left = |until: Instant| micros(until.saturating_duration_since(now));
-        let is_at_rest = self.ended.is_none() && self.outbox.is_empty();
+        let is_at_rest = self.ended.is_none() && self.outbox.is_empty() && self.aware.is_none();
         is_at_rest.then(|| FrozenOwner {
             sid: self.sid.clone(),
             tokens: self.tokens.clone(),
@@ -125,6 +125,7 @@ impl Owner {
                 FrozenLeg::Gone => Leg::Gone,
             },
             legs,
+            aware: None,
             was_confirmed: frozen.was_confirmed,
             detached_at: frozen.detached_us.map(|us| ago(us, now)),
             stalled_at: frozen.stalled_us.map(|us| ago(us, now)),
