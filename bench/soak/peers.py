@@ -1,5 +1,6 @@
 """The proxies that are compared: how each is started, reloaded and told that a replica goes."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -68,9 +69,14 @@ class Peer:
     def footprint(self):
         """Processes, memory in MiB and descriptors of all of its processes."""
         pids = self.processes()
-        status = [pathlib.Path(f"/proc/{pid}/status").read_text() for pid in pids]
-        memory = sum(int(re.search(r"VmRSS:\s+(\d+)", text)[1]) for text in status)
-        return len(pids), memory / 1024, sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
+        try:
+            status = [pathlib.Path(f"/proc/{pid}/status").read_text() for pid in pids]
+            descriptors = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
+        except OSError:
+            # One of them has just ended.
+            return self.footprint()
+        memory = sum(int(match[1]) for text in status if (match := re.search(r"VmRSS:\s+(\d+)", text)))
+        return len(pids), memory / 1024, descriptors
 
 
 class Longhaul(Peer):
@@ -145,14 +151,16 @@ linger = "{10 + max(count, 0) % 5}s"
 
 
 class Nginx(Peer):
+    # In the foreground it takes no other binary: it goes into the background, and is known by its directory.
     def command(self):
-        return ["nginx", "-p", str(self.directory), "-c", str(self.directory / "nginx.conf")]
+        # By its whole path: the next one is executed by the same name, without a search.
+        return [shutil.which("nginx"), "-p", str(self.directory), "-c", str(self.directory / "nginx.conf")]
 
     def write(self, count):
         servers = "".join(f"server {one}{' down' if one in self.drained else ''};" for one in self.replicas)
         (self.directory / "nginx.conf").write_text(
             f"""
-daemon off; worker_processes 1; pid {self.directory}/nginx.pid; error_log {self.directory}/error.log;
+worker_processes 1; pid {self.directory}/nginx.pid; error_log {self.directory}/error.log;
 events {{ worker_connections 16384; }}
 http {{
   access_log off;
@@ -168,9 +176,28 @@ http {{
 """
         )
 
+    def processes(self):
+        def is_ours(directory):
+            try:
+                return (directory / "cwd").readlink() == self.directory
+            except OSError:
+                return False
+
+        return [int(one.name) for one in pathlib.Path("/proc").iterdir() if one.name.isdigit() and is_ours(one)]
+
+    def stop(self):
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            for pid in self.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, how)
+            for _ in range(100):
+                if not self.processes():
+                    return
+                time.sleep(0.1)
+
     def reload(self, count):
         self.write(count)
-        self.process.send_signal(signal.SIGHUP)
+        os.kill(int((self.directory / "nginx.pid").read_text()), signal.SIGHUP)
 
 
     def upgrade(self):
@@ -247,9 +274,12 @@ def free_port():
 
 
 def tree(pid):
-    """A process and all that came of it."""
-    try:
-        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
+    """A process and all that came of it, whichever of its threads had it."""
+    children = []
+    for thread in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children += thread.read_text().split()
+        except OSError:
+            # The thread has ended; another one has its children.
+            return tree(pid)
     return [pid] + [one for child in children for one in tree(int(child))]

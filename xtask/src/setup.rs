@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::shell::{Failure, command, is_on_path, root, run, step, succeeds};
 
 /// A program that the stories start, or a file that it needs, and the Debian package it comes from.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("dnsmasq", "dnsmasq-base"),
@@ -17,6 +17,7 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("haproxy", "haproxy"),
     ("nginx", "nginx"),
     ("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),
+    ("/usr/share/perl5/Crypt/JWT.pm", "libcrypt-jwt-perl"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("openssl", "openssl"),

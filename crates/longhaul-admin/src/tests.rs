@@ -110,6 +110,7 @@ fn config() -> Config {
         dns_servers: Vec::new(),
         durable: Default::default(),
         traces: None,
+        metrics: None,
     }
 }
 

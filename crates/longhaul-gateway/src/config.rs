@@ -66,6 +66,8 @@ pub struct Config {
     pub durable: DurableConfig,
     /// What a collector is told of single requests; `None`: nothing. Default: `None`.
     pub traces: Option<TraceConfig>,
+    /// Whom all metrics are told; `None`: nobody, who wants them asks. Default: `None`.
+    pub metrics: Option<MetricsConfig>,
     /// DNS servers that look replicas up; empty takes those of the system. The hosts file counts
     /// before either.
     pub dns_servers: Vec<SocketAddr>,
@@ -88,6 +90,19 @@ pub struct TraceConfig {
     pub follows: bool,
     /// What this gateway is called in traces.
     pub service_name: String,
+}
+
+/// What a collector is told of all metrics, by OTLP over HTTP.
+#[derive(Debug, Clone)]
+pub struct MetricsConfig {
+    /// Where it is.
+    pub collector: Service,
+    /// How often.
+    pub interval: Duration,
+    /// What this gateway is called.
+    pub service_name: String,
+    /// What tells it from others of that name; `None`: the name of its host.
+    pub instance: Option<String>,
 }
 
 /// How durable sessions are kept. They are for clients that ask for the subprotocol `longhaul.v1`.

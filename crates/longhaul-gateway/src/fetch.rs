@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue};
+use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -100,6 +100,21 @@ impl Fetch {
     /// A request for what the service's address says.
     pub(crate) fn get(&self) -> Result<Request<Full<Bytes>>, FetchError> {
         Ok(Request::get(&self.service.path).body(Full::default())?)
+    }
+
+    /// Posts a message in protobuf, and has it taken or learns why it was not. The caller has the deadline.
+    ///
+    /// # Errors
+    /// In words for the log.
+    pub(crate) async fn post_protobuf(&self, body: Vec<u8>) -> Result<(), String> {
+        const ANSWER_BYTES_MAX: usize = 64 << 10;
+        let request = Request::post(&self.service.path)
+            .header(CONTENT_TYPE, "application/x-protobuf")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| error.to_string())?;
+        let answer = self.send(request, ANSWER_BYTES_MAX).await;
+        let status = answer.map_err(|error| error.to_string())?.status;
+        if status.is_success() { Ok(()) } else { Err(format!("it answers {status}")) }
     }
 
     /// Sends a request, by a kept connection if there is one, and reads the answer. A request that a

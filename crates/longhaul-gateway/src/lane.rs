@@ -7,9 +7,7 @@
 //!
 //! Start at [`enter`].
 
-use std::fs::File;
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +23,7 @@ use crate::http::health;
 use crate::listen::{self, Ends};
 use crate::places::Place;
 use crate::shared::{ListenerId, Shared};
+use crate::spares::Spares;
 use crate::worker::Worker;
 
 /// Clients that are looked at in one moment. With those who wait they stay well below the
@@ -33,9 +32,13 @@ const LOOKED_AT_MAX: usize = 32;
 /// Clients that wait for a place, beside those in the kernel's queue.
 const WAITING_MAX: usize = 64;
 /// How long a request is waited for. A probe comes with its first packet.
-const LOOK_MAX: Duration = Duration::from_millis(100);
+const LOOK_MAX: Duration = Duration::from_millis(50);
+/// The same without descriptors, where those who stay silent hold up the probes behind them.
+const LOOK_MAX_AT_THE_END: Duration = Duration::from_millis(20);
 /// Between two looks at a request that has not come whole: what is only looked at wakes nobody.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How long a socket that is empty may take an answer that fits into it.
+const SAY_MAX: Duration = Duration::from_millis(100);
 /// A probe has a short head.
 const HEAD_BYTES_MAX: usize = 2048;
 /// How often it is looked whether who waits is still there.
@@ -46,12 +49,14 @@ const STILL_THERE: Duration = Duration::from_secs(1);
 pub(crate) struct Lane {
     looks: Arc<Semaphore>,
     seats: Arc<Semaphore>,
+    /// For those who come when there is no descriptor.
+    pub(crate) spares: Arc<Spares>,
 }
 
 impl Default for Lane {
     fn default() -> Self {
         let room = |count| Arc::new(Semaphore::new(count));
-        Self { looks: room(LOOKED_AT_MAX), seats: room(WAITING_MAX) }
+        Self { looks: room(LOOKED_AT_MAX), seats: room(WAITING_MAX), spares: Arc::default() }
     }
 }
 
@@ -90,7 +95,9 @@ async fn stay(
     stream: TcpStream,
     ends: Ends,
 ) {
-    if let Some(answer) = look_for_probe(&stream, &shared).await {
+    let is_short = shared.overload.is_out_of_descriptors();
+    let patience = if is_short { LOOK_MAX_AT_THE_END } else { LOOK_MAX };
+    if let Some(answer) = look_for_probe(&stream, &shared, patience).await {
         return say(stream, answer).await;
     }
     let seat = shared.lane.seats.clone().try_acquire_owned();
@@ -107,14 +114,14 @@ async fn stay(
     begin(&worker, id, stream, ends, place);
 }
 
-/// Answers a client that came when there was no descriptor but the one kept for this.
+/// Answers a client that came when there was no descriptor but those kept for this.
 pub(crate) async fn answer_at_the_end(worker: &Worker, id: ListenerId, stream: TcpStream) {
     let shared = worker.current.load_full();
     let Some(listener) = shared.listener_of(id) else { return };
     if !shared.front(listener).takes_plain_http() {
         return;
     }
-    match look_for_probe(&stream, &shared).await {
+    match look_for_probe(&stream, &shared, LOOK_MAX_AT_THE_END).await {
         Some(answer) => say(stream, answer).await,
         None => refuse(stream, &shared).await,
     }
@@ -161,9 +168,13 @@ fn begin(
 }
 
 /// The answer to the client's request, if it asks for a health endpoint. Nothing is read.
-async fn look_for_probe(stream: &TcpStream, shared: &Shared) -> Option<Vec<u8>> {
+async fn look_for_probe(
+    stream: &TcpStream,
+    shared: &Shared,
+    patience: Duration,
+) -> Option<Vec<u8>> {
     let mut bytes = vec![0; HEAD_BYTES_MAX];
-    let head = timeout(LOOK_MAX, async {
+    let head = timeout(patience, async {
         loop {
             let count = stream.peek(&mut bytes).await.ok()?;
             let is_whole = bytes[..count].windows(4).any(|end| end == b"\r\n\r\n");
@@ -222,34 +233,6 @@ async fn say(mut stream: TcpStream, answer: Vec<u8>) {
     // What stays unread would turn the end into a reset, which may overtake the answer.
     let mut unread = [0; HEAD_BYTES_MAX];
     while stream.try_read(&mut unread).is_ok_and(|count| count > 0) {}
-    let _ = timeout(LOOK_MAX, stream.write_all(&answer)).await;
+    let _ = timeout(SAY_MAX, stream.write_all(&answer)).await;
     let _ = stream.shutdown().await;
-}
-
-/// A descriptor kept for the moment when there is no other.
-#[derive(Debug)]
-pub(crate) struct Spare(Mutex<Option<File>>);
-
-impl Spare {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(open_nothing().ok()))
-    }
-
-    /// Frees it for what `use_it` needs one for, and takes it again.
-    pub(crate) async fn lend<T>(&self, use_it: impl Future<Output = T>) -> Option<T> {
-        let spare = self.lock().take();
-        let had_one = spare.is_some();
-        drop(spare);
-        let done = if had_one { Some(use_it.await) } else { None };
-        *self.lock() = open_nothing().ok();
-        done
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<File>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn open_nothing() -> io::Result<File> {
-    File::open("/dev/null")
 }

@@ -40,6 +40,7 @@ mod relay;
 mod retire;
 mod running;
 mod shared;
+mod spares;
 mod telemetry;
 mod trace;
 mod transport;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::connection::{self, Connection, Security};
-use crate::lane::{self, Spare};
+use crate::lane;
 use crate::places::Place;
 use crate::shared::ListenerId;
 use crate::worker::Worker;
@@ -21,9 +21,12 @@ use crate::worker::Worker;
 /// Connections the kernel holds for a worker that has no time to accept, as far as its own bound
 /// (`net.core.somaxconn`) allows.
 pub const BACKLOG: usize = 4096;
-/// Pause after a failed accept: the cause (mostly no free descriptor) does not pass by itself, and
-/// asking again at once would burn the core that could free one.
+/// Pause after a failed accept: the cause does not pass by itself, and asking again at once would burn
+/// the core that could end it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The same where even the descriptors that are kept were taken: whoever has them is answered and gone
+/// soon, and a probe may be waiting.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(5);
 
 /// Binds `address` once for each worker; the kernel spreads clients over the sockets.
 ///
@@ -121,7 +124,6 @@ pub(crate) async fn accept(
 ) {
     let mut closing = pin!(closing.cancelled());
     let bound = socket.local_addr().ok();
-    let spare = Spare::new();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -135,14 +137,15 @@ pub(crate) async fn accept(
             Ok(accepted) => accepted,
             Err(error) => {
                 let is_short = is_about_descriptors(&error);
-                if is_short && answer_one(&worker, listener, &socket, &spare).await {
+                if is_short && answer_one(&worker, listener, &socket).await {
                     continue;
                 }
                 if !is_about_one_client(&error) {
                     if worker.current.load().telemetry.may_log_refused_peer() {
                         warn!(listener = name(&worker, listener), %error, "cannot accept");
                     }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    let pause = if is_short { DESCRIPTOR_PAUSE } else { ACCEPT_PAUSE };
+                    tokio::time::sleep(pause).await;
                 }
                 continue;
             }
@@ -163,26 +166,27 @@ async fn accept_waiting(
     .await
 }
 
-/// Takes one client with the descriptor that is kept for that, answers it and lets it go. Says
-/// whether there was one.
+/// Takes one client with a descriptor that is kept for that, to be answered and let go. Says whether
+/// there was one.
 async fn answer_one(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     listener: ListenerId,
     socket: &tokio::net::TcpListener,
-    spare: &Spare,
 ) -> bool {
-    let answer = async {
-        let Some(Ok((stream, _))) = accept_waiting(socket).await else { return false };
-        if worker.current.load().telemetry.may_log_refused_peer() {
-            warn!(
-                listener = name(worker, listener),
-                "no descriptor is left: only probes are answered"
-            );
-        }
-        lane::answer_at_the_end(worker, listener, stream).await;
-        true
-    };
-    spare.lend(answer).await == Some(true)
+    let spares = worker.current.load().lane.spares.clone();
+    let Some(lent) = spares.lend().await else { return false };
+    let Some(Ok((stream, _))) = accept_waiting(socket).await else { return false };
+    if worker.current.load().telemetry.may_log_refused_peer() {
+        let listener = name(worker, listener);
+        warn!(listener, "no descriptor is left: only probes are answered");
+    }
+    let worker = worker.clone();
+    // Short: it has its deadlines, and as many as there are spares.
+    tokio::spawn(async move {
+        lane::answer_at_the_end(&worker, listener, stream).await;
+        drop(lent);
+    });
+    true
 }
 
 /// Who connected, and where to.

@@ -82,7 +82,7 @@ impl Emptying {
         let last_call = match self.why {
             // A name that loses an address may find it again: who cannot move stays.
             Draining::Left => Order::ReplicaLeft,
-            Draining::Asked | Draining::Said => Order::ReplicaDrained,
+            Draining::Asked | Draining::Said | Draining::Unready => Order::ReplicaDrained,
         };
         let telling = time.mul_f64(TELLING);
         self.tell(Order::ReplicaLeaves, began, telling).await;

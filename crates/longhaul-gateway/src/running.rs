@@ -19,7 +19,8 @@ use crate::handoff::Inheritance;
 use crate::readiness::Readiness;
 use crate::shared::{Door, ListenerId, Shared};
 use crate::supervise::Tasks;
-use crate::upstream::{Draining, Upstream};
+use crate::telemetry::push;
+use crate::upstream::Upstream;
 use crate::worker::{self, Seat};
 use crate::{background, listen, overload, retire, tls, trace};
 
@@ -149,7 +150,11 @@ impl Running {
         if let Some(tracer) = &shared.tracer {
             trace::start(tracer, &self.tasks, &self.stop);
         }
+        if let Some(metrics) = &shared.config.metrics {
+            push::start(metrics, &self.current, &self.tasks, &self.stop);
+        }
         overload::start(self.current.clone(), &self.tasks, &self.stop);
+        shared.admission.hold_start(readiness, &self.stop);
         shared.admission.start(&self.current, &self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())
             .map(|upstream| {
@@ -170,10 +175,10 @@ impl Running {
             registry.lose_replica(replica);
             streams.lose_replica(replica);
         });
-        let (current, upstream_left) = (self.current.clone(), Arc::downgrade(upstream));
-        upstream.on_left(move |replica| {
-            if let Some(upstream) = upstream_left.upgrade() {
-                retire::begin(&current.load(), &upstream, replica, Draining::Left);
+        let (current, of_replica) = (self.current.clone(), Arc::downgrade(upstream));
+        upstream.on_leaving(move |replica, why| {
+            if let Some(upstream) = of_replica.upgrade() {
+                retire::begin(&current.load(), &upstream, replica, why);
             }
         });
         let stop = self.stop.child_token();

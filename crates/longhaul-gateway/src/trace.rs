@@ -11,13 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request};
-use http_body_util::Full;
 use longhaul_policy::redact;
-use longhaul_proto::trace::otlp::{self, Kind, Span, Value};
+use longhaul_proto::otlp::Value;
+use longhaul_proto::otlp::traces::{self, Kind, Span};
 use longhaul_proto::trace::{Context, SpanId, TraceId};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -26,7 +25,7 @@ use tracing::{info, warn};
 
 use crate::config::TraceConfig;
 use crate::faults;
-use crate::fetch::{Fetch, Service};
+use crate::fetch::Fetch;
 use crate::relay::Ended;
 use crate::supervise::{TaskError, Tasks};
 use crate::telemetry::Card;
@@ -40,7 +39,6 @@ const BATCH_MAX: usize = 256;
 const GATHER: Duration = Duration::from_millis(500);
 /// How long the collector may take. What it does not take is dropped: tomorrow's requests matter more.
 const PATIENCE: Duration = Duration::from_secs(5);
-const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// How long the last ones are waited for at the end of the process: within what the drain is given.
 const FLUSH: Duration = Duration::from_millis(800);
 
@@ -442,15 +440,8 @@ async fn send(tracer: &Tracer, spans: &[Span]) -> Result<(), String> {
         ("service.name", Value::from(tracer.config.service_name.clone())),
         ("service.version", env!("CARGO_PKG_VERSION").into()),
     ];
-    let body = otlp::request(&resource, env!("CARGO_PKG_VERSION"), spans);
-    let Service { path, .. } = tracer.fetch.service();
-    let request = Request::post(path)
-        .header(CONTENT_TYPE, "application/x-protobuf")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| error.to_string())?;
-    let answer = tracer.fetch.send(request, ANSWER_BYTES_MAX).await;
-    let status = answer.map_err(|error| error.to_string())?.status;
-    if status.is_success() { Ok(()) } else { Err(format!("it answers {status}")) }
+    let body = traces::request(&resource, env!("CARGO_PKG_VERSION"), spans);
+    tracer.fetch.post_protobuf(body).await
 }
 
 fn traceparent(trace: TraceId, span: SpanId) -> Option<HeaderValue> {

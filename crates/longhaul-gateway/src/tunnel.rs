@@ -26,6 +26,7 @@ use crate::relay::control::{Control, Hold, Order};
 use crate::relay::stream::LegIo;
 use crate::relay::{Ended, Leg, Relay, RelayPolicy};
 use crate::telemetry::Card;
+use crate::telemetry::returns::Who;
 use crate::telemetry::tally::Tally;
 use crate::trace::Sequel;
 use crate::transport::Transport;
@@ -67,6 +68,9 @@ impl Tunnel {
         card: Card,
     ) -> Self {
         let Extras { stream, pass, origin, sequel } = &extras;
+        let subject = pass.as_ref().and_then(|pass| pass.subject());
+        let who = subject.map_or(Who::Address(card.client), Who::Subject);
+        visit.shared.telemetry.note_opening(&card.route, who);
         let has_extras = stream.is_some() || pass.is_some() || origin.is_some() || sequel.is_some();
         let extras = has_extras.then(|| Box::new(extras));
         Self {
@@ -174,6 +178,7 @@ impl Tunnel {
         let (shared, control) = (self.worker.current.load(), &self.control);
         let slot = shared.registry.add(control.clone());
         if let Some(pass) = self.extras.as_mut().and_then(|extras| extras.pass.as_mut()) {
+            pass.note_presence(&shared.telemetry.returns, &control.card.route);
             pass.list(&shared.admission.live, control);
         }
         if shared.readiness.is_draining() {

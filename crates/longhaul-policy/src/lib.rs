@@ -18,6 +18,7 @@ pub mod hop_by_hop;
 pub mod origin;
 pub mod overload;
 pub mod query;
+pub mod readiness;
 pub mod redact;
 pub mod redial;
 pub mod route;

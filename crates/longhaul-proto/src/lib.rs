@@ -6,7 +6,8 @@
 //! parser sees them, [`http2`] counts what floods one, [`detect`] names a protocol by its first bytes,
 //! [`durable`] keeps a session while its links come and go, [`html`] finds where a page's head begins,
 //! [`proxy_protocol`] says for whom a proxy made a connection, [`trace`] by which thread programs know
-//! that they work on one request. What another process is to go on with is written as [`frozen`] says.
+//! that they work on one request, [`otlp`] spells what collectors are told of both requests and numbers.
+//! What another process is to go on with is written as [`frozen`] says.
 
 pub mod client_hello;
 pub mod detect;
@@ -15,6 +16,7 @@ pub mod frozen;
 pub mod html;
 pub mod http1;
 pub mod http2;
+pub mod otlp;
 pub mod proxy_protocol;
 pub mod redial;
 pub mod session;

@@ -89,7 +89,7 @@ class Handler(socketserver.StreamRequestHandler):
             token = parse_qs(body.decode()).get("token", [""])[0]
             answer = {"active": token.startswith("good-")}
             if answer["active"]:
-                answer |= {"sub": token.removeprefix("good-"), "exp": int(time.time()) + 60}
+                answer |= {"sub": token.removeprefix("good-"), "exp": int(time.time()) + 600}
             return 200, json.dumps(answer).encode(), {}
         token = json.loads(body)["token"]
         if token == "forbidden":

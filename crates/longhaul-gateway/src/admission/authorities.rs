@@ -8,11 +8,13 @@ use http::request::Parts;
 use longhaul_policy::admission::verdicts::Answer;
 use longhaul_policy::token::{Grant, TokenFault, TokenRules, Unverified};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
 
 use super::rechecks::{Recheck, Rechecks};
 use crate::config::{Asks, Authority, AuthorityKind, JwtAuthority};
 use crate::keys::KeySet;
 use crate::keys::remote::{RemoteKeys, keep_fresh};
+use crate::readiness::{GateGuard, Readiness};
 use crate::supervise::Tasks;
 use crate::validate::{Outcome, ServiceSnapshot, Validator};
 
@@ -76,6 +78,25 @@ impl Judge {
             }
             Kind::Service(validator) => validator.start(tasks, stop),
         }
+    }
+
+    /// Makes the first key set a start-up step, for as long as the start may wait for it.
+    pub(super) fn hold_start(&self, readiness: &Readiness, stop: &CancellationToken) {
+        let (Kind::Jwt(judge), AuthorityKind::Jwt(config)) = (&self.kind, &self.config.kind) else {
+            return;
+        };
+        let wait = config.key_set.as_ref().and_then(|set| set.start_wait);
+        let Some((remote, wait)) = judge.remote.clone().zip(wait) else { return };
+        let step = readiness.startup_step(format!("key set of {}", self.config.name));
+        let (authority, stop) = (self.config.name.clone(), stop.clone());
+        // A panic in here would drop the step as well, so it cannot hold up the start.
+        tokio::spawn(async move {
+            let fetched = tokio::time::timeout(wait, remote.fetched());
+            if let Some(Err(_)) = stop.run_until_cancelled(fetched).await {
+                warn!(authority, "started without its key set: who needs it is refused");
+            }
+            drop::<GateGuard>(step);
+        });
     }
 
     /// Judges a request by the token in it, or by all of it. `None`: there is nothing to judge. The

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::rechecks::FrozenRecheck;
+use crate::faults;
 use crate::relay::control::{Control, Order};
 use crate::supervise::TaskError;
 
@@ -176,6 +177,7 @@ impl Live {
     /// Ends WebSockets as their rights end; never returns by itself.
     pub(crate) async fn end_in_time(self: Arc<Self>) -> Result<(), TaskError> {
         loop {
+            faults::point("ends")?;
             let next = self.end_due(Instant::now());
             let due = async {
                 match next {

@@ -41,6 +41,7 @@ use crate::http::answer::Refusal;
 use crate::http::body::Body;
 use crate::http::failure::Failure;
 use crate::http::visit::Visit;
+use crate::readiness::Readiness;
 use crate::shared::Shared;
 use crate::supervise::Tasks;
 use crate::upgrade::Offered;
@@ -100,6 +101,13 @@ impl Admission {
         let ask = move || rechecks.clone().ask_in_time(current.clone());
         drop(tokio::spawn(tasks.keep_alive("revalidation", stop.clone(), ask)));
         self.background.get_or_init(|| (tasks.clone(), stop.clone()));
+    }
+
+    /// Makes what must be known before anybody is let in start-up steps.
+    pub(crate) fn hold_start(&self, readiness: &Readiness, stop: &CancellationToken) {
+        for judge in &self.judges {
+            judge.hold_start(readiness, stop);
+        }
     }
 
     /// The same under another configuration: who is inside still counts, who came too often still

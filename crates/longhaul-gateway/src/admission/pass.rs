@@ -9,6 +9,7 @@ use super::limits::Permit;
 use super::live::{Listed, Live, Right};
 use super::rechecks::{Kept, Recheck};
 use crate::relay::control::Control;
+use crate::telemetry::returns::{Presence, Returns, Who};
 
 /// Boxed where it is kept: most hold nothing.
 #[derive(Debug, Default)]
@@ -21,6 +22,7 @@ pub(crate) struct Pass {
     /// What is asked about it again, where that is wanted.
     recheck: Option<Box<Recheck>>,
     kept: Option<Kept>,
+    _presence: Option<Presence>,
 }
 
 impl Pass {
@@ -35,6 +37,12 @@ impl Pass {
     /// Whose right it is, where one was asked for.
     pub(crate) fn subject(&self) -> Option<&str> {
         self.grant.as_ref()?.subject.as_deref()
+    }
+
+    /// Has it noted when somebody who is known leaves this route. To be called before [`Pass::list`].
+    pub(crate) fn note_presence(&mut self, returns: &Arc<Returns>, route: &str) {
+        let subject = self.subject().map(Who::Subject);
+        self._presence = subject.map(|who| returns.note_presence(route, who));
     }
 
     /// By what right it is here, where one was asked for.

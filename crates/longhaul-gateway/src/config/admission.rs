@@ -199,6 +199,8 @@ pub struct RemoteKeySet {
     pub service: Service,
     /// How often it is fetched while all is well.
     pub refresh: Duration,
+    /// How long a start waits for the first of them; `None`: not at all.
+    pub start_wait: Option<Duration>,
     /// Which algorithms its keys may be used with.
     pub algorithms: Vec<Algorithm>,
 }

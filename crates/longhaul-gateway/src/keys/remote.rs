@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::KeySet;
+use crate::faults;
 use crate::fetch::{Fetch, Service};
 use crate::supervise::{TaskError, Tasks};
 
@@ -66,6 +67,15 @@ impl RemoteKeys {
     /// The set as it is now; `None` while there has been none.
     pub(crate) fn current(&self) -> Arc<Option<KeySet>> {
         self.current.load_full()
+    }
+
+    /// Waits until there is one.
+    pub(crate) async fn fetched(&self) {
+        let mut ended = self.ended.subscribe();
+        while self.current.load().is_none() {
+            // The sender is ours, and so outlives the wait.
+            let _ = ended.changed().await;
+        }
     }
 
     /// Waits for a newer set, when one may be had. Says whether there is one. The caller has the
@@ -141,6 +151,7 @@ async fn watch_over(keys: Arc<RemoteKeys>, authority: String) -> Result<(), Task
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     let mut is_first = true;
     loop {
+        faults::point("keys")?;
         let pause = match keys.fetch_now().await {
             Ok(()) => {
                 if std::mem::take(&mut is_first) {

@@ -49,6 +49,14 @@ pub(super) enum ProbeFault {
     Broken(#[source] io::Error),
 }
 
+impl ProbeFault {
+    /// Whether the replica is there and says that it is not ready.
+    pub(super) fn says_unready(&self) -> bool {
+        let (Self::Status { got, .. } | Self::NoUpgrade { got }) = self else { return false };
+        *got == StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
 /// Asks once, within the probe's total deadline. A future dropped midway closes the connection.
 ///
 /// Where replicas want the PROXY protocol, the header says that the gateway speaks for itself. HTTP

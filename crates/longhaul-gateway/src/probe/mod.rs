@@ -12,14 +12,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use longhaul_policy::backoff::jittered;
+use longhaul_policy::readiness::{Readiness, Turn};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::ask::ask;
+use self::ask::{ProbeFault, ask};
 use crate::config::Probe;
-use crate::faults;
 use crate::supervise::{TaskError, Tasks};
-use crate::upstream::{Replica, Upstream};
+use crate::upstream::{Draining, Replica, Upstream};
+use crate::{faults, retire};
 
 /// How far an interval may stretch or shrink: enough that the probes of many gateways drift apart.
 const JITTER: f64 = 0.2;
@@ -82,10 +83,28 @@ async fn probe_for_ever(
     probe: Probe,
     upstream: Arc<Upstream>,
 ) -> Result<Infallible, TaskError> {
+    let mut readiness = Readiness::default();
     loop {
         faults::point("probe")?;
-        let outcome = ask(&probe, replica.address(), &upstream.config()).await;
-        replica.note_probe(outcome.map_err(|fault| fault.to_string()), Instant::now());
+        let config = upstream.config();
+        let outcome = ask(&probe, replica.address(), &config).await;
+        let says_unready = outcome.as_ref().is_err_and(ProbeFault::says_unready);
+        if outcome.is_ok() || says_unready {
+            let is_left = replica.draining() == Some(Draining::Unready);
+            match readiness.note(!says_unready, is_left, &config.health) {
+                Some(Turn::Leave) if replica.is_proven(Instant::now()) => {
+                    upstream.tell_leaving(&replica, Draining::Unready);
+                }
+                Some(Turn::Return) => retire::end(&upstream, &replica),
+                Some(Turn::Leave) | None => {}
+            }
+        }
+        let outcome = outcome.map_err(|fault| fault.to_string());
+        if says_unready && replica.is_proven(Instant::now()) {
+            replica.note_unready(outcome.err());
+        } else {
+            replica.note_probe(outcome, Instant::now());
+        }
         tokio::time::sleep(jittered(probe.interval, JITTER, fastrand::f64())).await;
     }
 }

@@ -133,8 +133,8 @@ pub(crate) static CLOSE_CODES: Family = counter(
 pub(crate) static RECONNECTS: Family = counter(
     "longhaul_websocket_reconnects_total",
     &["route"],
-    "WebSockets from a client address whose last one on the same route ended less than a minute \
-     before",
+    "WebSockets of a subject (where no token says who it is: from a client address) whose last one \
+     on the same route ended less than a minute before",
 );
 pub(crate) static MESSAGES: Family = counter(
     "longhaul_websocket_messages_total",
@@ -246,6 +246,11 @@ pub(crate) static TRACE_SPANS: Family = counter(
     &["outcome"],
     "Spans of traced requests: exported, failed (the collector did not take them) or dropped (the \
      queue was full)",
+);
+pub(crate) static METRIC_PUSHES: Family = counter(
+    "longhaul_metric_pushes_total",
+    &["outcome"],
+    "Times that metrics were sent to a collector: exported, or failed (it did not take them)",
 );
 pub(crate) static OVERLOAD_LEVEL: Family = gauge(
     "longhaul_overload_level",
@@ -403,6 +408,7 @@ pub static FAMILIES: &[&Family] = &[
     &READY,
     &DRAINING,
     &TRACE_SPANS,
+    &METRIC_PUSHES,
     &OVERLOAD_LEVEL,
     &OVERLOAD_REACHED,
     &LOOP_LAG,

@@ -6,6 +6,8 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use longhaul_proto::otlp::metrics::Metric;
+
 use super::families::{self as f, Family};
 use super::page::{Format, Page};
 use super::tally::Sum;
@@ -19,21 +21,32 @@ use crate::trace;
 /// The whole page.
 pub(crate) fn page(shared: &Shared, tasks: &Tasks, format: Format) -> String {
     let mut page = Page::new(format);
+    fill(&mut page, shared, tasks);
+    page.finish()
+}
+
+/// The same for a collector.
+pub(crate) fn points(shared: &Shared, tasks: &Tasks) -> Vec<Metric> {
+    let mut page = Page::of_points();
+    fill(&mut page, shared, tasks);
+    page.finish_points()
+}
+
+fn fill(page: &mut Page, shared: &Shared, tasks: &Tasks) {
     let telemetry = &shared.telemetry;
-    counted(&mut page, telemetry);
-    relayed(&mut page, telemetry);
-    sessions(&mut page, shared);
-    admissions(&mut page, shared);
-    connections(&mut page, shared);
-    replicas(&mut page, shared);
-    watchers(&mut page, tasks);
-    state(&mut page, shared);
-    traces(&mut page, shared);
-    overload(&mut page, shared);
-    used(&mut page, shared);
+    counted(page, telemetry);
+    relayed(page, telemetry);
+    sessions(page, shared);
+    admissions(page, shared);
+    connections(page, shared);
+    replicas(page, shared);
+    watchers(page, tasks);
+    state(page, shared);
+    traces(page, shared);
+    overload(page, shared);
+    used(page, shared);
     page.family(&f::BUILD);
     page.sample(&[env!("CARGO_PKG_VERSION")], 1.0);
-    page.finish()
 }
 
 fn counted(page: &mut Page, telemetry: &Telemetry) {
@@ -47,6 +60,7 @@ fn counted(page: &mut Page, telemetry: &Telemetry) {
     telemetry.requests.write(page);
     telemetry.request_seconds.write(page);
     telemetry.refusals.write(page);
+    telemetry.pushes.write(page);
     telemetry.tcp_ends.write(page);
     telemetry.tcp_seconds.write(page);
     telemetry.tcp_bytes.write(page);

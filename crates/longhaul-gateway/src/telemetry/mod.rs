@@ -10,21 +10,21 @@ pub(crate) mod gather;
 pub(crate) mod lag;
 pub(crate) mod page;
 pub(crate) mod process;
+pub(crate) mod push;
 pub(crate) mod returns;
 pub(crate) mod series;
 pub(crate) mod tally;
 pub(crate) mod totals;
 mod websocket;
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ends::{Ends, RefusedLately};
 use http::StatusCode;
 use lag::Loops;
-use returns::Returns;
+use returns::{Returns, Who};
 use series::{Counters, Histograms};
 use tally::Tallies;
 pub(crate) use websocket::Card;
@@ -52,13 +52,14 @@ pub(crate) struct Telemetry {
     pub(crate) requests: Counters,
     pub(crate) request_seconds: Histograms,
     pub(crate) refusals: Counters,
+    pub(crate) pushes: Counters,
     pub(crate) tcp_ends: Counters,
     pub(crate) tcp_seconds: Histograms,
     pub(crate) tcp_bytes: Counters,
     pub(crate) tallies: Tallies,
     pub(crate) ends: Ends,
     pub(crate) refused: RefusedLately,
-    pub(crate) returns: Returns,
+    pub(crate) returns: Arc<Returns>,
     pub(crate) loops: Loops,
     refused_peers: Mutex<Thinned>,
 }
@@ -104,13 +105,14 @@ impl Telemetry {
             requests: Counters::new(&f::REQUESTS),
             request_seconds: Histograms::new(&f::REQUEST_SECONDS),
             refusals: Counters::new(&f::REFUSALS),
+            pushes: Counters::new(&f::METRIC_PUSHES),
             tcp_ends: Counters::new(&f::TCP_ENDS),
             tcp_seconds: Histograms::new(&f::TCP_SECONDS),
             tcp_bytes: Counters::new(&f::TCP_BYTES),
             tallies: Tallies::new(workers),
             ends: Ends::default(),
             refused: RefusedLately::default(),
-            returns: Returns::default(),
+            returns: Arc::default(),
             loops: Loops::new(workers),
             refused_peers: Mutex::default(),
         }
@@ -160,9 +162,9 @@ impl Telemetry {
         self.tcp_bytes.add(&[route, "down"], bytes[1]);
     }
 
-    /// Counts an opening, and whether the client comes back from one that ended a moment ago.
-    fn note_opening(&self, route: &str, client: IpAddr) {
-        if self.returns.is_return(route, client, Instant::now()) {
+    /// Counts an opening of somebody who comes back from one that ended a moment ago.
+    pub(crate) fn note_opening(&self, route: &str, who: Who<'_>) {
+        if self.returns.is_return(route, who, Instant::now()) {
             self.reconnects.count(&[route]);
         }
     }

@@ -1,8 +1,12 @@
 //! Writes metrics as scrapers read them: the text format of Prometheus, or OpenMetrics.
 //!
-//! Both are the same lines but for how counters are announced and how the page ends.
+//! Both are the same lines but for how counters are announced and how the page ends. Collectors get
+//! the same families and samples, spelled elsewhere.
 
 use std::fmt::Write;
+
+use longhaul_proto::otlp::Value;
+use longhaul_proto::otlp::metrics::{Metric, Observed, Point, Points};
 
 use super::families::{Family, Kind};
 
@@ -28,34 +32,61 @@ impl Format {
 /// A page being written. Each family is announced once, and its samples follow.
 #[derive(Debug)]
 pub(crate) struct Page {
-    format: Format,
-    text: String,
+    out: Out,
     family: Option<&'static Family>,
+}
+
+/// What becomes of what is written.
+#[derive(Debug)]
+enum Out {
+    Text {
+        format: Format,
+        text: String,
+    },
+    /// For a collector, which has its own spelling.
+    Points(Vec<Metric>),
 }
 
 impl Page {
     pub(crate) fn new(format: Format) -> Self {
-        Self { format, text: String::with_capacity(16 * 1024), family: None }
+        let text = String::with_capacity(16 * 1024);
+        Self { out: Out::Text { format, text }, family: None }
+    }
+
+    /// The same families and samples, as numbers.
+    pub(crate) fn of_points() -> Self {
+        Self { out: Out::Points(Vec::new()), family: None }
     }
 
     /// Announces a family.
     pub(crate) fn family(&mut self, family: &'static Family) {
-        let kind = match family.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram(_) => "histogram",
-        };
-        let name = match self.format {
-            Format::OpenMetrics => family.name.strip_suffix("_total").unwrap_or(family.name),
-            Format::Prometheus => family.name,
-        };
-        let _ = writeln!(self.text, "# HELP {name} {}.\n# TYPE {name} {kind}", family.help);
         self.family = Some(family);
+        match &mut self.out {
+            Out::Text { format, text } => announce(text, *format, family),
+            Out::Points(metrics) => {
+                let points = match family.kind {
+                    Kind::Counter => Points::Counter(Vec::new()),
+                    Kind::Gauge => Points::Gauge(Vec::new()),
+                    Kind::Histogram(_) => Points::Histogram(Vec::new()),
+                };
+                metrics.push(Metric { name: family.name, help: family.help, points });
+            }
+        }
     }
 
     /// One series of the family announced last.
     pub(crate) fn sample(&mut self, values: &[&str], number: f64) {
-        self.line("", values, None, number);
+        let Some(family) = self.family else { return };
+        match &mut self.out {
+            Out::Text { text, .. } => line(text, family, "", values, None, number),
+            Out::Points(metrics) => {
+                let point = Point { labels: labels(family, values), value: number };
+                match metrics.last_mut().map(|metric| &mut metric.points) {
+                    Some(Points::Counter(points) | Points::Gauge(points)) => points.push(point),
+                    Some(Points::Histogram(_)) | None => {}
+                }
+            }
+        }
     }
 
     /// A family of one series.
@@ -66,52 +97,109 @@ impl Page {
 
     /// One series of the histogram announced last. `counts` are not yet added up.
     pub(crate) fn histogram(&mut self, values: &[&str], bounds: &[f64], counts: &[u64], sum: f64) {
-        let mut total = 0;
-        for (at, count) in counts.iter().enumerate() {
-            total += count;
-            let bound = bounds.get(at).map_or("+Inf".to_owned(), f64::to_string);
-            self.line("_bucket", values, Some(&bound), total as f64);
-        }
-        self.line("_sum", values, None, sum);
-        self.line("_count", values, None, total as f64);
-    }
-
-    /// The whole page.
-    pub(crate) fn finish(mut self) -> String {
-        if self.format == Format::OpenMetrics {
-            self.text.push_str("# EOF\n");
-        }
-        self.text
-    }
-
-    fn line(&mut self, suffix: &str, values: &[&str], bound: Option<&str>, number: f64) {
         let Some(family) = self.family else { return };
-        self.text.push_str(family.name);
-        self.text.push_str(suffix);
-        let labels = family.labels.iter().copied().zip(values.iter().copied());
-        let labels = labels.chain(bound.map(|bound| ("le", bound)));
-        let mut before = '{';
-        for (label, value) in labels {
-            self.text.push(before);
-            let _ = write!(self.text, "{label}=\"");
-            self.escape(value);
-            self.text.push('"');
-            before = ',';
+        match &mut self.out {
+            Out::Text { text, .. } => {
+                let mut total = 0;
+                for (at, count) in counts.iter().enumerate() {
+                    total += count;
+                    let bound = bounds.get(at).map_or("+Inf".to_owned(), f64::to_string);
+                    line(text, family, "_bucket", values, Some(&bound), total as f64);
+                }
+                line(text, family, "_sum", values, None, sum);
+                line(text, family, "_count", values, None, total as f64);
+            }
+            Out::Points(metrics) => {
+                let value = Observed { bounds: bounds.to_vec(), counts: counts.to_vec(), sum };
+                let point = Point { labels: labels(family, values), value };
+                if let Some(Points::Histogram(points)) =
+                    metrics.last_mut().map(|metric| &mut metric.points)
+                {
+                    points.push(point);
+                }
+            }
         }
-        if before == ',' {
-            self.text.push('}');
-        }
-        let _ = writeln!(self.text, " {number}");
     }
 
-    fn escape(&mut self, value: &str) {
-        for c in value.chars() {
-            match c {
-                '\\' => self.text.push_str("\\\\"),
-                '"' => self.text.push_str("\\\""),
-                '\n' => self.text.push_str("\\n"),
-                c => self.text.push(c),
+    /// The whole page; empty where it was numbers.
+    pub(crate) fn finish(self) -> String {
+        match self.out {
+            Out::Text { format: Format::OpenMetrics, text } => text + "# EOF\n",
+            Out::Text { format: Format::Prometheus, text } => text,
+            Out::Points(_) => String::new(),
+        }
+    }
+
+    /// All numbers; none where it was text.
+    pub(crate) fn finish_points(self) -> Vec<Metric> {
+        match self.out {
+            Out::Points(mut metrics) => {
+                metrics.retain(|metric| has_any(&metric.points));
+                metrics
             }
+            Out::Text { .. } => Vec::new(),
+        }
+    }
+}
+
+fn has_any(points: &Points) -> bool {
+    match points {
+        Points::Counter(points) | Points::Gauge(points) => !points.is_empty(),
+        Points::Histogram(points) => !points.is_empty(),
+    }
+}
+
+fn announce(text: &mut String, format: Format, family: &Family) {
+    let kind = match family.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram(_) => "histogram",
+    };
+    let name = match format {
+        Format::OpenMetrics => family.name.strip_suffix("_total").unwrap_or(family.name),
+        Format::Prometheus => family.name,
+    };
+    let _ = writeln!(text, "# HELP {name} {}.\n# TYPE {name} {kind}", family.help);
+}
+
+fn labels(family: &Family, values: &[&str]) -> Vec<(&'static str, Value)> {
+    let labels = family.labels.iter().copied().zip(values.iter().copied());
+    labels.map(|(label, value)| (label, value.to_owned().into())).collect()
+}
+
+fn line(
+    text: &mut String,
+    family: &Family,
+    suffix: &str,
+    values: &[&str],
+    bound: Option<&str>,
+    number: f64,
+) {
+    text.push_str(family.name);
+    text.push_str(suffix);
+    let labels = family.labels.iter().copied().zip(values.iter().copied());
+    let labels = labels.chain(bound.map(|bound| ("le", bound)));
+    let mut before = '{';
+    for (label, value) in labels {
+        text.push(before);
+        let _ = write!(text, "{label}=\"");
+        escape(text, value);
+        text.push('"');
+        before = ',';
+    }
+    if before == ',' {
+        text.push('}');
+    }
+    let _ = writeln!(text, " {number}");
+}
+
+fn escape(text: &mut String, value: &str) {
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            c => text.push(c),
         }
     }
 }

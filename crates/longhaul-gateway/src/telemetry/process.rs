@@ -41,10 +41,10 @@ pub(crate) fn resident_bytes() -> Option<u64> {
 }
 
 /// Descriptors open, and how many may be.
-pub(crate) fn descriptors() -> Option<(usize, Option<u64>)> {
+pub(crate) fn descriptors() -> Option<(u64, Option<u64>)> {
     // The listing has one of its own.
-    let open = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
-    Some((open, getrlimit(Resource::Nofile).current))
+    let counted = || Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as u64);
+    Some((descriptors_open().or_else(counted)?, descriptors_max()))
 }
 
 /// Descriptors open, where the system says it at once (Linux 6.2 and later): counting them costs
@@ -238,7 +238,7 @@ mod tests {
         let memory = super::memory(None).unwrap();
         let own = super::memory(Some(memory.used * 2)).unwrap();
         assert!(own.limit <= memory.limit, "{own:?}");
-        let counted = descriptors().unwrap().0 as u64;
+        let counted = descriptors().unwrap().0;
         assert!(descriptors_open().is_none_or(|open| open.abs_diff(counted) < 100));
         assert!(memory.used > 0 && memory.used < memory.limit, "{memory:?}");
         assert!(cpu_time().unwrap() > Duration::ZERO);

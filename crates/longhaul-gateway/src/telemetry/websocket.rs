@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::Telemetry;
 use super::ends::{End, code_label, is_drop};
+use super::returns::Who;
 use super::tally::Number;
 use crate::relay::Ended;
 
@@ -50,7 +51,6 @@ impl Card {
         subprotocol: Option<&str>,
     ) -> Self {
         telemetry.websockets_total.fetch_add(1, Ordering::Relaxed);
-        telemetry.note_opening(&route, client);
         let card = Self::new(telemetry, route, client);
         let Self { id, route, .. } = &card;
         info!(id, route = &**route, %replica, %client, path, subprotocol, "websocket opened");
@@ -82,7 +82,7 @@ impl Card {
         if is_drop {
             telemetry.websocket_drops.count(&[route, cause.name()]);
         }
-        telemetry.returns.note_end(route, client, Instant::now());
+        telemetry.returns.note_end(route, Who::Address(client), Instant::now());
         telemetry.ends.push(End {
             id,
             at: SystemTime::now(),

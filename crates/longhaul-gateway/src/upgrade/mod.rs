@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use longhaul_policy::{hop_by_hop, redact};
-use longhaul_proto::trace::otlp::Value;
+use longhaul_proto::otlp::Value;
 use longhaul_proto::websocket::handshake::{self, HandshakeFault};
 
 use crate::admission::{Farewell, Pass};

@@ -178,7 +178,7 @@ impl Upstream {
         let returning = members.departed.remove(&endpoint.address).and_then(|weak| weak.upgrade());
         info!(upstream = self.name(), replica = %endpoint.address, "replica joined");
         if let Some(replica) = returning {
-            if replica.draining() == Some(Draining::Left) {
+            if matches!(replica.draining(), Some(Draining::Left | Draining::Unready)) {
                 replica.set_draining(None);
             }
             replica.set_standing(standing);
@@ -198,8 +198,13 @@ impl Upstream {
         lock(&self.balancer).keep_only(|id| stays.iter().any(|replica| replica.id() == id));
         members.departed.retain(|_, weak| weak.strong_count() > 0);
         members.departed.insert(replica.address(), Arc::downgrade(replica));
-        if let Some(tell) = self.on_left.get() {
-            tell(replica);
+        self.tell_leaving(replica, Draining::Left);
+    }
+
+    /// Has a replica left for this reason.
+    pub(crate) fn tell_leaving(&self, replica: &Arc<Replica>, why: Draining) {
+        if let Some(tell) = self.on_leaving.get() {
+            tell(replica, why);
         }
     }
 }

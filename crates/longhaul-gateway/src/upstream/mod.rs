@@ -55,10 +55,10 @@ pub struct Upstream {
     sources_pending: AtomicUsize,
     /// Sent to whenever the replicas or their health may have changed.
     changed: watch::Sender<()>,
-    on_left: OnceLock<TellLeft>,
+    on_leaving: OnceLock<TellLeaving>,
 }
 
-type TellLeft = Box<dyn Fn(&Arc<Replica>) + Send + Sync>;
+type TellLeaving = Box<dyn Fn(&Arc<Replica>, Draining) + Send + Sync>;
 /// What an upstream was told, until it is told something else.
 #[derive(Debug)]
 struct Told {
@@ -141,7 +141,7 @@ impl Upstream {
             ward: Ward::new(&config, changed.clone()),
             sources_pending: AtomicUsize::new(0),
             changed,
-            on_left: OnceLock::new(),
+            on_leaving: OnceLock::new(),
             affinity_key,
             told: ArcSwap::from_pointee(Told {
                 cookie_name: affinity::cookie_name(&config),
@@ -287,10 +287,13 @@ impl Upstream {
         self.ward.on_lost(Box::new(tell));
     }
 
-    /// Sets who is told when a replica is no longer named by any source. Called once, at start; later
-    /// calls change nothing. `tell` must not block.
-    pub(crate) fn on_left(&self, tell: impl Fn(&Arc<Replica>) + Send + Sync + 'static) {
-        let _ = self.on_left.set(Box::new(tell));
+    /// Sets who is told when a replica is to be left, and why: no source names it any more, or it says
+    /// that it is not ready. Called once, at start; later calls change nothing. `tell` must not block.
+    pub(crate) fn on_leaving(
+        &self,
+        tell: impl Fn(&Arc<Replica>, Draining) + Send + Sync + 'static,
+    ) {
+        let _ = self.on_leaving.set(Box::new(tell));
     }
 
     /// The replica at this address, also one that has left and still holds something.

@@ -116,6 +116,16 @@ impl Replica {
         *lock(&self.probe_failure) = outcome.err();
     }
 
+    /// Active health: it answered that it is not ready, which is no failure.
+    pub(crate) fn note_unready(&self, reason: Option<String>) {
+        *lock(&self.probe_failure) = reason;
+    }
+
+    /// Whether its last verdict by probes is that it is well.
+    pub(crate) fn is_proven(&self, now: Instant) -> bool {
+        !matches!(self.state(now), State::Down | State::Unproven)
+    }
+
     /// What the last probe failed with, if it failed.
     pub fn probe_failure(&self) -> Option<String> {
         lock(&self.probe_failure).clone()
@@ -137,6 +147,7 @@ impl Replica {
             1 => Some(Draining::Asked),
             2 => Some(Draining::Left),
             3 => Some(Draining::Said),
+            4 => Some(Draining::Unready),
             _ => None,
         }
     }
@@ -148,6 +159,7 @@ impl Replica {
             Some(Draining::Asked) => 1,
             Some(Draining::Left) => 2,
             Some(Draining::Said) => 3,
+            Some(Draining::Unready) => 4,
         };
         self.draining.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
@@ -205,6 +217,8 @@ pub enum Draining {
     Left,
     /// It said so itself.
     Said,
+    /// Its probes are answered with 503: it is there, and not ready.
+    Unready,
 }
 
 impl Draining {
@@ -214,6 +228,7 @@ impl Draining {
             Self::Asked => "asked",
             Self::Left => "left",
             Self::Said => "said",
+            Self::Unready => "unready",
         }
     }
 }

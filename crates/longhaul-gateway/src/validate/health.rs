@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::{Validator, lock};
 use crate::config::HealthCheck;
+use crate::faults;
 use crate::fetch::Fetch;
 use crate::supervise::{TaskError, Tasks};
 
@@ -37,6 +38,7 @@ async fn watch(validator: Arc<Validator>, check: HealthCheck) -> Result<(), Task
     let fetch = Fetch::new(validator.config.service.clone(), 1);
     let mut failures = 0;
     loop {
+        faults::point("health")?;
         match timeout(check.timeout, look(&fetch, &check.path))
             .await
             .unwrap_or_else(|_| Err(format!("no answer in {:?}", check.timeout)))

@@ -1,19 +1,17 @@
 //! The thread by which several programs know that they work on one request: W3C Trace Context, level
 //! 1 (<https://www.w3.org/TR/trace-context-1/>).
 //!
-//! What is traced is told in [`otlp`]. Random numbers are the caller's.
-
-pub mod otlp;
+//! What is traced is told in [`crate::otlp`]. Random numbers are the caller's.
 
 use std::fmt;
 
 /// Names one request in all programs that it passes. Never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TraceId(u128);
+pub struct TraceId(pub(crate) u128);
 
 /// Names one piece of work on it. Never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpanId(u64);
+pub struct SpanId(pub(crate) u64);
 
 /// What a caller says about its work in `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

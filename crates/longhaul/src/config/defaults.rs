@@ -22,7 +22,9 @@ pub(crate) const CERTIFICATE_WATCH: Duration = Duration::from_secs(5);
 pub(crate) const CORS_MAX_AGE: Duration = Duration::from_secs(600);
 
 /// Often enough for an issuer that changes keys with a day's notice.
+pub(crate) const METRICS_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) const KEY_SET_REFRESH: Duration = Duration::from_secs(600);
+pub(crate) const KEY_SET_START_WAIT: Duration = Duration::from_secs(15);
 
 /// As long as a page takes to open its WebSocket, on the worst of links.
 pub(crate) const TICKET_LIFE: Duration = Duration::from_secs(30);

@@ -26,7 +26,7 @@ impl Effect {
 /// When a change of this key holds. `section` is its full name, as in `upstreams.probe`.
 pub(crate) fn of(section: &str, key: &str) -> Effect {
     match (section, key) {
-        ("app" | "log" | "durable" | "traces", _)
+        ("app" | "log" | "durable" | "traces" | "metrics", _)
         | ("server", "admin" | "admin_token" | "admin_token_file" | "admin_hosts")
         | ("server", "workers" | "affinity_key")
         | ("limits", "affinity_entries_max") => Effect::Restart,

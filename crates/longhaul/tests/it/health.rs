@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::admission::authority::{Authority, bearer};
 use crate::support::admin::{Admin, TOKEN};
 use crate::support::apps::App;
 use crate::support::dns::Dns;
@@ -14,7 +15,7 @@ use crate::support::raw::{self, Raw};
 use crate::support::{e2e, frames, s, tls, wait_until};
 
 /// Everything that runs beside serving, and in which of its rounds it fails.
-const TASKS: [(&str, u64); 7] = [
+const TASKS: [(&str, u64); 12] = [
     ("probe", 3),
     ("discover", 2),
     ("certificates", 3),
@@ -22,7 +23,16 @@ const TASKS: [(&str, u64); 7] = [
     ("loop", 3),
     ("overload", 3),
     ("traces", 1),
+    ("metrics", 2),
+    ("keys", 1),
+    ("health", 3),
+    ("revalidation", 3),
+    ("ends", 2),
 ];
+
+/// A key that nobody has the other half of (RFC 8037, appendix A.2).
+const KEY_SET: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwAaaPcHURo"}]}"#;
 
 #[test]
 fn every_background_task_fails_and_panics_while_websockets_go_on() {
@@ -31,24 +41,38 @@ fn every_background_task_fails_and_panics_while_websockets_go_on() {
         let authority = tls::Authority::new("health");
         let certificate = authority.issue("own", &["localhost"]);
         let dns = Dns::start(&["host-record=app.test,127.0.0.1".into()]);
+        let login = Authority::start();
+        login.publish(KEY_SET);
         let faults: Vec<String> =
             TASKS.iter().map(|(task, at)| format!("{task}:{kind}@{at}")).collect();
         let config = format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"localhost:0\"\nadmin_token = \"{TOKEN}\"\n\
              dns_servers = [\"{}\"]\n\
              [traces]\ncollector = \"http://127.0.0.1:9/v1/traces\"\n\
+             [metrics]\ncollector = \"http://127.0.0.1:9/v1/metrics\"\ninterval = \"1s\"\n\
              [tls]\nmode = \"off\"\nwatch = \"100ms\"\n[[certificates]]\n{}\
              [[upstreams]]\nname = \"app\"\nreplicas = [\"app.test:{}\"]\n\
-             probe = {{ kind = \"tcp\", interval = \"200ms\", timeout = \"200ms\" }}\n",
+             probe = {{ kind = \"tcp\", interval = \"200ms\", timeout = \"200ms\" }}\n\
+             [[jwt]]\nname = \"users\"\nkey_set_url = \"http://{}/keys\"\n\
+             [[auth_services]]\nname = \"login\"\nkind = \"introspect\"\nurl = \"http://{}/introspect\"\n\
+             headers = {{ x-service-secret = \"env:STORY_SECRET\" }}\n\
+             health = \"1s\"\nrevalidate = \"1s\"\ncache = \"off\"\n\
+             [admission]\nauth = [\"users\", \"login\"]\nauth_scope = \"websockets\"\n",
             dns.address,
             certificate.toml(),
-            app.address.port()
+            app.address.port(),
+            login.address(),
+            login.address()
         );
-        let mut gateway =
-            Gateway::with_config_and(&config, &[("LONGHAUL_FAULTS", &faults.join(","))]);
+        let environment =
+            [("LONGHAUL_FAULTS", &*faults.join(",")), ("STORY_SECRET", "s3cr3t-service")];
+        let mut gateway = Gateway::with_config_and(&config, &environment);
         gateway.process.expect_panics_in("src/faults.rs");
         let admin = Admin::of(&mut gateway);
-        let mut open = [(); 5].map(|()| frames::open(gateway.address(), "/echo"));
+        let mut open = [(); 5].map(|()| {
+            let fields = bearer("good-ann");
+            frames::try_open(gateway.address(), "/echo", &fields).unwrap().0
+        });
         let mut seen = Vec::new();
         wait_until("every task has failed and runs again", s(60), || {
             for client in &mut open {
@@ -109,6 +133,38 @@ fn startup_says_what_it_waits_for_and_then_what_it_has_waited_for() {
     assert!(done.contains("listeners and workers") && done.contains("upstream app"), "{done}");
     let degraded = health["degraded"].to_string();
     assert!(degraded.contains("upstream app has no usable replica"), "{degraded}");
+}
+
+#[test]
+fn startup_waits_for_keys_that_come_late() {
+    let (app, login) = (App::start("echo_ws.mjs", "one"), Authority::start());
+    // It accepts, and says nothing for now.
+    login.publish(KEY_SET);
+    login.set("silence");
+    let mut gateway = Gateway::with_config_unready(&format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"localhost:0\"\n\
+         [[upstreams]]\nname = \"app\"\nreplicas = [\"{}\"]\n\
+         [[jwt]]\nname = \"users\"\nkey_set_url = \"http://{}/keys\"\nkey_set_start_wait = \"1h\"\n\
+         [admission]\nauth = \"users\"\n",
+        app.address,
+        login.address()
+    ));
+    let admin = Admin::of(&mut gateway);
+    wait_until("the keys are asked for", s(30), || login.asked("/keys") > 0);
+    wait_until("nothing else is missing", s(30), || {
+        let answer = raw::get(gateway.address(), "/health/startup");
+        assert_eq!(answer.status, 503);
+        let said: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        let missing = said["waiting_for"].as_array().unwrap();
+        missing.len() == 1 && missing[0]["name"] == "key set of users"
+    });
+    login.set("ok");
+    gateway.wait_ready();
+    assert_eq!(raw::get(gateway.address(), "/health/startup").status, 200);
+    let done = admin.json("/health/startup")["done"].to_string();
+    assert!(done.contains("key set of users"), "{done}");
+    // A key set is there: who comes without a token is told so, not that nobody can say.
+    assert_eq!(raw::get(gateway.address(), "/").status, 401);
 }
 
 /// The probe settings of a report from the field, in less time: initial delay 45 s, period 10 s, timeout

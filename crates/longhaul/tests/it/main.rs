@@ -45,6 +45,7 @@ mod tls;
 // Replicas and discovery.
 mod balancing;
 mod discovery;
+mod leaving;
 mod redial;
 mod replicas;
 
@@ -52,6 +53,7 @@ mod replicas;
 mod admin;
 mod alerts;
 mod causes;
+mod push;
 mod traces;
 
 // The life of the process.

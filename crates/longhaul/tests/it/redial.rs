@@ -89,7 +89,7 @@ fn scripted(
 }
 
 /// RFC 6455 §1.3, by the independent library of the stories.
-fn accept(key: &str) -> String {
+pub(crate) fn accept(key: &str) -> String {
     tungstenite::handshake::derive_accept_key(key.as_bytes())
 }
 
@@ -417,7 +417,7 @@ fn gateway_to_ask(replicas: &[SocketAddr], websocket: &str) -> (Gateway, Admin) 
 }
 
 /// How many WebSockets each replica holds, and why it drains.
-fn held(admin: Admin) -> Vec<(String, u64, Option<String>)> {
+pub(crate) fn held(admin: Admin) -> Vec<(String, u64, Option<String>)> {
     let upstreams = admin.json("/api/v1/upstreams");
     let replicas = upstreams[0]["replicas"].as_array().unwrap();
     let read = |one: &serde_json::Value| {

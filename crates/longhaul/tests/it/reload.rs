@@ -141,6 +141,40 @@ fn what_needs_a_restart_is_told_and_told_again() {
     assert_eq!(raw::get(gateway.address(), "/").text(), "one");
 }
 
+/// What is told before is what is told after, by whoever is asked.
+#[test]
+fn the_difference_is_the_same_before_and_after() {
+    let (one, two) = (named("one"), named("two"));
+    let directory = tempfile::tempdir().unwrap();
+    let config =
+        |replica: SocketAddr, more: &str| format!("{SERVER}{more}{}", upstream("app", &[replica]));
+    let (old, new) = (config(one.address, ""), config(two.address, "workers = 3\n"));
+    let files = [("old", &old), ("new", &new)].map(|(name, text)| {
+        let file = directory.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    });
+    let diff = |old: &std::path::Path, new: &std::path::Path| {
+        let output = longhaul().arg("check").arg("--diff").args([old, new]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let told = diff(&files[0], &files[1]);
+    let replicas = told.lines().find(|line| line.starts_with("upstreams.app.replicas: "));
+    let replicas = replicas.and_then(|line| line.rsplit_once(" (")).expect("it is told").0;
+    assert!(replicas.contains(&two.address.to_string()), "{told}");
+    assert!(told.contains("server.workers: "), "{told}");
+    assert_eq!(diff(&files[1], &files[1]), "no difference\n");
+
+    let gateway = Gateway::with_config(&old);
+    gateway.rewrite_config(&new);
+    wait_logged(&gateway, "needs a restart to take effect: server.workers: ");
+    // As JSON has it in the log.
+    let said = format!("reloaded {}", replicas.replace('"', "\\\""));
+    wait_logged(&gateway, &said);
+    assert_eq!(raw::get(gateway.address(), "/").text(), "two");
+}
+
 #[test]
 fn a_reload_by_the_api_says_what_came_of_it() {
     let (one, two) = (named("one"), named("two"));

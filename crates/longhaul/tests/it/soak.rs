@@ -12,8 +12,8 @@ use crate::support::{e2e, s};
 fn through_a_storm_nobody_is_closed_and_every_message_is_accounted_for() {
     let mut command = script(&e2e().join("../../bench/soak/soak.py"));
     command.arg(longhaul().get_program()).args(["--peers", "longhaul", "--clients", "48"]);
-    command.args(["--browsers", "12", "--seconds", "17", "--pace", "3.6", "--interval", "0.25"]);
-    command.args(["--upgrades", "0"]).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.args(["--browsers", "12", "--seconds", "13", "--pace", "3", "--interval", "0.25"]);
+    command.args(["--upgrades", "2"]).env("PYTHONDONTWRITEBYTECODE", "1");
     let mut soak = Process::start("soak.py", &mut command);
     let status = soak.end(s(300));
     assert!(status.success(), "it ended with {status}");

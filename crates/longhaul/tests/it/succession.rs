@@ -20,6 +20,7 @@ use crate::support::apps::App;
 use crate::support::gateway::{Gateway, longhaul};
 use crate::support::process::Signal;
 use crate::support::raw::{self, Raw};
+use crate::support::tls;
 use crate::support::{e2e, frames, s, wait_until};
 
 /// A gateway with a Unix socket for its operators.
@@ -383,6 +384,51 @@ fn a_rehearsal_changes_nothing_and_a_second_upgrade_at_once_is_refused() {
     upgradable.gateway.process.signal(Signal::USR2);
     upgradable.wait_settled(1);
     frames::echo(&mut client, "after the signal");
+}
+
+#[test]
+fn a_rehearsal_counts_what_cannot_move_and_the_upgrade_has_it_come_back() {
+    let (echo, authority) = (App::start("echo_ws.mjs", "one"), tls::Authority::new("home"));
+    let files = authority.issue("a", &["localhost"]);
+    let upgradable = Upgradable::start(&format!(
+        "[timeouts]\ndrain = \"2s\"\n[tls]\nmode = \"off\"\n[[certificates]]\n{}\
+         [[listeners]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\n[listeners.tls]\nmode = \"on\"\n{}",
+        files.toml(),
+        upstream(echo.address)
+    ));
+    let mut plain = [(); 3].map(|()| frames::open(upgradable.address(), "/echo"));
+    let secure_at = upgradable.gateway.listeners[1];
+    let mut secure = [(); 2].map(|()| {
+        let mut client = tls::connect(secure_at, "localhost", &authority.client()).unwrap();
+        client.write_all(frames::handshake("/echo", "").as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"));
+        client
+    });
+    let (is_done, said) = upgradable.ask(&["upgrade", "--dry-run"]);
+    assert!(is_done && said.contains("3 connections would move"), "{said}");
+    assert!(said.contains("\n2 would stay to be drained: tls\n"), "{said}");
+    for client in &mut secure {
+        // Nothing has happened to it.
+        client.write_all(&frames::from_client(frames::TEXT, b"on")).unwrap();
+        let mut echo = [0; 4];
+        client.read_exact(&mut echo).unwrap();
+        assert_eq!(&echo, b"\x81\x02on");
+    }
+    let said = upgradable.upgrade(0);
+    assert!(said.contains("3 connections moved"), "{said}");
+    assert!(said.contains("\n2 stay to be drained: tls\n"), "{said}");
+    for client in &mut secure {
+        let mut close = [0; 4];
+        client.read_exact(&mut close).unwrap();
+        assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, 1012));
+    }
+    plain.iter_mut().for_each(|client| frames::echo(client, "moved"));
 }
 
 #[test]

@@ -152,6 +152,10 @@ fn a_collector_that_takes_nothing_delays_nobody() {
     assert!(outcome("dropped") > 0.0, "the queue has no bound");
     wait_until("what was not taken is counted", s(60), || outcome("failed") > 0.0);
     assert_eq!(outcome("exported"), 0.0);
-    let lines = gateway.process.lines();
-    assert_eq!(lines.iter().filter(|line| line.contains("traces are not taken")).count(), 1);
+    let said = || {
+        let lines = gateway.process.lines();
+        lines.iter().filter(|line| line.contains("traces are not taken")).count()
+    };
+    wait_until("it is said", s(30), || said() > 0);
+    assert_eq!(said(), 1);
 }

@@ -9,6 +9,7 @@ mod admission;
 mod app;
 mod durable;
 mod listeners;
+mod metrics;
 mod process;
 mod routes;
 mod tls;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 20] = [
+pub(super) static SECTIONS: [&Section; 21] = [
     &process::SERVER,
     &listeners::LISTENERS,
     &tls::CERTIFICATES,
@@ -41,6 +42,7 @@ pub(super) static SECTIONS: [&Section; 20] = [
     &process::LIMITS,
     &process::HEALTH,
     &traces::TRACES,
+    &metrics::METRICS,
     &app::APP,
     &app::LOG,
 ];

@@ -68,6 +68,15 @@ pub(super) static JWT: Section = Section {
             ..Key::NEW
         },
         Key {
+            name: "key_set_start_wait",
+            shape: seconds_or_off(1, 24 * HOUR_S),
+            default: || duration(defaults::KEY_SET_START_WAIT),
+            what: "How long a start waits for the key set: until then /health/startup names it and nothing is \
+                   served. Afterwards the gateway serves without it, and who needs it is refused",
+            danger: "long: an issuer that is down keeps routes closed that need no token",
+            ..Key::NEW
+        },
+        Key {
             name: "ca",
             shape: Shape::Text("path of a PEM file"),
             example: "\"issuer-ca.pem\"",

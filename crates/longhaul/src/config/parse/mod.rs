@@ -9,6 +9,7 @@ mod auth_services;
 mod durable;
 mod health;
 mod listeners;
+mod metrics;
 mod process;
 mod routes;
 mod tls;
@@ -44,6 +45,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
     let upstreams = upstreams::read(&sections, app.is_some());
     let durable = durable::read(&sections.one("durable"));
     let traces = traces::read(&sections);
+    let metrics = metrics::read(&sections);
     let websocket = websocket::read(&sections.one("websocket"), &Default::default());
     let listeners = &process.listeners;
     let authorities = tokens::authorities(&sections, process.environment);
@@ -83,6 +85,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         dns_servers: process.dns_servers,
         durable,
         traces,
+        metrics,
         authorities,
         tickets,
         bypass_key: process.bypass_key,

@@ -200,8 +200,10 @@ fn remote(
     algorithms: &[Algorithm],
 ) -> Option<RemoteKeySet> {
     let refresh = reader.duration("key_set_refresh").unwrap_or(defaults::KEY_SET_REFRESH);
+    let wait = reader.duration_or_off("key_set_start_wait");
+    let start_wait = wait.unwrap_or(Some(defaults::KEY_SET_START_WAIT));
     let service = service(sections, reader, "key_set_url")?;
-    Some(RemoteKeySet { service, refresh, algorithms: algorithms.into() })
+    Some(RemoteKeySet { service, refresh, start_wait, algorithms: algorithms.into() })
 }
 
 /// What a URL leads to, with `ca` for those that begin with https.

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::authority::{Authority, ask, bearer};
+use crate::support::admin::Admin;
 use crate::support::apps::App;
 use crate::support::frames::{self, try_open};
 use crate::support::gateway::{Gateway, longhaul};
@@ -181,6 +182,36 @@ fn who_is_inside_is_asked_about_again_and_ends_by_a_no_alone() {
         assert_eq!(frames::close_code(&mut client).unwrap(), 4401, "{path}");
         assert!(!gateway.process.lines().join("\n").contains("good-ann"));
     }
+}
+
+#[test]
+fn who_comes_back_is_known_by_its_subject_wherever_it_comes_from() {
+    let (app, authority) = (App::start("echo_ws.mjs", "one"), Authority::start());
+    let mut gateway = Gateway::with_config(&format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"localhost:0\"\n\
+         trusted_proxies = [\"127.0.0.1\"]\n\
+         [[upstreams]]\nname = \"app\"\nreplicas = [\"{}\"]\n\
+         [[routes]]\nname = \"chat\"\nupstream = \"app\"\n\
+         [[auth_services]]\nname = \"login\"\nkind = \"forward\"\nurl = \"http://{}/forward\"\n\
+         pass = {{ x-user = \"X-User\" }}\n[admission]\nauth = \"login\"\n",
+        app.address,
+        authority.address()
+    ));
+    let admin = Admin::of(&mut gateway);
+    let reconnects = || admin.metric("longhaul_websocket_reconnects_total{route=\"chat\"}");
+    let visit = |who: &str, from: &str| {
+        let fields = format!("{}X-Forwarded-For: {from}\r\n", bearer(who));
+        let (client, answer) = try_open(gateway.address(), "/echo", &fields).unwrap();
+        assert_eq!(answer.status, 101);
+        drop(client);
+        let open = "longhaul_route_websockets_open{route=\"chat\"}";
+        wait_until("they have left", s(30), || admin.metric(open) == 0.0);
+    };
+    visit("good-ann", "192.0.2.1");
+    visit("good-bob", "192.0.2.1");
+    assert_eq!(reconnects(), 0.0, "one address is not one person");
+    visit("good-ann", "192.0.2.2");
+    assert_eq!(reconnects(), 1.0);
 }
 
 /// The share `at` of the sorted times.

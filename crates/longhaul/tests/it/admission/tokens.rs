@@ -49,9 +49,9 @@ fn key_file(keys: &Value) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn tokens_of_three_libraries_are_taken_and_their_forgeries_are_not() {
+fn tokens_of_libraries_in_three_languages_are_taken_and_their_forgeries_are_not() {
     let app = App::start("echo_ws.mjs", "one");
-    let made = [made_by("tokens.py", &[]), made_by("tokens.mjs", &[])];
+    let made = ["tokens.py", "tokens.mjs", "tokens.pl"].map(|script| made_by(script, &[]));
     let keys = made.iter().flat_map(|made| made.keys["keys"].as_array().unwrap().clone());
     let file = key_file(&json!({ "keys": keys.collect::<Vec<_>>() }));
     let jwt = format!("keys = \"{}\"\nrequire = {{ scope = \"chat\" }}", file.path().display());
@@ -73,7 +73,7 @@ fn tokens_of_three_libraries_are_taken_and_their_forgeries_are_not() {
             bad += 1;
         }
     }
-    assert!(good >= 20 && bad >= 15, "{good} good, {bad} bad");
+    assert!(good >= 30 && bad >= 21, "{good} good, {bad} bad");
     let answer = raw::get(gateway.address(), "/");
     assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")));
     let log = gateway.process.lines().join("\n");
@@ -137,9 +137,7 @@ fn a_key_set_is_fetched_anew_for_a_new_key_and_kept_when_its_issuer_is_gone() {
     authority.publish(&old.keys.to_string());
     let jwt = format!("key_set_url = \"http://{}/keys\"", authority.address());
     let gateway = Gateway::with_config(&config(&app.address.to_string(), &jwt, ""));
-    wait_until("the keys are fetched", s(30), || {
-        ask(gateway.address(), &old.good[0].1).status == 200
-    });
+    assert_eq!(ask(gateway.address(), &old.good[0].1).status, 200, "ready is with keys");
     let fetched_at = Instant::now();
     authority.publish(&new.keys.to_string());
     // A flood of keys that nobody has, while the last fetch is a moment ago and then is not.
@@ -169,9 +167,10 @@ fn a_key_set_is_fetched_anew_for_a_new_key_and_kept_when_its_issuer_is_gone() {
 #[test]
 fn without_any_key_there_is_no_verdict_and_nobody_is_let_in() {
     let app = App::start("echo_ws.mjs", "one");
-    let jwt = "key_set_url = \"http://127.0.0.1:1/keys\"";
+    let jwt = "key_set_url = \"http://127.0.0.1:1/keys\"\nkey_set_start_wait = \"1s\"";
     let text = config(&app.address.to_string(), jwt, "deadline = \"500ms\"\nrefusal = \"close\"");
     let gateway = Gateway::with_config(&text);
+    assert!(gateway.process.lines().join("\n").contains("started without its key set"));
     let made = made_by("tokens.mjs", &[]);
     let answer = ask(gateway.address(), &made.good[0].1);
     assert_eq!(answer.header("longhaul-cause"), Some("auth_unavailable"));

@@ -87,6 +87,7 @@ pub(crate) fn chainlit_directory() -> tempfile::TempDir {
 pub(crate) fn script(path: &std::path::Path) -> Command {
     let mut command = match path.extension().and_then(OsStr::to_str) {
         Some("py") => Command::new(e2e().join(".cache/python/bin/python")),
+        Some("pl") => Command::new("perl"),
         _ => Command::new("node"),
     };
     command.arg(path).env("PYTHONUNBUFFERED", "1");

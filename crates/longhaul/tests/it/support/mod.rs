@@ -4,6 +4,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod apps;
+pub(crate) mod cgroup;
 pub(crate) mod clients;
 pub(crate) mod cutter;
 pub(crate) mod dns;
