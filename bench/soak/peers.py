@@ -153,7 +153,8 @@ linger = "{10 + max(count, 0) % 5}s"
 class Nginx(Peer):
     # In the foreground it takes no other binary: it goes into the background, and is known by its directory.
     def command(self):
-        return ["nginx", "-p", str(self.directory), "-c", str(self.directory / "nginx.conf")]
+        # By its whole path: the next one is executed by the same name, without a search.
+        return [shutil.which("nginx"), "-p", str(self.directory), "-c", str(self.directory / "nginx.conf")]
 
     def write(self, count):
         servers = "".join(f"server {one}{' down' if one in self.drained else ''};" for one in self.replicas)
