@@ -47,6 +47,7 @@ impl Hostile {
             window: WINDOW,
             protocol: None,
             replacement: None,
+            is_aware: false,
         };
         let owner = Owner::open(Arc::new(policy), Arc::new(Bare), opening, now);
         let is_leg_gone = false;
@@ -133,6 +134,9 @@ impl Hostile {
                     self.delivered = seq;
                 }
                 Output::CloseLeg { .. } => self.is_leg_gone = true,
+                Output::Tell { .. } | Output::LeaveLeg => {
+                    unreachable!("the replica is a plain one")
+                }
                 Output::Close { .. } | Output::Abort(_) => {}
             }
         }
