@@ -47,7 +47,7 @@ fuzz_target!(|ops: Vec<Op>| {
     let window = Window { bytes: 300, items: 12 };
     let policy = OwnerPolicy { window, sizes: SIZES, ..OwnerPolicy::default() };
     let opening =
-        Opening { sid: "s".into(), link: LinkKey(0), window, protocol: None, replacement: None };
+        Opening { sid: "s".into(), link: LinkKey(0), window, protocol: None, replacement: None, is_aware: false };
     let mut owner = Owner::open(Arc::new(policy), Arc::new(Bare), opening, now);
     let (mut newest, mut keys, mut delivered, mut confirmed, mut next) = (LinkKey(0), 0, 0, 0, 1u64);
     let mut leg_is_gone = false;
@@ -125,6 +125,7 @@ fuzz_target!(|ops: Vec<Op>| {
                     delivered = seq;
                 }
                 Output::CloseLeg { .. } => leg_is_gone = true,
+                Output::Tell { .. } | Output::LeaveLeg => unreachable!("the replica is a plain one"),
                 Output::Close { .. } | Output::Abort(_) => {}
             }
         }

@@ -23,7 +23,7 @@ cargo xtask VERB
   test --only NAME  only the stories whose path contains NAME, as in `socketio::` or `drain`
   check             formatting, clippy without a warning, dependencies (cargo deny)
   setup             installs what the tests need: Debian, PyPI and npm packages
-  sdk               builds the TypeScript client and runs its tests
+  sdk               builds the TypeScript client; runs its tests, and those of the Python package
   sim SEED          plays one simulation of a durable session; --seeds N plays the first N
   dev               builds and starts the demo without optimisation
   help              this text
@@ -57,7 +57,11 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
             setup::stories()?;
             setup::sdk()
         }
-        ["sdk"] => sdk::test(),
+        ["sdk"] => {
+            setup::stories()?;
+            sdk::test_python()?;
+            sdk::test()
+        }
         ["sim", how @ ..] => {
             let command = ["run", "--release", "--package", "longhaul-sim", "--"];
             shell::cargo(&[&command[..], how].concat())
@@ -78,6 +82,7 @@ fn test_all() -> Result<(), Failure> {
     check()?;
     // First, because stories load what it builds.
     sdk::test()?;
+    sdk::test_python()?;
     step("tests and stories");
     // One command for all of it: unit tests, simulations, and the stories in `tests/it`.
     shell::cargo_test(&["test", "--workspace"])?;

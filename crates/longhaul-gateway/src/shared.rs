@@ -279,7 +279,8 @@ fn listener_routes(config: &Config) -> Vec<Vec<usize>> {
 
 fn relay_policy(route: &Route) -> RelayPolicy {
     let policy = &route.websocket;
-    let redial = redial_terms(policy);
+    let replacing = redial_terms(policy);
+    let redial = (policy.on_replica_loss == OnReplicaLoss::Redial).then(|| replacing.clone());
     RelayPolicy {
         route: route.name.as_str().into(),
         session: Arc::new(SessionPolicy {
@@ -293,16 +294,14 @@ fn relay_policy(route: &Route) -> RelayPolicy {
         }),
         lifetime: policy.lifetime,
         redial,
+        replacing,
         buffer_bytes_max: policy.buffer_bytes_max,
     }
 }
 
-fn redial_terms(policy: &WebSocketPolicy) -> Option<RedialTerms> {
-    if policy.on_replica_loss == OnReplicaLoss::Close {
-        return None;
-    }
+fn redial_terms(policy: &WebSocketPolicy) -> RedialTerms {
     let redial = &policy.redial;
-    Some(RedialTerms {
+    RedialTerms {
         policy: Arc::new(RedialPolicy {
             ping: policy.ping,
             pings_missed_max: policy.pings_missed_max,
@@ -319,5 +318,5 @@ fn redial_terms(policy: &WebSocketPolicy) -> Option<RedialTerms> {
         give_up: redial.give_up,
         cutover: policy.cutover,
         linger: policy.linger,
-    })
+    }
 }

@@ -5,6 +5,7 @@
 //! wrong; the same seed goes the same way again. Start at [`run`].
 
 mod audit;
+mod aware;
 mod node;
 mod scenario;
 mod wire;

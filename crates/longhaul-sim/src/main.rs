@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             Ok(report) => {
                 total.links += report.links;
                 total.messages += report.messages;
+                total.crashes += report.crashes;
                 total.took += report.took;
             }
             Err(failure) => {
@@ -42,9 +43,10 @@ fn main() -> ExitCode {
     }
     let real = started.elapsed().max(Duration::from_millis(1));
     println!(
-        "{count} seeds: {} links, {} messages, {:.0} s of virtual time in {:.1} s ({:.0} times as fast)",
+        "{count} seeds: {} links, {} messages, {} dead replicas, {:.0} s of virtual time in {:.1} s ({:.0} times as fast)",
         total.links,
         total.messages,
+        total.crashes,
         total.took.as_secs_f64(),
         real.as_secs_f64(),
         total.took.as_secs_f64() / real.as_secs_f64()
@@ -52,6 +54,14 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Plays it before a plain replica, and before some that acknowledge messages themselves, and die.
 fn play(seed: u64) -> Result<Report, Failure> {
-    run(&Scenario::random(&mut Rng::with_seed(seed)), seed)
+    let scenario = Scenario::random(&mut Rng::with_seed(seed));
+    let mut report = run(&scenario, seed)?;
+    let with_crashes = run(&scenario.aware(), seed)?;
+    report.links += with_crashes.links;
+    report.messages += with_crashes.messages;
+    report.crashes += with_crashes.crashes;
+    report.took += with_crashes.took;
+    Ok(report)
 }

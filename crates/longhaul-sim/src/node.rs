@@ -10,6 +10,7 @@ use longhaul_proto::durable::{Control, Form, Item, LinkKey, Speaker};
 use longhaul_proto::websocket::CloseCode;
 
 use crate::audit::{self, Audit};
+use crate::aware::Replicas;
 use crate::scenario::Scenario;
 
 /// Names session and generation; nobody in here forges one.
@@ -27,6 +28,8 @@ impl Seal for Bare {
 pub(crate) struct Held {
     pub(crate) owner: Owner,
     pub(crate) replica: Replica,
+    /// The replicas, where they acknowledge messages themselves.
+    pub(crate) aware: Option<Replicas>,
     pub(crate) newest: LinkKey,
     pub(crate) is_over: bool,
     /// What a link brought while the owner read none: only when a rule is broken.
@@ -73,11 +76,13 @@ impl Node {
                     window: win.into(),
                     protocol: None,
                     replacement: None,
+                    is_aware: scenario.is_aware,
                 };
                 let policy = Arc::new(scenario.owner.clone());
                 self.sessions.push(Held {
                     owner: Owner::open(policy, Arc::new(Bare), opening, now),
                     replica: Replica::default(),
+                    aware: scenario.is_aware.then(Replicas::default),
                     newest: key,
                     is_over: false,
                     unread: VecDeque::new(),
@@ -170,13 +175,15 @@ impl Held {
         let message = [head.as_bytes(), payload].concat();
         if let Ok(Item::Ack(seq)) = Item::parse(*form, &message)
             && self.replica.closed.is_none()
-            && seq > self.replica.confirmed
+            && seq > self.aware.as_ref().map_or(self.replica.confirmed, Replicas::committed)
         {
             return Err(format!("{seq} was acknowledged before the replica had it (I2)"));
         }
         let sizes = scenario.owner.sizes;
         let bytes_max = scenario.owner.window.bytes.max(sizes.message_bytes_max as u64) as usize;
         // One message waits for the window, and one is being put together.
+        // With a replica that acknowledges by itself, as much again is on its way up.
+        let bytes_max = if self.aware.is_some() { 2 * bytes_max } else { bytes_max };
         if self.owner.bytes() > bytes_max + 2 * sizes.message_bytes_max {
             return Err(format!("{} bytes are held (I3)", self.owner.bytes()));
         }

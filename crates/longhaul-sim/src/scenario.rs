@@ -31,6 +31,10 @@ pub struct Scenario {
     pub link_items_max: Option<u64>,
     /// The replica reads nothing while it has something to write.
     pub replica_writes_first: bool,
+    /// Replicas acknowledge messages themselves, and die.
+    pub is_aware: bool,
+    /// Their store refuses those that were given up.
+    pub is_fenced: bool,
 }
 
 impl Scenario {
@@ -73,7 +77,23 @@ impl Scenario {
             trouble: ms(rng, 1_000, 60_000),
             link_items_max: None,
             replica_writes_first: rng.u8(..4) == 0,
+            is_aware: false,
+            is_fenced: true,
         }
+    }
+
+    /// The same with replicas that acknowledge messages themselves, and die in the middle of it.
+    #[must_use]
+    pub fn aware(mut self) -> Self {
+        self.is_aware = true;
+        self
+    }
+
+    /// The same with a store that takes what replicas store that were given up, to see that it must not.
+    #[must_use]
+    pub fn unfenced(mut self) -> Self {
+        self.is_fenced = false;
+        self
     }
 
     /// The same with one rule broken, to see that it is needed.

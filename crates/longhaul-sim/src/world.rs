@@ -27,6 +27,8 @@ pub struct Report {
     pub links: u64,
     /// Messages that arrived, both ways.
     pub messages: u64,
+    /// Replicas that died.
+    pub crashes: u64,
     /// Virtual time it took.
     pub took: Duration,
 }
@@ -114,6 +116,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Report, Failure> {
         Ok(()) => Ok(Report {
             links: world.links,
             messages: world.sent + world.audit.received,
+            crashes: world.crashes(),
             took: world.now,
         }),
         Err(what) => Err(Failure { at: world.now, what }),
@@ -160,8 +163,17 @@ impl World<'_> {
         let held = self.session.and_then(|session| self.node.sessions.get(session as usize));
         self.closed.is_some()
             && held.is_some_and(|held| {
-                held.is_over || held.replica.closed.is_some() && !held.owner.is_attached()
+                let is_told = match &held.aware {
+                    Some(replicas) => replicas.has_ended,
+                    None => held.replica.closed.is_some(),
+                };
+                held.is_over || is_told && !held.owner.is_attached()
             })
+    }
+
+    fn crashes(&self) -> u64 {
+        let replicas = self.node.sessions.iter().filter_map(|held| held.aware.as_ref());
+        replicas.map(|replicas| replicas.crashes).sum()
     }
 
     fn clock(&self) -> Instant {
@@ -241,6 +253,14 @@ impl World<'_> {
         let bytes_max = self.scenario.message_bytes;
         for (session, held) in self.node.sessions.iter_mut().enumerate() {
             let session = session as u64;
+            if let Some(replicas) = &mut held.aware {
+                let (told, how) = ((session, self.scenario), (&mut self.rng, now));
+                replicas.work(&mut held.owner, &mut held.replica.audit, told, how)?;
+                if self.now < self.scenario.trouble && self.rng.u8(..24) == 0 {
+                    replicas.lose(&mut held.owner, &mut self.rng, now);
+                }
+                continue;
+            }
             let has_more = held.replica.sent < self.scenario.messages;
             let wrote = self.rng.bool() && held.replica_writes(session, self.scenario, now);
             let waits = self.scenario.replica_writes_first && has_more && !wrote;
@@ -474,8 +494,17 @@ impl World<'_> {
             owner::Output::Deliver { form, payload, seq } => {
                 self.node.sessions[at].replica.unread.push_back((seq, form, payload));
             }
+            owner::Output::Tell { form, head, payload } => {
+                if let Some(replicas) = &mut self.node.sessions[at].aware {
+                    replicas.tell(form, [head.as_bytes(), &payload].concat().into());
+                }
+            }
+            owner::Output::LeaveLeg => {}
             owner::Output::CloseLeg { code, .. } => {
                 let (now, held) = (self.start + self.now, &mut self.node.sessions[at]);
+                if let Some(replicas) = &mut held.aware {
+                    replicas.close();
+                }
                 held.replica.closed = Some(code);
                 held.owner.leg_closed(code::NO_STATUS, "", now);
             }

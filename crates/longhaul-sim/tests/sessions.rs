@@ -30,6 +30,29 @@ fn nothing_is_lost_doubled_or_reordered_in_a_thousand_runs() {
     assert!(messages > 40_000, "{messages} messages");
 }
 
+#[test]
+fn nothing_is_lost_or_dealt_with_twice_while_replicas_die() {
+    let (mut crashes, mut messages) = (0, 0);
+    for seed in 0..500 {
+        match run(&scenario(seed).aware(), seed) {
+            Ok(report) => {
+                crashes += report.crashes;
+                messages += report.messages;
+            }
+            Err(failure) => panic!("seed {seed} (cargo xtask sim {seed}): {failure}"),
+        }
+    }
+    assert!(crashes > 1_000, "{crashes} replicas died");
+    assert!(messages > 20_000, "{messages} messages");
+}
+
+#[test]
+fn runs_fail_when_a_store_takes_what_a_replica_says_that_was_given_up() {
+    let fails = |seed: u64| run(&scenario(seed).aware().unfenced(), seed).err();
+    let failure = (0..500).find_map(fails).expect("500 runs do not need the fence");
+    eprintln!("without the fence a run fails {failure}");
+}
+
 /// Links that carry eight items each, and messages of fifty.
 fn narrow() -> Scenario {
     let mut scenario = scenario(1);

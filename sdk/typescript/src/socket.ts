@@ -181,7 +181,8 @@ export class DurableWebSocket extends EventTarget {
     else if (this.#hasRoom(bytes)) this.#unsent.push(message);
   }
 
-  close(code?: number, reason?: string): void {
+  /** Written so that it has no argument that must be given, as `length` shows. */
+  close(...[code, reason]: [code?: number, reason?: string]): void {
     const status = code === undefined ? undefined : Math.round(code);
     const isAllowed = status === undefined ? reason === undefined : status === 1000 || (status >= 3000 && status <= 4999);
     if (!isAllowed) throw new DOMException(`bad code ${status}`, "InvalidAccessError");
@@ -340,6 +341,11 @@ export class DurableWebSocket extends EventTarget {
   }
 }
 
+// As the platform's: its name, and what a loop over a socket finds. The first property is the constructor.
+Object.defineProperty(DurableWebSocket, "name", { value: "WebSocket" });
+for (const name of Object.getOwnPropertyNames(DurableWebSocket.prototype).slice(1)) {
+  Object.defineProperty(DurableWebSocket.prototype, name, { enumerable: true });
+}
 for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSING, CLOSED })) {
   for (const owner of [DurableWebSocket, DurableWebSocket.prototype]) {
     Object.defineProperty(owner, name, { value, enumerable: true });

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use longhaul_proto::durable::code;
+use longhaul_proto::durable::backend::OFFER_HEADER;
+use longhaul_proto::durable::{CONTROL_BYTES_MAX, HEAD_BYTES_MAX, Sizes, code};
 use longhaul_proto::websocket::CloseCode;
 use tracing::warn;
 
@@ -13,12 +14,14 @@ use super::lobby::Caller;
 use super::wire::Wire;
 use crate::dial::Dial;
 use crate::http::visit::Visit;
+use crate::redial::speaks_items;
 use crate::upgrade::{self, Opened};
 use crate::upstream::{Held, Replica};
 
 const SESSION: HeaderName = HeaderName::from_static("longhaul-session");
 const LEG: HeaderName = HeaderName::from_static("longhaul-leg");
 const REASON: HeaderName = HeaderName::from_static("longhaul-reason");
+const OFFER: HeaderName = HeaderName::from_static(OFFER_HEADER.0);
 
 /// A leg that is up.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(super) struct Leg {
 #[derive(Debug)]
 pub(super) struct First {
     pub(super) leg: Leg,
+    /// Whether the replica speaks the session protocol itself.
+    pub(super) is_aware: bool,
     pub(super) sid: String,
     /// The handshake as the replica got it, and what it answered.
     pub(super) head: Parts,
@@ -58,6 +63,7 @@ pub(super) async fn dial(caller: &Caller) -> Result<First, Undialled> {
     }
     head.headers.insert(LEG, HeaderValue::from_static("1"));
     head.headers.insert(REASON, HeaderValue::from_static("new"));
+    head.headers.insert(OFFER, HeaderValue::from_static(OFFER_HEADER.1));
     let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
     let opened = match upgrade::open_leg(&visit, &head, &mut dial).await {
         Ok(opened) => opened,
@@ -77,8 +83,18 @@ pub(super) async fn dial(caller: &Caller) -> Result<First, Undialled> {
         Opened::Refused(status) => return Err(refused(status)),
     };
     let sizes = caller.connection.shared.sessions.policy.sizes;
-    let wire = Wire::leg(leg.io, leg.read_ahead, sizes.message_bytes_max);
-    Ok(First { leg: Leg { wire, held }, sid, head, answer: answer.headers })
+    let is_aware = speaks_items(&answer.headers);
+    let wire = Wire::leg(leg.io, leg.read_ahead, bytes_max(sizes, is_aware));
+    Ok(First { leg: Leg { wire, held }, is_aware, sid, head, answer: answer.headers })
+}
+
+/// The largest message that a leg may bring: the application's, or an item of one.
+pub(super) fn bytes_max(sizes: Sizes, is_aware: bool) -> usize {
+    if is_aware {
+        CONTROL_BYTES_MAX.max(sizes.chunk_bytes_max + HEAD_BYTES_MAX)
+    } else {
+        sizes.message_bytes_max
+    }
 }
 
 /// What the application's own refusal means to a client: that it need not come back, unless the

@@ -95,6 +95,7 @@ pub(super) fn open(link: Link, first: First, caller: Box<Caller>, window: Window
         window,
         protocol: first.protocol(),
         replacement: next_leg.as_ref().map(NextLeg::replacement),
+        is_aware: first.is_aware,
     };
     let policy = shared.relay_policy(caller.route).session.clone();
     let mut session = Session {
@@ -295,6 +296,12 @@ impl Session {
                     self.unconfirmed.push_back((end, seq));
                 }
             }
+            Output::Tell { form, head, payload } => {
+                if let Some(leg) = &mut self.leg {
+                    leg.wire.send(form, &head, payload);
+                }
+            }
+            Output::LeaveLeg => self.leave_leg(),
             Output::CloseLeg { code, reason } => self.close_leg(code, &reason),
             Output::Ended(_) | Output::Wait(_) => {}
         }

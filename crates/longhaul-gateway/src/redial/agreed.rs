@@ -3,6 +3,7 @@
 
 use http::header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue};
+use longhaul_proto::durable::backend::LEG_HEADER;
 
 /// The one extension whose state can be kept from outlasting a replica.
 const DEFLATE: &str = "permessage-deflate";
@@ -14,22 +15,31 @@ const CLIENT_FORGETS: &str = "client_no_context_takeover";
 pub(crate) struct Agreed {
     subprotocol: Option<HeaderValue>,
     extensions: Vec<String>,
+    /// Whether the replica acknowledges messages itself.
+    is_aware: bool,
 }
 
 impl Agreed {
     /// Reads the answer of a replica.
     pub(crate) fn of(answer: &HeaderMap) -> Self {
         let subprotocol = answer.get(SEC_WEBSOCKET_PROTOCOL).cloned();
-        Self { subprotocol, extensions: extensions(answer) }
+        Self { subprotocol, extensions: extensions(answer), is_aware: speaks_items(answer) }
     }
 
     pub(super) fn from_parts(subprotocol: Option<HeaderValue>, extensions: Vec<String>) -> Self {
-        Self { subprotocol, extensions }
+        // Only plain legs are carried.
+        Self { subprotocol, extensions, is_aware: false }
     }
 
     pub(super) fn parts(&self) -> (Option<&HeaderValue>, &[String]) {
         (self.subprotocol.as_ref(), &self.extensions)
     }
+}
+
+/// Whether a replica answered that it speaks the session protocol on this leg.
+pub(crate) fn speaks_items(answer: &HeaderMap) -> bool {
+    let (name, value) = LEG_HEADER;
+    answer.get(name).is_some_and(|said| said == value)
 }
 
 /// Leaves only those extensions in a client's offer that outlast a replica.

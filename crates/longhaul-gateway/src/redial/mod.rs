@@ -23,7 +23,7 @@ use http::request::Parts;
 use longhaul_proto::redial::RedialPolicy;
 
 use agreed::Agreed;
-pub(crate) use agreed::impose_forgetting;
+pub(crate) use agreed::{impose_forgetting, speaks_items};
 pub(crate) use carried::CarriedLeg;
 pub(crate) use lasting::Lasting;
 pub(crate) use origin::Origin;

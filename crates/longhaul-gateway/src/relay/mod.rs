@@ -488,5 +488,7 @@ pub(crate) struct RelayPolicy {
     pub(crate) lifetime: Option<std::time::Duration>,
     /// How lost replicas are replaced, where they are.
     pub(crate) redial: Option<RedialTerms>,
+    /// The same for sessions that outlast their replica whatever the route does with others.
+    pub(crate) replacing: RedialTerms,
     pub(crate) buffer_bytes_max: usize,
 }

@@ -16,6 +16,8 @@ pub enum Speaker {
     Client,
     /// The gateway.
     Server,
+    /// A replica that acknowledges messages itself.
+    Replica,
 }
 
 /// One control object. Fields that are not listed are ignored.

@@ -1,17 +1,21 @@
 //! Durable sessions: the subprotocol `longhaul.v1`, whose text and vectors live in `protocol/`.
 //!
 //! A link may be lost and replaced a thousand times while both ends see one unbroken stream. Two
-//! machines keep that promise: [`Owner`] in the gateway, [`Client`] in an SDK. Neither owns a socket,
-//! a clock or randomness. Both are made of the same halves: a [`Sender`] that keeps what the other end
+//! machines keep that promise: [`Owner`] in the gateway, [`Client`] in an SDK; a third, [`Backend`], keeps
+//! it across the death of a replica that speaks the protocol too. None owns a socket,
+//! a clock or randomness. All are made of the same halves: a [`Sender`] that keeps what the other end
 //! has not answered for, and a [`Receiver`] that takes each number once and in order.
 //!
-//! Start at [`Item::parse`] for the grammar, at [`Owner`] and [`Client`] for the machines.
+//! Start at [`Item::parse`] for the grammar, at [`Owner`], [`Client`] and [`Backend`] for the machines.
 
 mod acker;
+mod attach;
+pub mod backend;
 mod chunk;
 pub mod client;
 pub mod code;
 mod control;
+mod intake;
 mod item;
 mod link;
 pub mod owner;
@@ -22,6 +26,8 @@ mod sender;
 mod vectors;
 
 pub use acker::AckPace;
+pub use attach::{Attach, Attached, LegControl};
+pub use backend::Backend;
 pub use client::Client;
 pub use control::{CONTROL_BYTES_MAX, Control, Reset, Resume, Resumed, Speaker, Welcome};
 pub use item::{Body, Form, Head, Item, Nonce};

@@ -8,6 +8,9 @@ use super::item::end_payload;
 use super::{CHUNKS_MAX, Form, Head, SEQ_MAX, Window, chunk, code};
 use crate::websocket::CloseCode;
 
+/// What events and an end may take beside the window where others number them: some hundreds.
+const EVENTS_BYTES_MAX: u64 = 64 << 10;
+
 /// More waits than may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("more waits to be sent than may wait; send again once some of it was acknowledged")]
@@ -103,6 +106,36 @@ impl Sender {
         self.has_ended = true;
     }
 
+    /// Keeps an item that its sender has numbered already, and that fits the window by its sender's
+    /// promise. `kind` is its first letter.
+    pub(super) fn pass(&mut self, kind: u8, form: Form, payload: Bytes) {
+        let item = Held { kind, form, payload };
+        if item.is_counted() {
+            self.used.bytes += item.payload.len() as u64;
+            self.used.items += 1;
+        }
+        self.has_ended |= kind == b'x';
+        self.hold(item);
+    }
+
+    /// Whether more is unacknowledged than a sender may ever have under way. The window does not count
+    /// events, but somebody has to.
+    pub(super) fn is_beyond(&self, message_bytes_max: usize) -> bool {
+        let bytes_max = self.window.bytes.max(message_bytes_max as u64) + EVENTS_BYTES_MAX;
+        let items_max = self.window.items + CHUNKS_MAX as u64;
+        self.held_bytes as u64 > bytes_max || self.held.len() as u64 > items_max
+    }
+
+    /// The last item that was written.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// What may be unacknowledged.
+    pub(super) fn window(&self) -> Window {
+        self.window
+    }
+
     /// Gives numbers to what fits the window. Call before [`Sender::write_next`].
     pub fn number(&mut self) {
         while self.chunk_bytes_max > 0 && self.sent() < SEQ_MAX {
@@ -178,6 +211,11 @@ impl Sender {
     /// The last item that has a number.
     pub fn sent(&self) -> u64 {
         self.acked + self.held.len() as u64
+    }
+
+    /// Whether the other end answered for all that was written.
+    pub fn is_answered(&self) -> bool {
+        self.written == self.acked
     }
 
     /// Whether something waits for the window.

@@ -1,5 +1,7 @@
 //! The vectors of `protocol/vectors`, run against the machines.
 
+mod aware;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -190,8 +192,14 @@ impl Seal for Bare {
 fn owner_at(state: &Value, now: Instant) -> Owner {
     let (first, second) = (LinkKey(1), LinkKey(2));
     let window = Window::DEFAULT;
-    let opening =
-        Opening { sid: "s".to_owned(), link: first, window, protocol: None, replacement: None };
+    let opening = Opening {
+        sid: "s".to_owned(),
+        link: first,
+        window,
+        protocol: None,
+        replacement: None,
+        is_aware: false,
+    };
     let mut owner = Owner::open(Arc::new(OwnerPolicy::default()), Arc::new(Bare), opening, now);
     let item = |owner: &mut Owner, link, text: &str| {
         owner.receive(link, Form::Text, &Bytes::copy_from_slice(text.as_bytes()), now);

@@ -466,6 +466,8 @@ impl World {
             owner::Output::Abort(link) => self.forget(link, true),
             owner::Output::Deliver { payload, seq, .. } => self.unread.push_back((seq, payload)),
             owner::Output::CloseLeg { .. } => self.is_leg_closed = true,
+            // Of replicas that acknowledge by themselves, which the runs by seed have.
+            owner::Output::Tell { .. } | owner::Output::LeaveLeg => {}
             owner::Output::Ended(_) | owner::Output::Wait(_) => {}
         }
     }
@@ -533,7 +535,14 @@ impl Bounds {
         let uncertain = Uncertain::AtMostOnce;
         let replacement =
             (self.crashes > 0).then(|| Replacement { uncertain, prelude: Prelude::default() });
-        let opening = Opening { sid: "s".to_owned(), link, window, protocol: None, replacement };
+        let opening = Opening {
+            sid: "s".to_owned(),
+            link,
+            window,
+            protocol: None,
+            replacement,
+            is_aware: false,
+        };
         Owner::open(Arc::new(policy), Arc::new(Bare), opening, *NOW)
     }
 }

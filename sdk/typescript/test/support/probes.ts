@@ -130,6 +130,34 @@ export const probes: Record<string, Probe> = {
     return { url: url === base, readyState, bufferedAmount, protocol, extensions };
   },
 
+  "what kind of class it is": (Class) => [
+    Class.name, Class.length, Object.getPrototypeOf(Class) === EventTarget,
+    Object.getPrototypeOf(Class.prototype) === EventTarget.prototype, Object.prototype.toString.call(Class.prototype),
+    [Class.prototype.send.length, Class.prototype.close.length, Class.prototype.send.name],
+    Object.getOwnPropertyDescriptor(Class, "prototype")!.writable,
+  ],
+  "what a loop over it finds": (Class, base) => {
+    const socket = new Class(base);
+    socket.close();
+    const known = ["url", "readyState", "bufferedAmount", "onopen", "onerror", "onclose", "extensions", "protocol", "close",
+      "onmessage", "binaryType", "send", "CONNECTING", "OPEN", "CLOSING", "CLOSED"];
+    const found: string[] = [];
+    for (const name in socket) found.push(name);
+    return known.map((name) => [name, found.includes(name)]);
+  },
+  "methods of somebody else": (Class) => [
+    nameOf(() => Class.prototype.send.call({} as WebSocket, "x")), nameOf(() => Class.prototype.close.call({} as WebSocket)),
+    nameOf(() => Class.prototype.url), nameOf(() => Class.prototype.readyState), nameOf(() => Class.prototype.bufferedAmount),
+  ],
+  "properties cannot be deleted, and can be hidden": (Class, base) => {
+    const socket: any = new Class(base);
+    socket.close();
+    const deleted = [nameOf(() => delete socket.bufferedAmount), nameOf(() => delete socket.readyState)];
+    const before = [socket.bufferedAmount, socket.readyState];
+    Object.defineProperty(socket, "bufferedAmount", { get: () => "hidden" });
+    return [deleted, before, socket.bufferedAmount];
+  },
+
   // Handlers.
   "what a handler may be": (Class, base) => {
     const socket = new Class(base);
@@ -175,7 +203,8 @@ export const probes: Record<string, Probe> = {
       "a number": 12.5, "null": null, "undefined": undefined, "an object": { a: 1 }, "a list": [1, 2],
       "a buffer": Uint8Array.of(0, 1, 255).buffer, "no bytes": new ArrayBuffer(0),
       "a view": new Uint8Array([9, 8, 7, 6]).subarray(1, 3), "wide items": Uint16Array.of(1, 2, 3).subarray(1),
-      "a data view": new DataView(Uint8Array.of(1, 2, 3, 4).buffer, 2, 1), "a blob": new Blob(["blob"]),
+      "halves": Float32Array.of(1.5, -2), "wide halves": Float64Array.of(1.5, -2).subarray(1), "negative items": Int32Array.of(-1, 2),
+      "a part of wide items": new Uint32Array(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8).buffer, 4, 1), "a data view": new DataView(Uint8Array.of(1, 2, 3, 4).buffer, 2, 1), "a blob": new Blob(["blob"]),
       "60 kB": "x".repeat(60_000), "60 kB of 😀": "😀".repeat(15_000), "100 kB of bytes": new Uint8Array(100_000).fill(7),
     }).flatMap(([name, data]) =>
       (["blob", "arraybuffer"] as const).map((type): [string, Probe] => [

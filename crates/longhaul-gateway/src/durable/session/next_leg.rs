@@ -12,7 +12,7 @@ use longhaul_proto::websocket::CloseCode;
 
 use super::Session;
 use crate::config::Cutover;
-use crate::durable::leg::{First, Leg};
+use crate::durable::leg::{First, Leg, bytes_max};
 use crate::durable::lobby::Caller;
 use crate::durable::wire::Wire;
 use crate::http::visit::Visit;
@@ -38,10 +38,12 @@ pub(super) struct NextLeg {
 }
 
 impl NextLeg {
-    /// `None` where the route's WebSockets end with their replica.
+    /// `None` where the route's WebSockets end with their replica, and the replica does not know better.
     pub(super) fn of(caller: &Caller, first: &First, log_id: u64) -> Option<Self> {
         let visit = Visit::new(&caller.connection, caller.route, caller.client);
-        let terms = visit.shared.relay_policy(visit.route).redial.clone()?;
+        let policy = visit.shared.relay_policy(visit.route);
+        let always = first.is_aware.then(|| policy.replacing.clone());
+        let terms = always.or_else(|| policy.redial.clone())?;
         let origin = Origin::new(&visit, &first.head, &first.answer, &terms, log_id);
         let (search, found, leaves_at) = (None, None, None);
         let origin = Arc::new(origin);
@@ -66,7 +68,9 @@ impl Session {
         let (Some(next_leg), Some(leg)) = (&mut self.next_leg, &self.leg) else { return false };
         // A leg that was held was closed by the gateway, and answers with what it likes.
         let is_left = next_leg.found.is_some() && leg.wire.is_closing();
-        if !may_replace || !is_left && !next_leg.terms.policy.codes.contains(&code) {
+        // An application that speaks items closes by one of them; any other close is a loss.
+        let is_loss = self.owner.is_aware() || next_leg.terms.policy.codes.contains(&code);
+        if !may_replace || !is_left && !is_loss {
             return false;
         }
         let whole = self.unconfirmed.iter().take_while(|(end, _)| *end <= leg.wire.bytes_written);
@@ -98,7 +102,8 @@ impl Session {
             next_leg.search = None;
             match found {
                 Ok(origin::Wire { io, ahead, held }) => {
-                    let wire = Wire::leg(io, ahead, self.sessions.policy.sizes.message_bytes_max);
+                    let bytes_max = bytes_max(self.sessions.policy.sizes, self.owner.is_aware());
+                    let wire = Wire::leg(io, ahead, bytes_max);
                     next_leg.found = Some((Leg { wire, held }, now + next_leg.terms.linger));
                     // The old one gets nothing more; what it still says comes first.
                     self.owner.hold_leg();
@@ -142,14 +147,33 @@ impl Session {
         }
         // Unless it is told to go now, a replica is left when it closes by itself or its time is over:
         // between two messages of a session there is no silence that means something.
-        if is_urgent || !matches!(next_leg.terms.cutover, Cutover::OnClose) {
+        // One that speaks items says what it has dealt with.
+        let has_no_moment = self.owner.is_aware() || is_urgent;
+        if has_no_moment || !matches!(next_leg.terms.cutover, Cutover::OnClose) {
             next_leg.leaves_at = Some(now);
         }
     }
 
+    /// The replica asks to be left.
+    pub(super) fn leave_leg(&mut self) {
+        if let Some(next_leg) = &mut self.next_leg {
+            next_leg.leaves_at.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// When the leg can be left: once the replica has what it was given, and had time to answer. One that
+    /// acknowledges messages itself has then said, or stored, all that the client is owed.
+    fn quiet_at(&self) -> Option<Instant> {
+        if !self.unconfirmed.is_empty() || !self.owner.is_leg_settled() {
+            return None;
+        }
+        let answering = if self.owner.is_aware() { Duration::ZERO } else { ANSWERED };
+        Some(self.leg_heard_at + answering)
+    }
+
     /// Leaves a replica that drains when the moment has come.
     pub(super) fn consider_leaving(&mut self, now: Instant) {
-        let is_quiet = self.unconfirmed.is_empty() && self.leg_heard_at + ANSWERED <= now;
+        let is_quiet = self.quiet_at().is_some_and(|at| at <= now);
         let may_replace = self.owner.may_replace_leg();
         let (Some(next_leg), Some(leg)) = (&mut self.next_leg, &mut self.leg) else { return };
         if let Some((_, until)) = &next_leg.found {
@@ -172,8 +196,7 @@ impl Session {
         let (next_leg, leg) = (self.next_leg.as_ref()?, self.leg.as_ref()?);
         if let Some((_, until)) = &next_leg.found {
             // Before all that it was given is confirmed, the task looks as often as it asks for that.
-            let quiet_at = self.unconfirmed.is_empty().then(|| self.leg_heard_at + ANSWERED);
-            let due_at = quiet_at.map_or(*until, |quiet_at| quiet_at.min(*until));
+            let due_at = self.quiet_at().map_or(*until, |quiet_at| quiet_at.min(*until));
             return (!leg.wire.is_closing()).then_some(due_at);
         }
         let may_search = next_leg.search.is_none() && self.owner.may_replace_leg();

@@ -14,6 +14,8 @@ use crate::relay::stream::with_scratch;
 
 /// What is read of a leg at once.
 const READ_BYTES: usize = 64 << 10;
+/// Bytes of answers to pings that may wait for a replica.
+const ANSWERS: u64 = 1 << 20;
 /// Messages that are taken before the links get their turn.
 const MESSAGES_MAX: usize = 64;
 /// How long a replica may take to answer a close.
@@ -31,6 +33,11 @@ impl Session {
         let must_wait = self.must_not_take_more();
         for taken in 0..MESSAGES_MAX {
             let Some(leg) = &mut self.leg else { return taken > 0 };
+            if leg.wire.queued_bytes() as u64 > 2 * self.sessions.policy.window.bytes + ANSWERS {
+                // It asks and asks, and reads none of the answers: what clients say is bounded.
+                self.lose_leg(now);
+                return true;
+            }
             // Once it is closed, only its answer is waited for.
             let wants = leg.wire.is_closing() || self.owner.wants_leg() && !must_wait;
             if !wants {
@@ -45,12 +52,8 @@ impl Session {
             };
             (self.leg_heard_at, self.leg_pings) = (now, 0);
             match read {
-                Read::Event(Event::Text(message)) => {
-                    self.owner.leg_message(Form::Text, message, now);
-                }
-                Read::Event(Event::Binary(message)) => {
-                    self.owner.leg_message(Form::Binary, message, now);
-                }
+                Read::Event(Event::Text(message)) => self.take_of_leg(Form::Text, message, now),
+                Read::Event(Event::Binary(message)) => self.take_of_leg(Form::Binary, message, now),
                 Read::Event(Event::Ping(payload)) => wire.pong(payload),
                 Read::Event(Event::Pong) => {}
                 Read::Event(Event::Close(code, reason)) => {
@@ -70,12 +73,24 @@ impl Session {
         true
     }
 
+    fn take_of_leg(&mut self, form: Form, message: Bytes, now: Instant) {
+        if self.owner.is_aware() {
+            self.owner.leg_item(form, &message, now);
+        } else {
+            self.owner.leg_message(form, message, now);
+        }
+    }
+
     /// The leg is gone without a word.
     pub(super) fn lose_leg(&mut self, now: Instant) {
         self.end_leg(code::ABNORMAL, "the connection to the replica was lost", now);
     }
 
     fn end_leg(&mut self, code: CloseCode, reason: &str, now: Instant) {
+        if self.owner.is_aware() && is_fault(code) {
+            self.owner.leg_failed(code, now);
+            return self.drop_leg();
+        }
         if !self.replace_leg(code, now) {
             // Without a word is what a restart looks like.
             let is_wordless = code == code::ABNORMAL;
@@ -139,4 +154,11 @@ impl Session {
         let ping = self.ping.map(|interval| self.leg_heard_at + interval * (self.leg_pings + 1));
         [ping, self.leg_until].into_iter().flatten().min()
     }
+}
+
+/// Codes with which a replica that speaks items says that another leg would fare no better, or shows it.
+fn is_fault(code: CloseCode) -> bool {
+    use code::{FAULT, GAP, LOST, TOO_BIG};
+    let of_websocket = [CloseCode::PROTOCOL_ERROR, CloseCode::INVALID_PAYLOAD, CloseCode::TOO_BIG];
+    [FAULT, GAP, LOST, TOO_BIG].contains(&code) || of_websocket.contains(&code)
 }

@@ -5,7 +5,7 @@
 //! it reads a link always and the leg while [`Owner::wants_leg`]; opens tokens; and knows whether a
 //! subject may resume.
 
-mod intake;
+mod aware;
 mod receive;
 mod replace;
 mod resume;
@@ -21,10 +21,11 @@ pub use replace::Replacement;
 pub use resume::Refusal;
 pub use tokens::Seal;
 
-use self::intake::Intake;
+use self::aware::Aware;
 use self::replace::Legs;
 use self::tokens::Tokens;
 use super::acker::AckPace;
+use super::intake::Intake;
 use super::link::Link;
 use super::rule::{Keeps, Rule};
 use super::{Control, Form, Head, LinkKey, Reset, Sender, Sizes, Welcome, Window, code};
@@ -111,6 +112,17 @@ pub enum Output {
         /// Its last number.
         seq: u64,
     },
+    /// Write one item to a leg whose replica acknowledges by itself.
+    Tell {
+        /// Its opcode.
+        form: Form,
+        /// What stands in front.
+        head: Head,
+        /// The rest.
+        payload: Bytes,
+    },
+    /// The replica wants to be left for another.
+    LeaveLeg,
     /// Close the leg behind what was delivered to it; 1005 means without a status.
     CloseLeg {
         /// With what.
@@ -148,6 +160,8 @@ pub struct Owner {
     leg: Leg,
     /// What legs to come would need; boxed, since most sessions have one leg only.
     legs: Option<Box<Legs>>,
+    /// Where the replica acknowledges messages itself: what takes the place of `legs`.
+    aware: Option<Box<Aware>>,
     /// Whether any link was ever confirmed.
     was_confirmed: bool,
     detached_at: Option<Instant>,
@@ -182,6 +196,8 @@ pub struct Opening {
     pub protocol: Option<String>,
     /// How its legs are replaced, if they are.
     pub replacement: Option<Replacement>,
+    /// Whether the replica acknowledges messages itself. Its legs are always replaced.
+    pub is_aware: bool,
 }
 
 impl Owner {
@@ -192,7 +208,7 @@ impl Owner {
         opening: Opening,
         now: Instant,
     ) -> Self {
-        let Opening { sid, link, window, protocol, replacement } = opening;
+        let Opening { sid, link, window, protocol, replacement, is_aware } = opening;
         let down = Sender::starting_at(0, policy.window.min(window), policy.sizes.chunk_bytes_max);
         let mut owner = Self {
             seal,
@@ -203,7 +219,8 @@ impl Owner {
             up: Intake::default(),
             down,
             leg: Leg::Up,
-            legs: replacement.map(|how| Box::new(Legs::new(how))),
+            legs: replacement.filter(|_| !is_aware).map(|how| Box::new(Legs::new(how))),
+            aware: is_aware.then(|| Box::new(Aware::new(policy.window, policy.sizes))),
             was_confirmed: false,
             detached_at: None,
             stalled_at: None,
@@ -217,6 +234,7 @@ impl Owner {
         };
         let welcome = owner.welcome(protocol);
         owner.say(link, &Control::Welcome(welcome));
+        owner.attach();
         owner
     }
 
@@ -232,7 +250,7 @@ impl Owner {
             chunk: self.policy.sizes.chunk_bytes_max as u64,
             hb: ms(self.policy.heartbeat),
             grace: ms(self.policy.grace),
-            class: "node".to_owned(),
+            class: if self.aware.is_some() { "e2e" } else { "node" }.to_owned(),
             resume_url: None,
         }
     }
@@ -250,6 +268,11 @@ impl Owner {
     /// Notes that the leg was closed, or lost.
     pub fn leg_closed(&mut self, code: CloseCode, reason: &str, now: Instant) {
         self.now = now;
+        if self.aware.is_some() {
+            // An end of the gateway's own would have the number of an item of the replica's.
+            self.leg = Leg::Gone;
+            return self.over(code::LOST);
+        }
         if self.leg == Leg::Up {
             self.down.end(code, reason);
         }
@@ -272,6 +295,10 @@ impl Owner {
     /// Ends the session in good order: the client is told behind all it has not had yet.
     pub fn finish(&mut self, code: CloseCode, reason: &str, now: Instant) {
         self.now = now;
+        if self.aware.is_some() {
+            let is_login = code == CloseCode::UNAUTHORIZED;
+            return self.over(if is_login { code::LOGIN_REFUSED } else { code::LOST });
+        }
         if self.leg == Leg::Up {
             let code_for_leg = CloseCode::GOING_AWAY;
             self.outbox
@@ -301,7 +328,11 @@ impl Owner {
 
     /// Whether a message of the leg's can be taken now.
     pub fn wants_leg(&self) -> bool {
-        self.ended.is_none() && self.leg != Leg::Gone && !self.down.is_full()
+        // What is full with a replica that acknowledges by itself is told by numbers, and behind what it
+        // says come its acknowledgements.
+        self.ended.is_none()
+            && self.leg != Leg::Gone
+            && (self.aware.is_some() || !self.down.is_full())
     }
 
     /// Whether a message of a link's can be taken now: always, since behind what the client sends come
@@ -323,7 +354,8 @@ impl Owner {
     /// Bytes of messages that the session holds.
     pub fn bytes(&self) -> usize {
         let owed = self.legs.as_ref().map_or(0, |legs| legs.bytes());
-        self.down.bytes() + self.up.bytes() + owed
+        let passed = self.aware.as_ref().map_or(0, |aware| aware.bytes());
+        self.down.bytes() + self.up.bytes() + owed + passed
     }
 
     /// Whether bytes wait for the peer of this link. While they do, nothing more is sent to it.
@@ -345,7 +377,7 @@ impl Owner {
             self.over(code::LOST);
             return self.poll();
         }
-        match self.next_for_link() {
+        match self.next_for_link().or_else(|| self.next_for_leg()) {
             Some(output) => output,
             None => Output::Wait(self.deadline()),
         }
@@ -404,13 +436,16 @@ impl Owner {
         if self.ended.is_some() {
             return;
         }
-        let ended = Ended { code, recv: self.up.whole() };
+        let recv = if self.aware.is_some() { self.up.confirmed() } else { self.up.whole() };
+        let ended = Ended { code, recv };
         if self.leg != Leg::Gone {
+            self.tell_end(ended);
             let reason = "the client's session is over".to_owned();
             self.outbox.push_back(Output::CloseLeg { code: CloseCode::GOING_AWAY, reason });
             self.leg = Leg::Gone;
         }
         self.ended = Some(ended);
+        self.aware = None;
         let is_reset = matches!(code, code::UNKNOWN | code::LOST | code::OVERFLOW);
         if let Some(key) = self.newest.as_ref().filter(|_| is_reset).map(|link| link.key) {
             self.say(key, &Control::Reset(Reset { code: code.0, recv: Some(ended.recv) }));

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::super::intake::Arrived;
 use super::super::rule::Rule;
 use super::super::{Body, Control, Form, Item, LinkKey, Rank, Speaker, code};
-use super::intake::Arrived;
 use super::{Leg, Output, Owner};
 use crate::websocket::CloseCode;
 
@@ -110,6 +110,9 @@ impl Owner {
             Body::Event(_) | Body::End { .. } => Bytes::new(),
         };
         let limits = (self.policy.sizes, self.policy.window);
+        if self.aware.is_some() {
+            return self.pass_up(form, seq, body, payload, rank);
+        }
         match self.up.take(form, seq, body, payload, rank, limits)? {
             Arrived::Nothing => {}
             Arrived::Message(payload) if self.leg == Leg::Up => self.deliver(form, payload, seq),
@@ -143,9 +146,12 @@ impl Owner {
     }
 
     fn take_ack(&mut self, rank: Rank, seq: u64) -> Result<(), CloseCode> {
-        self.down.acknowledge(seq)?;
+        let is_news = self.down.acknowledge(seq)?;
         self.down.number();
         self.note_told();
+        if is_news {
+            self.tell_ack();
+        }
         self.note_stall();
         let confirms = rank == Rank::Newest || !self.policy.keeps.keeps(Rule::NewestConfirms);
         if let Some(link) = self.newest.as_mut().filter(|link| confirms && !link.is_confirmed) {

@@ -121,23 +121,34 @@ impl Legs {
 impl Owner {
     /// Whether another leg may take the place of this one.
     pub fn may_replace_leg(&self) -> bool {
-        self.legs.is_some() && self.leg == Leg::Up && self.ended.is_none()
+        let is_replaced = match self.leg {
+            Leg::Up => self.legs.is_some() || self.aware.is_some(),
+            // The end is an item like others: the next replica gets it.
+            Leg::Closing(_) => self.aware.is_some(),
+            Leg::Gone => false,
+        };
+        is_replaced && self.ended.is_none()
     }
 
     /// Whether another leg is waited for, or would still be of use.
     pub fn wants_next_leg(&self) -> bool {
-        self.legs.is_some() && self.leg != Leg::Gone && self.ended.is_none()
+        let is_replaced = self.legs.is_some() || self.aware.is_some();
+        is_replaced && self.leg != Leg::Gone && self.ended.is_none()
     }
 
     /// The number of the next leg.
     pub fn next_leg(&self) -> u32 {
-        self.legs.as_ref().map_or(1, |legs| legs.number + 1)
+        let aware = self.aware.as_ref().map(|aware| aware.attempts() + 1);
+        aware.or_else(|| Some(self.legs.as_ref()?.number + 1)).unwrap_or(1)
     }
 
     /// Delivers nothing more to this leg, which is about to be left in good order.
     pub fn hold_leg(&mut self) {
         if let Some(legs) = &mut self.legs {
             legs.is_held = true;
+        }
+        if let Some(aware) = &mut self.aware {
+            aware.is_held = true;
         }
     }
 
@@ -146,6 +157,9 @@ impl Owner {
     pub fn leg_lost(&mut self, written: u64, now: Instant) -> Option<(u64, u64)> {
         self.now = now;
         let confirmed = self.up.confirmed();
+        if let Some(aware) = &mut self.aware {
+            aware.lose_leg();
+        }
         let legs = self.legs.as_mut()?;
         let confirmed = confirmed.max(legs.given_up);
         legs.is_held = true;
@@ -159,7 +173,7 @@ impl Owner {
     /// Goes on with another leg: the client is told behind all that came from the one before.
     pub fn leg_replaced(&mut self, reason: &str, now: Instant) {
         self.now = now;
-        let Some(legs) = &mut self.legs else { return };
+        let Some(legs) = &mut self.legs else { return self.attach_again(reason) };
         legs.number += 1;
         legs.is_held = false;
         let uncertain = legs.uncertain.take();
@@ -223,6 +237,7 @@ mod tests {
             window: Window::DEFAULT,
             protocol: None,
             replacement: Some(Replacement { uncertain, prelude }),
+            is_aware: false,
         };
         let policy = Arc::new(OwnerPolicy::default());
         let mut owner = Owner::open(policy, Arc::new(Bare), opening, Instant::now());

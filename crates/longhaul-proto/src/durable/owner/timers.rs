@@ -28,8 +28,13 @@ impl Owner {
         if let Leg::Closing(until) = self.leg
             && until <= now
         {
-            self.lose_leg();
+            match self.aware {
+                // What the replica did not commit is not acknowledged for it.
+                Some(_) => return self.over(code::LOST),
+                None => self.lose_leg(),
+            }
         }
+        self.look_at_attaching();
         if self.token_due_at().is_some_and(|at| at <= now) {
             self.renew_token();
         }
@@ -78,8 +83,10 @@ impl Owner {
         };
         let stall = self.stalled_at.map(|at| at + policy.stall);
         let migrate = self.migrating.map(|(_, until)| until);
+        let attach = self.aware.as_ref().and_then(|aware| aware.attaches_until());
         [
             ack,
+            attach,
             ping,
             leg,
             stall,

@@ -1,13 +1,14 @@
-//! What came from the client and the leg has not confirmed: the c2b half of an owner.
+//! What came from the client and is not confirmed: the c2b half of an owner, and of a replica that
+//! acknowledges by itself.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::{Body, CHUNKS_MAX, Form, Rank, Receiver, Sizes, Taken, Window, code};
+use super::{Body, CHUNKS_MAX, Form, Rank, Receiver, Sizes, Taken, Window, code};
 use crate::websocket::CloseCode;
 
-/// The c2b half of an owner.
+/// The c2b half of an owner or a replica.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Intake {
     receiver: Receiver,
@@ -19,7 +20,7 @@ pub(super) struct Intake {
     confirmed: u64,
 }
 
-/// What the leg is to be given.
+/// What the application is to be given.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrived {
     Nothing,
@@ -28,6 +29,31 @@ pub(super) enum Arrived {
 }
 
 impl Intake {
+    /// Starts with everything up to `confirmed` received and confirmed.
+    pub(super) fn starting_at(confirmed: u64) -> Self {
+        Self { receiver: Receiver::starting_at(confirmed), confirmed, ..Self::default() }
+    }
+
+    /// Judges an item that is passed on as it is, and counts it. Says whether it is to be passed on.
+    ///
+    /// # Errors
+    /// The code to close its link with.
+    pub(super) fn pass(
+        &mut self,
+        form: Form,
+        seq: u64,
+        body: Body<'_>,
+        rank: Rank,
+        limits: (Sizes, Window),
+    ) -> Result<bool, CloseCode> {
+        let bytes = match body {
+            Body::Message(payload) | Body::Chunk(payload) => payload.len(),
+            Body::Event(_) | Body::End { .. } => 0,
+        };
+        let taken = self.judge(form, seq, body, bytes, rank, limits)?;
+        Ok(!matches!(taken, Taken::Duplicate | Taken::Ignored))
+    }
+
     /// Takes an item that a link brought. `payload` is the body's own, to be kept without a copy.
     ///
     /// # Errors
@@ -39,16 +65,11 @@ impl Intake {
         body: Body<'_>,
         payload: Bytes,
         rank: Rank,
-        (sizes, window): (Sizes, Window),
+        limits: (Sizes, Window),
     ) -> Result<Arrived, CloseCode> {
-        let taken = self.receiver.take(form, seq, body, rank, sizes)?;
-        if matches!(taken, Taken::Duplicate | Taken::Ignored) {
-            return Ok(Arrived::Nothing);
-        }
-        self.unconfirmed.push_back(payload.len());
-        self.unconfirmed_bytes += payload.len() as u64;
-        self.check_window(sizes, window)?;
+        let taken = self.judge(form, seq, body, payload.len(), rank, limits)?;
         match (taken, body) {
+            (Taken::Duplicate | Taken::Ignored, _) => Ok(Arrived::Nothing),
             (Taken::End, Body::End { code, reason }) => Ok(Arrived::End(code, reason.to_owned())),
             (Taken::Whole, _) if self.pieces.is_empty() => Ok(Arrived::Message(payload)),
             (Taken::Whole, _) => {
@@ -65,6 +86,24 @@ impl Intake {
             }
             _ => Err(code::FAULT),
         }
+    }
+
+    fn judge(
+        &mut self,
+        form: Form,
+        seq: u64,
+        body: Body<'_>,
+        bytes: usize,
+        rank: Rank,
+        (sizes, window): (Sizes, Window),
+    ) -> Result<Taken, CloseCode> {
+        let taken = self.receiver.take(form, seq, body, rank, sizes)?;
+        if !matches!(taken, Taken::Duplicate | Taken::Ignored) {
+            self.unconfirmed.push_back(bytes);
+            self.unconfirmed_bytes += bytes as u64;
+            self.check_window(sizes, window)?;
+        }
+        Ok(taken)
     }
 
     /// Everything up to `seq` may be forgotten by the client. Gives the bytes of each item that is
