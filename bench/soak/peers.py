@@ -14,6 +14,8 @@ import urllib.request
 
 
 TOKEN = "soak-" * 8
+# Put before a command: whoever ends this script, whatever it started ends as well.
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"]
 
 
 class Peer:
@@ -28,7 +30,7 @@ class Peer:
     def start(self):
         self.write(0)
         log = open(self.directory / "peer.log", "w")
-        self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.directory)
+        self.process = subprocess.Popen([*DIES_WITH_US, *self.command()], stdout=log, stderr=log, cwd=self.directory)
         for _ in range(300):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()

@@ -21,7 +21,7 @@ import time
 
 from audit import audit
 from clients import Browsers, Crowd
-from peers import PEERS
+from peers import DIES_WITH_US, PEERS
 
 HERE = pathlib.Path(__file__).parent
 REPLICAS = 4
@@ -39,7 +39,7 @@ class Replica:
         self.port = 0
 
     def start(self):
-        command = ["node", HERE / "replica.mjs", str(self.port), self.record]
+        command = [*DIES_WITH_US, "node", HERE / "replica.mjs", str(self.port), self.record]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline().split()[1])
 
@@ -148,11 +148,11 @@ async def soak(kind, arguments, directory):
         end = await returned(peer, base)
         told = peer.told()
     finally:
+        for replica in replicas:
+            replica.stop(signal.SIGKILL)
         for crowd in crowds:
             await crowd.close()
         peer.stop()
-        for replica in replicas:
-            replica.stop(signal.SIGKILL)
         if arguments.keep:
             shutil.copytree(directory, arguments.keep / kind.__name__.lower(), dirs_exist_ok=True)
     report = audit([client for crowd in crowds for client in crowd.clients], [replica.record for replica in replicas], told)

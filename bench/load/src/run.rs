@@ -13,13 +13,12 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::explain;
-use crate::measure::Scenario;
+use crate::measure::{Crew, Scenario};
 use crate::peers::{self, Longhaul, Pair, Peer};
 use crate::report::{Report, Sample, Series};
-use crate::stream::Target;
 
 /// Connections of the series that asks whether cost grows with their number.
-const SCALE: [usize; 4] = [10, 100, 1000, 9000];
+const SCALE: [usize; 5] = [10, 100, 1000, 9000, 18_000];
 
 /// What to measure, and how long.
 pub(crate) struct Options {
@@ -180,15 +179,16 @@ impl Bench<'_> {
         let (options, series) = (self.options, self.series);
         for scenario in options.scenarios(series) {
             for peer in &self.peers {
-                let running = peer
-                    .start(self.backend, self.pair.as_ref(), &options.longhaul, self.directory)
-                    .map_err(explain)?;
-                let target = Target { address: running.address, tls: self.tls.clone() };
+                let start = |_| {
+                    let (pair, longhaul) = (self.pair.as_ref(), &options.longhaul);
+                    peer.start(self.backend, pair, longhaul, self.directory).map_err(explain)
+                };
+                let peers = (0..scenario.processes()).map(start).collect::<Result<_, _>>()?;
+                let crew = Crew { peers, tls: self.tls.clone() };
                 let slowest = closed_rates.values().copied().fold(f64::INFINITY, f64::min);
-                let measured =
-                    scenario.measure(&running, &target, options.time(), slowest / 3.0).map_err(
-                        |error| format!("{} in {}: {error}", peer.name(), scenario.name()),
-                    )?;
+                let measured = scenario
+                    .measure(&crew, options.time(), slowest / 3.0)
+                    .map_err(|error| format!("{} in {}: {error}", peer.name(), scenario.name()))?;
                 let value = measured.value;
                 if let Some(rate) = measured.rate {
                     closed_rates.entry(peer.name()).or_insert(rate);

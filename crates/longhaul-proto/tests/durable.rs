@@ -191,3 +191,27 @@ proptest! {
         prop_assert!(sender.acknowledge(sender.sent() + 1).is_err());
     }
 }
+
+/// Payloads are copied out of what is read, and nowhere else: see docs/tune/cost.md.
+#[test]
+fn a_payload_lies_in_an_owner_where_it_was_read() {
+    let mut hostile = Hostile::new();
+    // Whatever is in it, compressed or not: nobody looks.
+    let payload = [0x78, 0x9c, 0xff, 0x00, 0x80, 0x3b];
+    let message = Bytes::from([&b"m1;"[..], &payload].concat());
+    hostile.owner.receive(hostile.newest, Form::Binary, &message, hostile.now);
+    let down = Bytes::copy_from_slice(&payload);
+    hostile.owner.leg_message(Form::Binary, down.clone(), hostile.now);
+    let (mut delivered, mut sent) = (None, None);
+    loop {
+        match hostile.owner.poll() {
+            Output::Deliver { payload, .. } => delivered = Some(payload),
+            Output::Send { form: Form::Binary, payload, .. } => sent = Some(payload),
+            Output::Wait(_) => break,
+            _ => {}
+        }
+    }
+    let (delivered, sent) = (delivered.unwrap(), sent.unwrap());
+    assert_eq!((&delivered[..], delivered.as_ptr()), (&payload[..], message[3..].as_ptr()));
+    assert_eq!((&sent[..], sent.as_ptr()), (&payload[..], down.as_ptr()));
+}
