@@ -126,7 +126,7 @@ fuzz_target!(|ops: Vec<Op>| {
                 }
                 Output::CloseLeg { .. } => leg_is_gone = true,
                 Output::Tell { .. } | Output::LeaveLeg => unreachable!("the replica is a plain one"),
-                Output::Close { .. } | Output::Abort(_) => {}
+                Output::Close { .. } | Output::Abort(_) | Output::Authenticate(_) => {}
             }
         }
         assert!(owner.bytes() <= 300 + 3 * SIZES.message_bytes_max + 1024, "{}", owner.bytes());

@@ -100,6 +100,7 @@ impl Drive {
             Command::Send(form, payload) => self.send(form, payload, now),
             Command::Close(code, reason) => self.client.close(code, &reason, now),
             Command::Probe => self.client.probe(now),
+            Command::Authenticate(credential) => self.client.authenticate(credential, now),
         }
     }
 
@@ -212,6 +213,8 @@ impl Drive {
                 Event::Message(Message::Binary(payload))
             }
             Output::Event(json) => Event::Told(String::from_utf8_lossy(&json).into_owned()),
+            Output::LoginWanted { within } => Event::LoginWanted { within },
+            Output::LoginRefused { reason } => Event::LoginRefused { reason },
             Output::Closed { code, reason, was_clean } => {
                 self.is_over = true;
                 Event::Closed { code: code.0, reason, was_clean }

@@ -2,10 +2,11 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use longhaul_proto::durable::Form;
+use longhaul_proto::durable::{Credential, Form};
 use longhaul_proto::websocket::CloseCode;
 use tokio::sync::mpsc;
 
@@ -43,6 +44,16 @@ pub enum Event {
     Resumed,
     /// The gateway tells something at this place of the stream, as JSON.
     Told(String),
+    /// The right by which the session is here ends soon: give a newer login by [`Session::authenticate`].
+    LoginWanted {
+        /// Until then.
+        within: Duration,
+    },
+    /// The gateway did not accept it; the session goes on until the old one ends.
+    LoginRefused {
+        /// Why.
+        reason: String,
+    },
     /// It is over. Nothing follows. It comes once the gateway knows as well, for which at most 5 s are waited.
     Closed {
         /// The application's code, or the gateway's.
@@ -72,6 +83,7 @@ pub(crate) enum Command {
     Send(Form, Bytes),
     Close(CloseCode, String),
     Probe,
+    Authenticate(Credential),
 }
 
 /// Opens a session and keeps it. Must be called inside a tokio runtime, on which its task runs until the
@@ -114,6 +126,17 @@ impl Session {
     /// [`SendError`], when the session is closed.
     pub async fn probe(&self) -> Result<(), SendError> {
         self.commands.send(Command::Probe).await.map_err(|_| SendError)
+    }
+
+    /// Gives the gateway a newer login: a token such as the one that opened the session. It must be of the
+    /// same subject. Sent again until the gateway has answered; [`Event::LoginRefused`] says that it was
+    /// not accepted.
+    ///
+    /// # Errors
+    /// [`SendError`], when the session is closed.
+    pub async fn authenticate(&self, token: &str) -> Result<(), SendError> {
+        let command = Command::Authenticate(Credential::new(token));
+        self.commands.send(command).await.map_err(|_| SendError)
     }
 
     /// The next event; `None` behind [`Event::Closed`].

@@ -137,7 +137,7 @@ impl Hostile {
                 Output::Tell { .. } | Output::LeaveLeg => {
                     unreachable!("the replica is a plain one")
                 }
-                Output::Close { .. } | Output::Abort(_) => {}
+                Output::Close { .. } | Output::Abort(_) | Output::Authenticate(_) => {}
             }
         }
         let bytes_max = WINDOW.bytes as usize + 3 * SIZES.message_bytes_max + 1024;

@@ -473,7 +473,12 @@ impl World<'_> {
                     return Err(format!("the client was closed with {code}"));
                 }
             }
-            Output::Interrupted | Output::Resumed | Output::Event(_) | Output::Wait(_) => {}
+            Output::Interrupted
+            | Output::Resumed
+            | Output::Event(_)
+            | Output::LoginWanted { .. }
+            | Output::LoginRefused { .. }
+            | Output::Wait(_) => {}
         }
         Ok(())
     }
@@ -500,7 +505,7 @@ impl World<'_> {
                     replicas.tell(form, [head.as_bytes(), &payload].concat().into());
                 }
             }
-            owner::Output::LeaveLeg => {}
+            owner::Output::LeaveLeg | owner::Output::Authenticate(_) => {}
             owner::Output::CloseLeg { code, .. } => {
                 let (now, held) = (self.start + self.now, &mut self.node.sessions[at]);
                 if let Some(replicas) = &mut held.aware {

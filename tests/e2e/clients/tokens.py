@@ -1,5 +1,6 @@
 """Prints key sets and tokens made by PyJWT and by Authlib's joserfc: `keys JSON`, then lines of
-`good NAME TOKEN` and `bad NAME TOKEN`. `tokens.py LIFE_S` sets how long the good ones hold."""
+`good NAME TOKEN` and `bad NAME TOKEN`. `tokens.py LIFE_S SUBJECT` sets how long the good ones hold, and
+whose they are."""
 
 import json
 import sys
@@ -11,11 +12,12 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 LIFE_S = int(sys.argv[1]) if len(sys.argv) > 1 else 60
+SUBJECT = sys.argv[2] if len(sys.argv) > 2 else "ann"
 now = int(time.time())
 claims = {
     "iss": "https://id.example",
     "aud": ["chat", "mail"],
-    "sub": "ann",
+    "sub": SUBJECT,
     "jti": "token-1",
     "iat": now,
     "exp": now + LIFE_S,

@@ -115,6 +115,20 @@ impl Judge {
         }
     }
 
+    /// Judges a token that came by another way than a request. `head` is what a service is shown that
+    /// judges by a whole one.
+    pub(super) async fn judge_token(
+        &self,
+        token: &str,
+        head: &Parts,
+        deadline: Instant,
+    ) -> Verdict {
+        match &self.kind {
+            Kind::Jwt(jwt) => jwt.judge(token).await,
+            Kind::Service(validator) => validator.judge(Some(token), head, deadline).await.into(),
+        }
+    }
+
     /// How to ask again about who was let in by this request. `None`: nobody wants that, or the request
     /// does not carry what was judged (a ticket).
     pub(super) fn recheck(&self, head: &Parts, rechecks: &Arc<Rechecks>) -> Option<Box<Recheck>> {

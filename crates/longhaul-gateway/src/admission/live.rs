@@ -155,6 +155,30 @@ impl Live {
         count
     }
 
+    /// Lets one WebSocket go on by a newer grant, if that is of the same subject. Says whether it is.
+    pub(crate) fn renew(&self, listed: &Listed, grant: &Grant) -> bool {
+        let ends_at = grant.expires.map(moment);
+        let mut guard = self.lock();
+        let entries = &mut *guard;
+        let Some(entry) = entries.by_id.get_mut(&listed.id) else { return false };
+        if entry.subject != grant.subject {
+            return false;
+        }
+        (entry.token_id, entry.issued) = (grant.token_id.clone(), grant.issued);
+        if let Some(before) = std::mem::replace(&mut entry.ends_at, ends_at) {
+            entries.ends.remove(&(before, listed.id));
+        }
+        entries.ends.extend(ends_at.map(|at| (at, listed.id)));
+        drop(guard);
+        self.sooner.notify_one();
+        true
+    }
+
+    /// When the right of a listed WebSocket ends, if it does.
+    pub(crate) fn ends_at(&self, listed: &Listed) -> Option<Instant> {
+        self.lock().by_id.get(&listed.id)?.ends_at
+    }
+
     /// By what right a listed WebSocket is here, for another process.
     pub(crate) fn right_of(&self, listed: &Listed) -> Option<Right> {
         let entries = self.lock();

@@ -1,6 +1,7 @@
 //! What somebody who was let in holds while the WebSocket is open.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::HeaderValue;
 use longhaul_policy::token::Grant;
@@ -50,6 +51,16 @@ impl Pass {
         let mut right = live.right_of(self.listed.as_ref()?)?;
         right.recheck = self.kept.as_ref().and_then(Kept::freeze).map(Box::new);
         Some(right)
+    }
+
+    /// Goes on by a newer grant, if it is of the same subject. Says whether it is.
+    pub(crate) fn renew(&self, live: &Live, grant: &Grant) -> bool {
+        self.listed.as_ref().is_some_and(|listed| live.renew(listed, grant))
+    }
+
+    /// When its right ends, if it does.
+    pub(crate) fn ends_at(&self, live: &Live) -> Option<Instant> {
+        live.ends_at(self.listed.as_ref()?)
     }
 
     /// Has the WebSocket told when its right ends.

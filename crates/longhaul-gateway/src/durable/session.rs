@@ -2,6 +2,7 @@
 
 mod carried;
 mod links;
+mod login;
 mod next_leg;
 mod replica;
 
@@ -22,6 +23,8 @@ use tracing::{debug, info};
 
 pub(crate) use self::carried::{CarriedSession, Resumed};
 use self::links::{Lane, Parting};
+use self::login::Logins;
+pub(super) use self::login::Verdict;
 use self::next_leg::NextLeg;
 use super::leg::{First, Leg};
 use super::lobby::{self, Caller};
@@ -74,6 +77,7 @@ struct Session {
     bytes_noted: usize,
     keys: u64,
     migrate_at: Option<Instant>,
+    logins: Logins,
     timer: Pin<Box<Sleep>>,
     ended: Option<Ended>,
 }
@@ -127,6 +131,7 @@ pub(super) fn open(link: Link, first: First, caller: Box<Caller>, window: Window
         bytes_noted: 0,
         keys: 1,
         migrate_at: None,
+        logins: Logins::default(),
         timer: Box::pin(sleep_until(now.into())),
         ended: None,
         sid,
@@ -235,6 +240,7 @@ impl Session {
             self.owner.deadline_reached(now);
             self.watch_leg(now);
             self.consider_leaving(now);
+            self.want_login(now);
             if self.migrate_at.is_some_and(|at| at <= now) {
                 self.migrate_at = None;
                 self.owner.migrate(Duration::ZERO, now);
@@ -275,6 +281,7 @@ impl Session {
             match mail {
                 Mail::Link(arrival) => self.attach(*arrival, now),
                 Mail::Migrate(delay) => self.owner.migrate(delay, now),
+                Mail::Judged(verdict) => self.note_verdict(verdict, now),
                 Mail::Expire if !self.owner.is_attached() => self.owner.expire(now),
                 Mail::Expire => {}
             }
@@ -331,6 +338,7 @@ impl Session {
                     leg.wire.send(form, &head, payload);
                 }
             }
+            Output::Authenticate(credential) => self.judge_login(credential),
             Output::LeaveLeg => self.leave_leg(),
             Output::CloseLeg { code, reason } => self.close_leg(code, &reason),
             Output::Ended(_) | Output::Wait(_) => {}
@@ -398,7 +406,8 @@ impl Session {
         let confirm = (!self.unconfirmed.is_empty()).then(|| now + CONFIRM_TICK);
         let tight = self.must_not_take_more().then(|| now + TIGHT_TICK);
         let parting = self.parting.iter().map(|parting| parting.until).min();
-        let rest = [self.leg_due_at(), self.leave_due_at(), self.migrate_at, parting];
-        [machine, confirm, tight].into_iter().chain(rest).flatten().min()
+        let own = [self.migrate_at, self.logins.ask_at];
+        let rest = [self.leg_due_at(), self.leave_due_at(), parting];
+        [machine, confirm, tight].into_iter().chain(own).chain(rest).flatten().min()
     }
 }

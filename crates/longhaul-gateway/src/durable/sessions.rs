@@ -96,6 +96,8 @@ pub(super) enum Mail {
     Link(Box<Arrival>),
     /// Ask the client for another link, after so long.
     Migrate(Duration),
+    /// A login was judged.
+    Judged(super::session::Verdict),
     /// Make room.
     Expire,
 }
@@ -137,6 +139,11 @@ pub(super) type Stray = Box<(Link, Box<Caller>, Astray)>;
 impl Entry {
     pub(super) fn subject(&self) -> [u8; 32] {
         self.subject
+    }
+
+    /// For those who work for the session elsewhere.
+    pub(super) fn mail(&self) -> mpsc::Sender<Mail> {
+        self.mail.clone()
     }
 }
 
@@ -349,6 +356,6 @@ impl Sessions {
 fn taken_back(mail: Mail, astray: Astray) -> Stray {
     match mail {
         Mail::Link(arrival) => Box::new((arrival.link, arrival.caller, astray)),
-        Mail::Migrate(_) | Mail::Expire => unreachable!("a link was sent"),
+        Mail::Migrate(_) | Mail::Judged(_) | Mail::Expire => unreachable!("a link was sent"),
     }
 }

@@ -445,6 +445,8 @@ impl World {
             | client::Output::Interrupted
             | client::Output::Resumed
             | client::Output::Event(_)
+            | client::Output::LoginWanted { .. }
+            | client::Output::LoginRefused { .. }
             | client::Output::Wait(_) => {}
         }
     }
@@ -467,7 +469,9 @@ impl World {
             owner::Output::Deliver { payload, seq, .. } => self.unread.push_back((seq, payload)),
             owner::Output::CloseLeg { .. } => self.is_leg_closed = true,
             // Of replicas that acknowledge by themselves, which the runs by seed have.
-            owner::Output::Tell { .. } | owner::Output::LeaveLeg => {}
+            owner::Output::Tell { .. }
+            | owner::Output::LeaveLeg
+            | owner::Output::Authenticate(_) => {}
             owner::Output::Ended(_) | owner::Output::Wait(_) => {}
         }
     }

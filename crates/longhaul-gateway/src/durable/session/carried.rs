@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep_until;
 
 use super::links::Lane;
+use super::login::Logins;
 use super::next_leg::{CarriedNextLeg, NextLeg};
 use super::{Mail, Session, start};
 use crate::admission::Right;
@@ -216,6 +217,7 @@ impl Resumed {
             bytes_noted: 0,
             keys: carried.keys,
             migrate_at: carried.migrate_left_us.map(|left| until(left, now)),
+            logins: Logins::default(),
             timer: Box::pin(sleep_until(now.into())),
             ended: None,
             sid,
@@ -232,6 +234,7 @@ impl Resumed {
         for pass in session.links.iter_mut().filter_map(|lane| lane.link.pass.as_mut()) {
             pass.list(&session.live, &session.control);
         }
+        session.plan_login(Instant::now());
         // What this process knows of the replica, nobody tells again.
         if session.leg.as_ref().is_some_and(|leg| leg.held.is_lost()) {
             session.lose_leg(Instant::now());

@@ -56,6 +56,7 @@ impl Session {
         let life = life.map(|life| life.mul_f64(0.9 + 0.2 * fastrand::f64()));
         self.migrate_at = life.map(|life| Instant::now() + life);
         self.links.push(Lane { key, link, is_blocked: false });
+        self.plan_login(Instant::now());
     }
 
     /// Lets a link that resumes in, or sends it back to the lobby.

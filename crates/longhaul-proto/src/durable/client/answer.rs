@@ -77,6 +77,7 @@ impl Client {
             self.lost_at = None;
             self.outbox.push_back(Output::Resumed);
         }
+        self.present();
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! [`LinkKey`].
 
 mod answer;
+mod login;
 mod receive;
 mod reconnect;
 
@@ -19,7 +20,8 @@ use super::acker::AckPace;
 use super::link::Link;
 use super::rule::Keeps;
 use super::{
-    BufferFull, Control, Form, Head, LinkKey, Receiver, Resume, Sender, Sizes, Window, code,
+    BufferFull, Control, Credential, Form, Head, LinkKey, Receiver, Resume, Sender, Sizes, Window,
+    code,
 };
 use crate::websocket::CloseCode;
 
@@ -111,6 +113,16 @@ pub enum Output {
     },
     /// For the application: what the gateway tells at this place, as JSON.
     Event(Bytes),
+    /// For the application: the gateway wants a newer login, by [`Client::authenticate`].
+    LoginWanted {
+        /// Until the old one ends.
+        within: Duration,
+    },
+    /// For the application: the gateway did not accept it.
+    LoginRefused {
+        /// Why.
+        reason: String,
+    },
     /// For the application: the end.
     Closed {
         /// Its code.
@@ -147,6 +159,8 @@ pub enum SendError {
 pub struct Client {
     policy: ClientPolicy,
     session: Option<Session>,
+    /// A newer login that the gateway has not answered yet.
+    credential: Option<Credential>,
     /// The highest link number ever written.
     highest: u64,
     /// The link that carries the session.
@@ -209,6 +223,7 @@ impl Client {
     pub fn new(policy: ClientPolicy, random: u64, now: Instant) -> Self {
         let mut client = Self {
             session: None,
+            credential: None,
             highest: 0,
             current: None,
             candidate: None,

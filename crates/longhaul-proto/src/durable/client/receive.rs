@@ -109,7 +109,10 @@ impl Client {
             }
             Item::Pong(_) => {}
             Item::Control(text) => match Control::parse(Speaker::Server, text)? {
-                Control::Token { token } => session.token = token,
+                Control::Token { token } => {
+                    session.token = token;
+                    self.credential = None;
+                }
                 Control::Migrate { url, delay, .. } => {
                     self.url = url.or(self.url.take());
                     self.migrate_at = Some(now + Duration::from_millis(delay));
@@ -117,7 +120,15 @@ impl Client {
                 Control::Goaway { retry } => self.tries.ask(Duration::from_millis(retry)),
                 Control::Reset(reset) => self.reset(CloseCode(reset.code)),
                 Control::Event {} => self.outbox.push_back(Output::Event(message.clone())),
-                Control::AuthRequired { .. } | Control::Error { .. } => {}
+                Control::AuthRequired { deadline } => {
+                    let within = Duration::from_millis(deadline);
+                    self.outbox.push_back(Output::LoginWanted { within });
+                }
+                Control::Error { code, msg } if CloseCode(code) == code::LOGIN_REFUSED => {
+                    self.credential = None;
+                    self.outbox.push_back(Output::LoginRefused { reason: msg });
+                }
+                Control::Error { .. } => {}
                 _ => return Err(code::FAULT),
             },
         }

@@ -7,6 +7,7 @@
 
 mod aware;
 mod frozen;
+mod login;
 mod receive;
 mod replace;
 mod resume;
@@ -30,7 +31,9 @@ use super::acker::AckPace;
 use super::intake::Intake;
 use super::link::Link;
 use super::rule::{Keeps, Rule};
-use super::{Control, Form, Head, LinkKey, Reset, Sender, Sizes, Welcome, Window, code};
+use super::{
+    Control, Credential, Form, Head, LinkKey, Reset, Sender, Sizes, Welcome, Window, code,
+};
 use crate::websocket::CloseCode;
 
 /// How sessions of one route are kept. Shared by all of them.
@@ -123,6 +126,9 @@ pub enum Output {
         /// The rest.
         payload: Bytes,
     },
+    /// Have somebody judge a newer login of the client's, and call [`Owner::accept_login`] or
+    /// [`Owner::refuse_login`]. A later one takes the place of one that is being judged.
+    Authenticate(Credential),
     /// The replica wants to be left for another.
     LeaveLeg,
     /// Close the leg behind what was delivered to it; 1005 means without a status.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::intake::Arrived;
 use super::super::rule::Rule;
-use super::super::{Body, Control, Form, Item, LinkKey, Rank, Speaker, code};
+use super::super::{Body, Control, Credential, Form, Item, LinkKey, Rank, Speaker, code};
 use super::{Leg, Output, Owner};
 use crate::websocket::CloseCode;
 
@@ -87,9 +87,8 @@ impl Owner {
             }
             Item::Pong(_) => Ok(()),
             Item::Control(text) => match Control::parse(Speaker::Client, text)? {
-                // No route asks for a new login yet: one that comes unasked is as good as the old.
-                Control::Auth { .. } => {
-                    self.renew_token();
+                Control::Auth { cred } => {
+                    self.outbox.push_back(Output::Authenticate(Credential::new(cred)));
                     Ok(())
                 }
                 _ => Err(code::FAULT),

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use longhaul_client::{Event, Message, Options, Session, connect};
 use serde_json::{Value, json};
 
 use super::authority::{Authority, ask, bearer};
@@ -246,6 +247,67 @@ fn a_websocket_ends_with_its_token_unless_a_newer_one_is_brought() {
     while opened_at.elapsed() < s(12) {
         frames::echo(&mut kept, "still here");
         std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// A durable session needs no HTTP beside it: the gateway asks over the link, and the client answers there.
+#[test]
+fn a_session_is_asked_for_a_newer_token_and_goes_on_by_it() {
+    let app = App::start("echo_ws.mjs", "one");
+    let long = made_by("tokens.py", &["120"]);
+    let other = made_by("tokens.py", &["120", "bob"]);
+    let short = made_by("tokens.py", &["10"]);
+    let files = [&short, &long, &other].map(|made| key_file(&made.keys));
+    let [short, long, other] = [short, long, other].map(|made| made.good[6].1.clone());
+    let paths = files.each_ref().map(|file| file.path().display().to_string());
+    let jwt = format!("keys = {paths:?}\nleeway = \"0s\"");
+    let text = config(&app.address.to_string(), &jwt, "[durable]\n");
+    let gateway = Gateway::with_config(&text);
+    let options = Options::new(&format!("ws://{}/echo", gateway.address())).unwrap();
+    let options = options.header("authorization", &format!("Bearer {short}")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let opened_at = Instant::now();
+        let mut kept = connect(options.clone());
+        let mut left = connect(options);
+        let wanted = next_of(&mut kept, |event| matches!(event, Event::LoginWanted { .. })).await;
+        let Event::LoginWanted { within } = wanted else { unreachable!("it was looked for") };
+        assert!(within <= s(5), "half of what was left, at most: {within:?}");
+        // Neither another's token nor rubbish prolongs it; each is said to be refused.
+        for (bad, why) in [(other.as_str(), "another subject"), ("rubbish", "refused")] {
+            kept.authenticate(bad).await.unwrap();
+            let refused = next_of(&mut kept, |event| matches!(event, Event::LoginRefused { .. }));
+            let Event::LoginRefused { reason } = refused.await else { unreachable!("looked for") };
+            assert!(reason.contains(why), "{reason}");
+        }
+        kept.authenticate(&long).await.unwrap();
+        // Who does not answer ends with its token.
+        let over = next_of(&mut left, |event| matches!(event, Event::Closed { .. })).await;
+        let Event::Closed { code, reason, .. } = over else { unreachable!("it was looked for") };
+        assert_eq!((code, reason.as_str()), (4401, "the token has expired"));
+        assert!(opened_at.elapsed() < s(60), "the other one is judged by what it does now");
+        kept.send(Message::Text("still here".into())).await.unwrap();
+        let echo = next_of(&mut kept, |event| matches!(event, Event::Message(_))).await;
+        assert_eq!(echo, Event::Message(Message::Text("still here".into())));
+        kept.close(1000, "").await.unwrap();
+        next_of(&mut kept, |event| matches!(event, Event::Closed { code: 1000, .. })).await;
+    });
+    let log = gateway.process.lines().join("\n");
+    assert!(log.contains("session has a newer login"), "{log}");
+    for token in [&short, &long, &other] {
+        assert!(!log.contains(token.as_str()), "a token is in the log");
+    }
+}
+
+/// The next event of this kind. Others but an end are passed over.
+async fn next_of(session: &mut Session, is_meant: impl Fn(&Event) -> bool) -> Event {
+    loop {
+        let event = tokio::time::timeout(s(60), session.next()).await.expect("in time");
+        let event = event.expect("it comes before the end");
+        if is_meant(&event) {
+            return event;
+        }
+        assert!(!matches!(event, Event::Closed { .. }), "{event:?}");
     }
 }
 

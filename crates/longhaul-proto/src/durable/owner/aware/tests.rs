@@ -62,7 +62,7 @@ fn said(owner: &mut Owner) -> Vec<String> {
             Output::Close { code, .. } => all.push(format!("link close {code}")),
             Output::LeaveLeg => all.push("leave".to_owned()),
             Output::Wait(_) | Output::Ended(_) => return all,
-            Output::Deliver { .. } | Output::Abort(_) => {}
+            Output::Deliver { .. } | Output::Abort(_) | Output::Authenticate(_) => {}
         }
     }
 }
