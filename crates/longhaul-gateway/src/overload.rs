@@ -4,12 +4,12 @@
 //! that may not have more ([`Overload::refuses`]), a listener that pauses ([`Overload::room`]).
 //! [`crate::lane`] answers health even then.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use longhaul_policy::overload::{Bounds, Level, hungriest};
+use longhaul_policy::overload::{Level, hungriest};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -27,6 +27,8 @@ const LOOK_CLOSELY: Duration = Duration::from_millis(50);
 const CLOSE: f64 = 0.6;
 /// Freed memory is given back so often at most: it holds allocating threads up.
 const GIVE_BACK: Duration = Duration::from_secs(2);
+/// With fewer left than this, nobody gets one more.
+const DESCRIPTORS_LEFT_MIN: u64 = 32;
 /// What a WebSocket takes beside what it holds: its task and the kernel's part of two sockets.
 const WEBSOCKET_BYTES: u64 = 8 << 10;
 
@@ -42,13 +44,6 @@ pub(crate) enum Resource {
 impl Resource {
     /// All of them.
     pub(crate) const ALL: [Self; 2] = [Self::Memory, Self::Descriptors];
-
-    fn bounds(self) -> Bounds {
-        match self {
-            Self::Memory => Bounds::MEMORY,
-            Self::Descriptors => Bounds::DESCRIPTORS,
-        }
-    }
 
     /// Its name, for people and metrics.
     pub(crate) fn name(self) -> &'static str {
@@ -88,6 +83,8 @@ pub(crate) struct Overload {
     /// Whether there is one, so that a handshake costs one load.
     is_strained: AtomicBool,
     level: watch::Sender<Level>,
+    /// Descriptors that were open before anybody had come: listeners, logs, what is kept for health.
+    own_descriptors: OnceLock<u64>,
 }
 
 impl Default for Overload {
@@ -98,6 +95,7 @@ impl Default for Overload {
             hungriest: ArcSwapOption::empty(),
             is_strained: AtomicBool::new(false),
             level: watch::Sender::new(Level::Calm),
+            own_descriptors: OnceLock::new(),
         }
     }
 }
@@ -158,10 +156,9 @@ impl Overload {
         let before = self.budgets();
         let after = std::array::from_fn(|at| {
             let (used, limit) = used[at];
-            let bounds = Resource::ALL[at].bounds();
             let level = match limit {
                 0 => Level::Calm,
-                _ => before[at].level.after(used, limit, bounds),
+                _ => before[at].level.after(used, limit),
             };
             Budget { used, limit, level }
         });
@@ -238,11 +235,17 @@ fn memory(shared: &Shared) -> (u64, u64) {
     (used, limit)
 }
 
-/// Descriptors open, and how many may be.
+/// Descriptors that connections hold, and how many there may be.
 fn descriptors(shared: &Shared) -> (u64, u64) {
-    // Where the system does not say it cheaply: two for each client.
-    let open = process::descriptors_open().unwrap_or(shared.places.taken() as u64 * 2);
-    (open, process::descriptors_max().unwrap_or(0))
+    let limit = process::descriptors_max().unwrap_or(0);
+    let Some(open) = process::descriptors_open() else {
+        // Where the system does not say it cheaply: two for each client.
+        return (shared.places.taken() as u64 * 2, limit);
+    };
+    let own = *shared.overload.own_descriptors.get_or_init(|| open);
+    // Where so few are left, a share of all says nothing any more.
+    let is_out = limit > 0 && limit.saturating_sub(open) < DESCRIPTORS_LEFT_MIN;
+    (if is_out { limit } else { open.saturating_sub(own) }, limit)
 }
 
 /// The route that has the most of what is short.
@@ -250,6 +253,11 @@ fn hungriest_route(shared: &Shared, budgets: &[Budget; 2]) -> Option<Arc<String>
     let [memory, descriptors] = budgets;
     let is_memory = memory.level >= descriptors.level;
     let sums = shared.telemetry.tallies.sums();
+    let is_alone = sums.iter().filter(|(_, sum)| sum.open > 0).count() < 2;
+    if is_alone && !is_memory {
+        // It takes them from nobody, and whoever finds none waits. Memory grows by itself.
+        return None;
+    }
     let shares = sums.iter().map(|(route, sum)| {
         let held = if is_memory { sum.buffered } else { 0 };
         (route, held + sum.open * WEBSOCKET_BYTES)

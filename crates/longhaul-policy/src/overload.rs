@@ -3,22 +3,10 @@
 //! At one bound those who have the most get nothing new, at the next nobody does. Work that is there stays:
 //! ending it would bring its clients back at once, to a gateway that has no room for them.
 
-/// Where the levels of a budget begin, in percent of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// The hungriest get nothing new.
-    strained: u128,
-    /// Nobody does.
-    full: u128,
-}
-
-impl Bounds {
-    /// Memory grows by itself, and nobody survives its end.
-    pub const MEMORY: Self = Self { strained: 80, full: 90 };
-    /// Descriptors are taken one by one, and who finds none waits: most of them may be in use.
-    pub const DESCRIPTORS: Self = Self { strained: 92, full: 96 };
-}
-
+/// Beyond this share of a budget the hungriest get nothing new.
+const STRAINED_PERCENT: u128 = 80;
+/// Beyond this one nobody does.
+const FULL_PERCENT: u128 = 90;
 /// A level is left only so far below its bound, so that it does not flutter.
 const EASE_PERCENT: u128 = 5;
 
@@ -36,14 +24,14 @@ pub enum Level {
 
 impl Level {
     /// What follows from this much used of a budget, after this level.
-    pub fn after(self, used: u64, budget: u64, bounds: Bounds) -> Self {
-        let is_over = |percent| u128::from(used) * 100 >= u128::from(budget) * percent;
+    pub fn after(self, used: u64, budget: u64) -> Self {
+        let is_over = |percent| u128::from(used) * 100 > u128::from(budget) * percent;
         let rises = |level: Self, percent| {
             is_over(if self >= level { percent - EASE_PERCENT } else { percent })
         };
-        if rises(Self::Full, bounds.full) {
+        if rises(Self::Full, FULL_PERCENT) {
             Self::Full
-        } else if rises(Self::Strained, bounds.strained) {
+        } else if rises(Self::Strained, STRAINED_PERCENT) {
             Self::Strained
         } else {
             Self::Calm
@@ -74,8 +62,8 @@ mod tests {
     fn levels_rise_at_their_bounds_and_fall_below_them() {
         let mut level = Level::default();
         let mut seen = Vec::new();
-        for used in [0, 79, 80, 89, 90, 100, 85, 84, 76, 75, 74, 80, 200, 0] {
-            level = level.after(used, 100, Bounds::MEMORY);
+        for used in [0, 80, 81, 90, 91, 100, 86, 85, 77, 76, 75, 81, 200, 0] {
+            level = level.after(used, 100);
             seen.push(level);
         }
         use Level::{Calm, Full, Strained};
@@ -89,17 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn nine_thousand_connections_of_twenty_thousand_descriptors_are_calm() {
-        let after = |used| Level::Calm.after(used, 20_000, Bounds::DESCRIPTORS);
-        assert_eq!(
-            [18_100, 18_400, 19_200].map(after),
-            [Level::Calm, Level::Strained, Level::Full]
-        );
+    fn nine_thousand_connections_find_room_in_twenty_thousand_descriptors() {
+        assert_eq!(Level::Strained.after(2 * 9_000, 20_000), Level::Strained);
+        assert_eq!(Level::Strained.after(2 * 9_000 + 1, 20_000), Level::Full);
     }
 
     #[test]
     fn huge_numbers_do_not_overflow() {
-        let after = |used| Level::Calm.after(used, u64::MAX, Bounds::MEMORY);
+        let after = |used| Level::Calm.after(used, u64::MAX);
         assert_eq!([after(u64::MAX), after(1)], [Level::Full, Level::Calm]);
     }
 
