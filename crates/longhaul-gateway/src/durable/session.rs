@@ -146,8 +146,8 @@ pub(super) fn open(link: Link, first: First, caller: Box<Caller>, window: Window
 /// Has a session run, in a task of its own.
 fn start(mut session: Session, shared: &Shared) {
     let slot = session.registry.add(session.control.clone());
-    let is_bound = session.owner.is_aware()
-        || session.leg.as_ref().is_some_and(|leg| leg.wire.bound().is_some());
+    let is_bound = !session.owner.is_aware()
+        && session.leg.as_ref().is_some_and(|leg| leg.wire.bound().is_some());
     if shared.readiness.is_draining() || is_bound && shared.readiness.is_leaving() {
         // It came between the last look at readiness and the list of those to be told.
         session.control.order(Order::Drain);

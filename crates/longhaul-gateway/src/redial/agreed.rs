@@ -26,13 +26,16 @@ impl Agreed {
         Self { subprotocol, extensions: extensions(answer), is_aware: speaks_items(answer) }
     }
 
-    pub(super) fn from_parts(subprotocol: Option<HeaderValue>, extensions: Vec<String>) -> Self {
-        // Only plain legs are carried.
-        Self { subprotocol, extensions, is_aware: false }
+    pub(super) fn from_parts(
+        subprotocol: Option<HeaderValue>,
+        extensions: Vec<String>,
+        is_aware: bool,
+    ) -> Self {
+        Self { subprotocol, extensions, is_aware }
     }
 
-    pub(super) fn parts(&self) -> (Option<&HeaderValue>, &[String]) {
-        (self.subprotocol.as_ref(), &self.extensions)
+    pub(super) fn parts(&self) -> (Option<&HeaderValue>, &[String], bool) {
+        (self.subprotocol.as_ref(), &self.extensions, self.is_aware)
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) struct CarriedOrigin {
     #[serde(with = "longhaul_proto::frozen::bytes")]
     subprotocol: Vec<u8>,
     extensions: Vec<String>,
+    is_aware: bool,
     profile: Profile,
     sid: Option<String>,
     unrest: Option<CarriedUnrest>,
@@ -134,7 +135,7 @@ impl Origin {
         };
         let searching = searching_since.map(|began| Unrest { began, tries: 1, found_at: now });
         let unrest = searching.or_else(|| *self.lock_unrest());
-        let (subprotocol, extensions) = self.agreed.parts();
+        let (subprotocol, extensions, is_aware) = self.agreed.parts();
         CarriedOrigin {
             client: self.client.address,
             is_secure: self.client.scheme == Scheme::Https,
@@ -142,6 +143,7 @@ impl Origin {
             head: CarriedHead::of(&self.head),
             subprotocol: subprotocol.map_or_else(Vec::new, |value| value.as_bytes().to_vec()),
             extensions: extensions.to_vec(),
+            is_aware,
             profile: self.profile,
             sid: self.sid.clone(),
             unrest: unrest.map(|Unrest { began, tries, found_at }| CarriedUnrest {
@@ -161,8 +163,8 @@ impl CarriedOrigin {
         terms: &RedialTerms,
         control: &Control,
     ) -> Option<Origin> {
-        let Self { client, is_secure, ends, head, subprotocol, extensions, profile, sid, unrest } =
-            self;
+        let Self { client, is_secure, ends, head, .. } = self;
+        let Self { subprotocol, extensions, is_aware, profile, sid, unrest, .. } = self;
         let now = Instant::now();
         let ago = |us| now.checked_sub(Duration::from_micros(us)).unwrap_or(now);
         let unrest = unrest.map(|CarriedUnrest { began_us, tries, found_us }| Unrest {
@@ -180,7 +182,7 @@ impl CarriedOrigin {
             },
             ends: Ends { client: ends[0], local: ends[1] },
             head: head.into_head()?,
-            agreed: Agreed::from_parts(subprotocol.transpose().ok()?, extensions),
+            agreed: Agreed::from_parts(subprotocol.transpose().ok()?, extensions, is_aware),
             profile,
             sid,
             give_up: terms.give_up,

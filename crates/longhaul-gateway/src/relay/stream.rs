@@ -105,8 +105,6 @@ pub(crate) enum Bound {
     Http2,
     /// A leg that is just going over from one replica to another.
     Redial,
-    /// A durable session whose replica acknowledges messages itself.
-    Aware,
     /// It has begun to end.
     Ending,
     /// The system has no descriptor left to pass it by.
@@ -122,7 +120,6 @@ impl Bound {
             Self::Tls => "tls",
             Self::Http2 => "http2",
             Self::Redial => "redial",
-            Self::Aware => "aware",
             Self::Ending => "ending",
             Self::Descriptors => "descriptors",
             Self::Busy => "busy",

@@ -19,7 +19,7 @@ use super::login::Logins;
 use super::next_leg::{CarriedNextLeg, NextLeg};
 use super::{Mail, Session, start};
 use crate::admission::Right;
-use crate::durable::leg::Leg;
+use crate::durable::leg::{Leg, bytes_max};
 use crate::durable::lobby;
 use crate::durable::sessions::Link;
 use crate::durable::wire::{CarriedWire, Wire};
@@ -77,12 +77,11 @@ impl Session {
     pub(super) fn put_down(&self) -> Result<(Parcel, Sockets), Bound> {
         let now = Instant::now();
         let left = |until: Instant| micros(until.saturating_duration_since(now));
-        if self.owner.is_aware() {
-            return Err(Bound::Aware);
-        }
         let owner = self.owner.freeze(now).filter(|_| self.ended.is_none()).ok_or(Bound::Ending)?;
         let mut sockets = Sockets::new();
         let leg = match &self.leg {
+            // A replica that acknowledges messages itself is asked what it knows, on another leg.
+            Some(_) if self.owner.is_aware() => None,
             Some(leg) => {
                 let (wire, socket) = leg.wire.put_down()?;
                 sockets.push(socket);
@@ -175,11 +174,14 @@ impl Resumed {
         let route = shared.config.routes.iter().position(|route| route.name == card.route);
         let route = route.ok_or(Misfit::Route)?;
         let (sockets, client, now) = (sockets.into_iter(), card.client, Instant::now());
-        let mut place = NewPlace { shared: &shared, route, client, sockets, now };
+        let is_aware = carried.owner.is_aware();
+        let mut place = NewPlace { shared: &shared, route, client, sockets, is_aware, now };
         let policy = shared.relay_policy(route).clone();
+        let always = is_aware.then_some(&policy.replacing);
+        let terms = always.or(policy.redial.as_ref());
         let control = Arc::new(Control::new(replica, card.into_card(&policy.route)));
         let leg = carried.leg.map(|wire| place.leg(wire, replica)).transpose()?;
-        let next_leg = match carried.next_leg.zip(policy.redial.as_ref()) {
+        let next_leg = match carried.next_leg.zip(terms) {
             Some((next_leg, terms)) => {
                 let take = |wire, replica| place.leg(wire, replica);
                 let next_leg = NextLeg::take_up(next_leg, terms, worker, &control, now, take)?;
@@ -190,7 +192,7 @@ impl Resumed {
         let links = carried.links.into_iter().map(|link| place.link(link));
         let links = links.collect::<Result<Vec<Lane>, Misfit>>()?;
         let sid = carried.owner.sid().to_owned();
-        let mut owner = place.owner(carried.owner, policy.redial.as_ref())?;
+        let mut owner = place.owner(carried.owner, terms)?;
         for key in carried.lost {
             owner.link_lost(key, None, now);
         }
@@ -240,6 +242,7 @@ impl Resumed {
             session.lose_leg(Instant::now());
         }
         session.note_replica_leaves(false, Instant::now());
+        session.seek_after_move();
         start(session, &shared);
     }
 }
@@ -258,6 +261,7 @@ struct NewPlace<'a> {
     route: usize,
     client: IpAddr,
     sockets: std::vec::IntoIter<OwnedFd>,
+    is_aware: bool,
     now: Instant,
 }
 
@@ -278,7 +282,7 @@ impl NewPlace<'_> {
     fn leg(&mut self, wire: CarriedWire, replica: SocketAddr) -> Result<Leg, Misfit> {
         let upstream = &self.shared.upstreams[self.shared.config.routes[self.route].upstream];
         let held = upstream.find_or_depart(replica, self.now).hold(Work::WebSocket);
-        let bytes_max = self.shared.sessions.policy.sizes.message_bytes_max;
+        let bytes_max = bytes_max(self.shared.sessions.policy.sizes, self.is_aware);
         let wire = Wire::take_up_leg(wire, adopt(&mut self.sockets)?, bytes_max);
         Ok(Leg { wire: wire.ok_or(Misfit::State)?, held })
     }

@@ -208,6 +208,17 @@ impl Session {
         }
     }
 
+    /// Looks for a leg where the one before has stayed with another process.
+    pub(super) fn seek_after_move(&mut self) {
+        let is_missing = self.owner.is_aware() && self.leg.is_none() && self.owner.wants_next_leg();
+        let Some(next_leg) = self.next_leg.as_mut().filter(|_| is_missing) else { return };
+        if next_leg.search.is_none() && next_leg.found.is_none() {
+            let (leg, reason, uncertain) = (self.owner.next_leg(), Reason::Drain, None);
+            // Any replica will do, the one before as well.
+            next_leg.seek(Errand { leg, reason, uncertain, before: None });
+        }
+    }
+
     /// The replica may drain; `is_urgent` when the time for it is over.
     pub(super) fn note_replica_leaves(&mut self, is_urgent: bool, now: Instant) {
         let (Some(next_leg), Some(leg)) = (&mut self.next_leg, &self.leg) else { return };

@@ -10,6 +10,7 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::super::item::end_payload;
 use super::super::{
@@ -40,6 +41,13 @@ pub(super) struct Aware {
     reason: Option<String>,
 }
 
+/// What another process needs of it. What the leg was doing is not: the next one is asked what it knows.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct FrozenAware {
+    up: Sender,
+    attempts: u32,
+}
+
 #[derive(Debug, Clone)]
 struct Piece {
     kind: u8,
@@ -66,6 +74,23 @@ impl Aware {
             is_held: false,
             reason: None,
         }
+    }
+
+    pub(super) fn freeze(&self) -> FrozenAware {
+        FrozenAware { up: self.up.clone(), attempts: self.attempts }
+    }
+
+    /// Without a leg. `None` for a state that cannot be.
+    pub(super) fn thaw(frozen: FrozenAware) -> Option<Self> {
+        Some(Self {
+            up: frozen.up.checked()?,
+            down: Receiver::default(),
+            pieces: Vec::new(),
+            attempts: frozen.attempts,
+            phase: Phase::Down,
+            is_held: false,
+            reason: None,
+        })
     }
 
     pub(super) fn attempts(&self) -> u32 {

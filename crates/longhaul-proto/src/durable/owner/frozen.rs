@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::super::LinkKey;
 use super::super::intake::Intake;
 use super::super::link::{FrozenLink, Link};
+use super::aware::{Aware, FrozenAware};
 use super::replace::Legs;
 use super::tokens::Tokens;
 use super::{Leg, Owner, OwnerPolicy, Replacement, Seal, Sender};
@@ -29,6 +30,7 @@ pub struct FrozenOwner {
     down: Sender,
     leg: FrozenLeg,
     legs: Option<Box<Legs>>,
+    aware: Option<FrozenAware>,
     was_confirmed: bool,
     detached_us: Option<u64>,
     stalled_us: Option<u64>,
@@ -57,6 +59,12 @@ impl FrozenOwner {
         &self.sid
     }
 
+    /// Whether its replica acknowledges messages itself. Its leg does not move: another one is to be
+    /// sought, by [`Owner::next_leg`], which says what was committed.
+    pub fn is_aware(&self) -> bool {
+        self.aware.is_some()
+    }
+
     /// Whether its legs are replaced.
     pub fn has_replacement(&self) -> bool {
         self.legs.is_some()
@@ -64,11 +72,11 @@ impl FrozenOwner {
 }
 
 impl Owner {
-    /// What another process needs to go on with it. `None` once it is over, while [`Owner::poll`] has
-    /// more to give, and where the replica acknowledges messages itself.
+    /// What another process needs to go on with it. `None` once it is over, and while [`Owner::poll`] has
+    /// more to give.
     pub fn freeze(&self, now: Instant) -> Option<FrozenOwner> {
         let left = |until: Instant| micros(until.saturating_duration_since(now));
-        let is_at_rest = self.ended.is_none() && self.outbox.is_empty() && self.aware.is_none();
+        let is_at_rest = self.ended.is_none() && self.outbox.is_empty();
         is_at_rest.then(|| FrozenOwner {
             sid: self.sid.clone(),
             tokens: self.tokens.clone(),
@@ -83,6 +91,7 @@ impl Owner {
                 Leg::Gone => FrozenLeg::Gone,
             },
             legs: self.legs.clone(),
+            aware: self.aware.as_deref().map(Aware::freeze),
             was_confirmed: self.was_confirmed,
             detached_us: self.detached_at.map(|at| age(at, now)),
             stalled_us: self.stalled_at.map(|at| age(at, now)),
@@ -125,7 +134,10 @@ impl Owner {
                 FrozenLeg::Gone => Leg::Gone,
             },
             legs,
-            aware: None,
+            aware: match frozen.aware {
+                Some(aware) => Some(Box::new(Aware::thaw(aware)?)),
+                None => None,
+            },
             was_confirmed: frozen.was_confirmed,
             detached_at: frozen.detached_us.map(|us| ago(us, now)),
             stalled_at: frozen.stalled_us.map(|us| ago(us, now)),

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::succession::Upgradable;
 use crate::support::process::Process;
 use crate::support::{apps, e2e, raw};
 
@@ -198,6 +199,39 @@ fn kill_replicas(ledger: Ledger) {
     let legs: usize = clients.into_iter().map(Result::unwrap).sum();
     println!("{legs} legs replaced");
     assert!(legs >= KILLS, "{legs} legs of dead replicas are no trouble");
+}
+
+/// The gateway's binary is replaced while entries are under way: their sessions go over without their leg,
+/// and the replica says on the next one what it has booked.
+#[test]
+fn nothing_is_lost_or_booked_twice_while_the_gateway_is_upgraded() {
+    const CLIENTS: usize = 4;
+    const MESSAGES: usize = 300;
+    const UPGRADES: usize = 3;
+    let directory = tempfile::tempdir().unwrap();
+    let replica = Replica::start(Ledger::Rust, directory.path());
+    let upgradable = Upgradable::start(&format!(
+        "[[upstreams]]\nname = \"app\"\nreplicas = [\"{}\"]\n",
+        replica.address
+    ));
+    let (runtime, address) = (runtime(), upgradable.gateway.address());
+    let progress = Arc::<Progress>::default();
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|_| runtime.spawn(book(address, MESSAGES, progress.clone()))).collect();
+    wait_until("all are here", s(90), || upgradable.logged("session opened") == CLIENTS);
+    for upgrade in 0..UPGRADES {
+        // Nobody is through before the last upgrade, and some of it is always under way.
+        progress.may_send.store(MESSAGES * (upgrade + 1) / (UPGRADES + 1), Ordering::Relaxed);
+        let enough = CLIENTS * MESSAGES * (2 * upgrade + 1) / (2 * (UPGRADES + 1));
+        wait_until("all go on", s(90), || progress.booked.load(Ordering::Relaxed) >= enough);
+        let said = upgradable.upgrade(upgrade);
+        assert!(said.contains(&format!("{CLIENTS} connections moved")), "{said}");
+    }
+    progress.may_send.store(MESSAGES, Ordering::Relaxed);
+    let clients = runtime.block_on(futures_util::future::join_all(clients));
+    let legs: usize = clients.into_iter().map(Result::unwrap).sum();
+    assert!(legs >= CLIENTS * UPGRADES, "{legs} legs for {CLIENTS} sessions");
+    assert_eq!(upgradable.logged("session opened"), CLIENTS, "nobody had to begin anew");
 }
 
 #[test]
