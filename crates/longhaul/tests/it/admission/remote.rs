@@ -19,7 +19,8 @@ const SECRET: &str = "s3cr3t-service";
 fn gateway(replica: &str, authority: &Authority, keys: &str, more: &str) -> Gateway {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     let text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n[[upstreams]]\nname = \"app\"\nreplicas = [\"{replica}\"]\n\
+        "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"localhost:0\"\n\
+         [[upstreams]]\nname = \"app\"\nreplicas = [\"{replica}\"]\n\
          [[auth_services]]\nname = \"login\"\nheaders = {{ x-service-secret = \"env:STORY_SECRET\" }}\n\
          {}\n[admission]\nauth = \"login\"\n{more}\n",
         keys.replace("AUTH", &format!("http://{}", authority.address()))
@@ -241,7 +242,8 @@ fn a_dead_service_costs_its_own_clients_a_moment_and_the_others_nothing() {
                   [routes.admission]\nauth = [\"users\", \"login\"]";
     let keys = format!("{VALIDATE}\ncache_denied = \"off\"");
     let more = format!("deadline = \"500ms\"\n{jwt}\n{routes}");
-    let gateway = gateway(&app.address.to_string(), &authority, &keys, &more);
+    let mut gateway = gateway(&app.address.to_string(), &authority, &keys, &more);
+    let admin = Admin::of(&mut gateway);
     let token = hs256(secret.as_bytes());
     let by_jwt = |_| {
         let answer = raw::request(gateway.address(), "/jwt", &bearer(&token));
@@ -270,6 +272,20 @@ fn a_dead_service_costs_its_own_clients_a_moment_and_the_others_nothing() {
         [&mut before, &mut during, &mut cached].map(|times| percentile(times, 0.99));
     let (slowest, median) = (percentile(&mut while_closed, 1.0), percentile(&mut while_open, 0.5));
     let open = percentile(&mut while_open, 0.99);
+    let questions = |outcome: &str| {
+        let labels = format!("{{authority=\"login\",outcome=\"{outcome}\"}}");
+        admin.metric(&format!("longhaul_auth_questions_total{labels}"))
+    };
+    assert!(questions("hit") >= 300.0 && questions("failed") >= 1.0);
+    assert!(questions("prevented") >= 300.0, "each was answered at once");
+    let state = |state: &str| {
+        admin.metric(&format!(
+            "longhaul_auth_breaker_state{{authority=\"login\",state=\"{state}\"}}"
+        ))
+    };
+    assert_eq!(state("closed"), 0.0);
+    assert_eq!(["open", "half_open", "sick"].map(state).iter().sum::<f64>(), 1.0);
+    assert!(admin.metric("longhaul_admissions_total{outcome=\"auth_unavailable\"}") >= 300.0);
     println!(
         "refused within {slowest:?}, once known within {open:?} (p99; median {median:?}); by JWT \
          {before:?} before, {during:?} meanwhile; by cache {cached:?}"
@@ -284,6 +300,8 @@ fn a_dead_service_costs_its_own_clients_a_moment_and_the_others_nothing() {
     wait_until("it is believed again", s(30), || {
         ask(gateway.address(), "good-again").status == 200
     });
+    wait_until("the breaker is closed", s(30), || state("closed") == 1.0);
+    assert_eq!(admin.metric("longhaul_auth_waiting{authority=\"login\"}"), 0.0);
     println!("believed again after {:?}", returned.elapsed());
 }
 
