@@ -22,8 +22,7 @@ use crate::config::AdmissionPolicy;
 use crate::http::answer::Refusal;
 use crate::http::failure::Failure;
 
-/// Carries a bypass token. It never goes on to a replica.
-/// Where a client shows a bypass token.
+/// Where a client shows a bypass token. It never goes on to a replica.
 pub(crate) const BYPASS: HeaderName = HeaderName::from_static("longhaul-bypass");
 /// When somebody who could not be judged may ask again, if nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
