@@ -155,6 +155,10 @@ impl Running {
             push::start(metrics, &self.current, &self.tasks, &self.stop);
         }
         overload::start(self.current.clone(), &self.tasks, &self.stop);
+        if let Some(store) = &shared.store {
+            store.hold_start(readiness, &self.stop);
+            store.start(&self.tasks, &self.stop);
+        }
         shared.admission.hold_start(readiness, &self.stop);
         shared.admission.start(&self.current, &self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())
