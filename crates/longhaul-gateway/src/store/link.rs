@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError, Value, cmd};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value, cmd};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
@@ -145,8 +145,15 @@ async fn reach(host: &str, port: u16, tls: Option<&UpstreamTls>) -> Result<Trans
 
 /// What an error says, for the log: mostly the store's own words, in which there is no secret.
 pub(super) fn in_words(error: &RedisError) -> String {
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        return "it does not take the user and password; see store.url and store.password"
+            .to_owned();
+    }
     if error.is_connection_dropped() {
         return "it closed the connection".to_owned();
     }
-    error.to_string()
+    match (error.code(), error.detail()) {
+        (Some(code), detail) => format!("{code} {}", detail.unwrap_or_default()),
+        (None, _) => error.to_string(),
+    }
 }

@@ -17,10 +17,10 @@ pub(super) fn read(sections: &Sections<'_>, has_tickets: bool) -> Option<StoreCo
     let answer = reader.duration("answer").unwrap_or(defaults::STORE_ANSWER);
     let is_required = reader.boolean("required").unwrap_or(true);
     if !reader.has("url") {
-        if sections.has("store") {
-            let title = "store.url is missing: nothing is shared";
-            let problem = Problem::warning(reader.at(), title);
-            reader.report(problem.remedy("say with `url` where the store is, or remove [store]"));
+        for key in ["password", "ca"] {
+            if reader.has(key) {
+                reader.warn(key, "has no effect", "say with `url` where the store is");
+            }
         }
         return None;
     }
