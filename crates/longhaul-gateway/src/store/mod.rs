@@ -65,7 +65,7 @@ pub(crate) enum StoreError {
     Away(String),
     #[error("the store did not answer in {0:?}")]
     TimedOut(Duration),
-    #[error("the store refuses: {0}")]
+    #[error("the store fails: {0}")]
     Failed(String),
 }
 
@@ -107,10 +107,20 @@ impl Store {
 
     /// Makes its first answer a start-up step, where the configuration wants that. What keeps it is said
     /// along with the step.
-    pub(crate) fn hold_start(self: &Arc<Self>, readiness: &Readiness, stop: &CancellationToken) {
-        if !self.config.is_required {
-            return;
-        }
+    ///
+    /// Who takes over from another process gives it one try: what that one has served without, clients
+    /// need not be refused for, and tickets need not be, if the store is there.
+    pub(crate) fn hold_start(
+        self: &Arc<Self>,
+        readiness: &Readiness,
+        is_takeover: bool,
+        stop: &CancellationToken,
+    ) {
+        let patience = match (is_takeover, self.config.is_required) {
+            (true, _) => Some(self.config.connect_timeout),
+            (false, true) => None,
+            (false, false) => return,
+        };
         let step = readiness.startup_step(NAME);
         let (mut changes, stop) = (self.state.subscribe(), stop.clone());
         // A panic in here would drop the step as well, so it cannot hold up the start.
@@ -119,7 +129,13 @@ impl Store {
                 step.explain(state.reason.clone());
                 state.link.is_some()
             });
-            let _ = stop.run_until_cancelled(answered).await;
+            let waited = async {
+                match patience {
+                    Some(patience) => drop(tokio::time::timeout(patience, answered).await),
+                    None => drop(answered.await),
+                }
+            };
+            let _ = stop.run_until_cancelled(waited).await;
             drop::<GateGuard>(step);
         });
     }

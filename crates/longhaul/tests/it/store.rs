@@ -2,6 +2,7 @@
 //! goes on while it is away.
 
 mod start;
+mod upgrade;
 
 use std::collections::HashSet;
 use std::sync::Mutex;
