@@ -60,14 +60,6 @@ pub(crate) struct Leg<S> {
     pub(crate) read_ahead: Bytes,
 }
 
-impl<S: LegIo> Leg<S> {
-    /// The same leg, for a reactor. `None` where more than the socket carries it.
-    pub(crate) fn into_socket(self) -> Option<Leg<Socket>> {
-        let Self { io, greeting, read_ahead } = self;
-        Some(Leg { io: io.into_socket()?, greeting, read_ahead })
-    }
-}
-
 impl<S> Leg<S> {
     /// A leg that stands behind its handshake.
     pub(crate) fn behind(io: S, read_ahead: Bytes) -> Self {
@@ -184,6 +176,28 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     /// Bytes that wait for both legs.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.held().iter().sum()
+    }
+}
+
+impl<C: LegIo, B: LegIo> Relay<C, B> {
+    /// Messages that have passed so far, both ways.
+    pub(crate) fn messages(&self) -> u64 {
+        self.session.messages(Side::Client) + self.session.messages(Side::Backend)
+    }
+
+    /// The same WebSocket for another thread's reactor, as it stands and without its timer, counted by
+    /// nobody yet. `None` where its legs cannot go there.
+    pub(crate) fn into_sockets(self, tally: Arc<Tally>) -> Option<Relay<Socket, Socket>> {
+        Some(Relay {
+            client: self.client.into_socket()?,
+            backend: self.backend.into_socket()?,
+            session: self.session,
+            control: self.control,
+            tally,
+            timer: None,
+            leftovers: self.leftovers,
+            buffer_bytes_max: self.buffer_bytes_max,
+        })
     }
 }
 
