@@ -351,6 +351,10 @@ impl reactor::Task for Open<Socket, Socket> {
     fn sockets(&self) -> [&Socket; 2] {
         self.relay.ios().into()
     }
+
+    fn prefetch(&self) {
+        reactor::prefetch(self.relay.control());
+    }
 }
 
 impl<C: LegIo, B: LegIo> Future for Open<C, B> {
