@@ -210,7 +210,8 @@ impl Link {
                     }
                     Some(Event::Ping(payload)) => self.frame(Opcode::PONG, &[&payload]),
                     Some(Event::Close(code, _)) => return Poll::Ready(Read::Closed(code)),
-                    Some(Event::Pong) | None => {}
+                    // Masked messages are of readers that keep masks.
+                    Some(Event::Pong | Event::Masked { .. }) | None => {}
                 }
             }
             let mut bytes = vec![0; READ_BYTES];

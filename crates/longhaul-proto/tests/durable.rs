@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use longhaul_proto::durable::owner::{Opening, Output, Owner, OwnerPolicy, Seal};
 use longhaul_proto::durable::{
-    Body, Form, Item, LinkKey, Rank, Receiver, Resume, SEQ_MAX, Sender, Sizes, Taken, Window,
+    Body, Form, Item, Letter, LinkKey, Rank, Receiver, Resume, SEQ_MAX, Sender, Sizes, Taken,
+    Window,
 };
-use longhaul_proto::websocket::CloseCode;
+use longhaul_proto::websocket::{CloseCode, mask};
 use proptest::prelude::*;
 
 const SIZES: Sizes = Sizes { message_bytes_max: 200, chunk_bytes_max: 20 };
@@ -170,7 +171,7 @@ proptest! {
         for (size, acks) in sizes.into_iter().zip(acks) {
             sender.message(Form::Binary, vec![b'x'; size].into());
             while let Some((head, form, payload)) = sender.write_next() {
-                let message = [head.as_bytes(), &payload].concat();
+                let message = [head.as_bytes(), &payload.to_bytes()].concat();
                 let Ok(Item::Sequenced { seq, body }) = Item::parse(form, &message) else {
                     panic!("{head:?}")
                 };
@@ -198,8 +199,12 @@ fn a_payload_lies_in_an_owner_where_it_was_read() {
     let mut hostile = Hostile::new();
     // Whatever is in it, compressed or not: nobody looks.
     let payload = [0x78, 0x9c, 0xff, 0x00, 0x80, 0x3b];
-    let message = Bytes::from([&b"m1;"[..], &payload].concat());
-    hostile.owner.receive(hostile.newest, Form::Binary, &message, hostile.now);
+    let key = [1, 2, 3, 4];
+    let mut message = BytesMut::from(&[&b"m1;"[..], &payload].concat()[..]);
+    mask::apply(&mut message, key, 0);
+    let (under_mask, up_at) = (message[3..].to_vec(), message[3..].as_ptr());
+    let letter = Letter::open(message, key);
+    hostile.owner.receive_letter(hostile.newest, Form::Binary, &letter, hostile.now);
     let down = Bytes::copy_from_slice(&payload);
     hostile.owner.leg_message(Form::Binary, down.clone(), hostile.now);
     let (mut delivered, mut sent) = (None, None);
@@ -212,6 +217,12 @@ fn a_payload_lies_in_an_owner_where_it_was_read() {
         }
     }
     let (delivered, sent) = (delivered.unwrap(), sent.unwrap());
-    assert_eq!((&delivered[..], delivered.as_ptr()), (&payload[..], message[3..].as_ptr()));
+    assert_eq!(&delivered.to_bytes()[..], &payload);
+    let (before, delivered) = delivered.into_parts();
+    assert!(before.is_empty());
+    // Behind three bytes of a head of the item's, as the client had it, the key is the client's own.
+    assert_eq!(delivered.key_behind(3), Some(key));
+    let delivered = delivered.into_raw();
+    assert_eq!((&delivered[..], delivered.as_ptr()), (&under_mask[..], up_at));
     assert_eq!((&sent[..], sent.as_ptr()), (&payload[..], down.as_ptr()));
 }

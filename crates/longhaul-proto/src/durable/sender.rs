@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::item::end_payload;
-use super::{CHUNKS_MAX, Form, Head, SEQ_MAX, Window, chunk, code};
+use super::{CHUNKS_MAX, Form, Head, Payload, SEQ_MAX, Window, chunk, code};
 use crate::websocket::CloseCode;
 
 /// What events and an end may take beside the window where others number them: some hundreds.
@@ -44,14 +44,12 @@ pub struct Sender {
 pub(super) struct Held {
     kind: u8,
     form: Form,
-    #[serde(with = "crate::frozen::bytes")]
-    payload: Bytes,
+    payload: Payload,
 }
 
-impl Held {
-    fn is_counted(&self) -> bool {
-        matches!(self.kind, b'm' | b'n')
-    }
+/// Whether windows count items of this kind.
+fn is_counted(kind: u8) -> bool {
+    matches!(kind, b'm' | b'n')
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -65,7 +63,7 @@ impl Sender {
     /// The same, if it can be: it may come from another process.
     pub(super) fn checked(mut self) -> Option<Self> {
         self.used = Window::default();
-        for item in self.held.iter().filter(|item| item.is_counted()) {
+        for item in self.held.iter().filter(|item| is_counted(item.kind)) {
             self.used.bytes += item.payload.len() as u64;
             self.used.items += 1;
         }
@@ -128,14 +126,13 @@ impl Sender {
 
     /// Keeps an item that its sender has numbered already, and that fits the window by its sender's
     /// promise. `kind` is its first letter.
-    pub(super) fn pass(&mut self, kind: u8, form: Form, payload: Bytes) {
-        let item = Held { kind, form, payload };
-        if item.is_counted() {
-            self.used.bytes += item.payload.len() as u64;
+    pub(super) fn pass(&mut self, kind: u8, form: Form, payload: Payload) {
+        if is_counted(kind) {
+            self.used.bytes += payload.len() as u64;
             self.used.items += 1;
         }
         self.has_ended |= kind == b'x';
-        self.hold(item);
+        self.hold(kind, form, payload);
     }
 
     /// Whether more is unacknowledged than a sender may ever have under way. The window does not count
@@ -170,16 +167,16 @@ impl Sender {
                     self.cut(form, payload);
                 }
                 Waiting::Event(payload) => {
-                    self.hold(Held { kind: b'e', form: Form::Text, payload });
+                    self.hold(b'e', Form::Text, payload.into());
                     self.last_event = self.sent();
                 }
-                Waiting::End(payload) => self.hold(Held { kind: b'x', form: Form::Text, payload }),
+                Waiting::End(payload) => self.hold(b'x', Form::Text, payload.into()),
             }
         }
     }
 
     /// The next item for the newest link, once it takes one.
-    pub fn write_next(&mut self) -> Option<(Head, Form, Bytes)> {
+    pub fn write_next(&mut self) -> Option<(Head, Form, Payload)> {
         let at = usize::try_from(self.written - self.acked).ok()?;
         let item = self.held.get(at)?;
         self.written += 1;
@@ -209,7 +206,7 @@ impl Sender {
         while self.acked < seq {
             let item = self.held.pop_front().expect("acked to sent are held");
             self.held_bytes -= item.payload.len();
-            if item.is_counted() {
+            if is_counted(item.kind) {
                 self.used.bytes -= item.payload.len() as u64;
                 self.used.items -= 1;
             }
@@ -311,12 +308,12 @@ impl Sender {
             let kind = if pieces.peek().is_some() { b'n' } else { b'm' };
             self.used.bytes += payload.len() as u64;
             self.used.items += 1;
-            self.hold(Held { kind, form, payload });
+            self.hold(kind, form, payload.into());
         }
     }
 
-    fn hold(&mut self, item: Held) {
-        self.held_bytes += item.payload.len();
-        self.held.push_back(item);
+    fn hold(&mut self, kind: u8, form: Form, payload: Payload) {
+        self.held_bytes += payload.len();
+        self.held.push_back(Held { kind, form, payload });
     }
 }

@@ -19,6 +19,15 @@ pub enum Event {
     Text(Bytes),
     /// A message of bytes.
     Binary(Bytes),
+    /// A message as its sender masked it, of a reader that [keeps masks](Messages::keeping_masks).
+    Masked {
+        /// Whether it is text: UTF-8, once it is unmasked.
+        is_text: bool,
+        /// Its payload.
+        payload: BytesMut,
+        /// What that is masked with.
+        key: [u8; 4],
+    },
     /// A ping, to be answered with this payload.
     Ping(Bytes),
     /// A pong.
@@ -31,6 +40,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Messages {
     role: Role,
+    keeps_masks: bool,
     message_bytes_max: usize,
     /// The start of a header that was split by a read.
     header: Vec<u8>,
@@ -57,6 +67,7 @@ impl Messages {
     pub fn new(role: Role, message_bytes_max: usize) -> Self {
         Self {
             role,
+            keeps_masks: false,
             message_bytes_max,
             header: Vec::new(),
             frame: None,
@@ -65,6 +76,12 @@ impl Messages {
             control: Vec::new(),
             has_closed: false,
         }
+    }
+
+    /// Leaves messages of one frame as they are masked.
+    #[must_use]
+    pub fn keeping_masks(self) -> Self {
+        Self { keeps_masks: true, ..self }
     }
 
     /// Reads up to the next event and returns it with the bytes that were used; `None` when all were
@@ -147,11 +164,11 @@ impl Messages {
             self.control.extend_from_slice(piece);
             &mut self.control[start..]
         } else {
-            let start = self.message.len();
-            // What a header promises is not believed before it comes.
-            self.message.reserve(rest.min(16 << 10));
+            // All of the frame at once, since what grows is copied. Its header is believed up to the bound,
+            // and memory that nobody has written to costs nothing yet.
+            self.message.reserve(rest.min(self.message_bytes_max));
             self.message.extend_from_slice(piece);
-            &mut self.message[start..]
+            &mut []
         };
         if let Some(key) = header.mask {
             mask::apply(target, key, frame.at);
@@ -161,6 +178,13 @@ impl Messages {
             return Ok((taken, None));
         }
         self.frame = None;
+        if let Some(key) = header.mask.filter(|_| !header.opcode.is_control()) {
+            let start = self.message.len() - header.payload_len as usize;
+            if self.keeps_masks && header.is_final && start == 0 {
+                return self.end_masked(key).map(|event| (taken, Some(event)));
+            }
+            mask::apply(&mut self.message[start..], key, 0);
+        }
         let event = if header.opcode.is_control() {
             Some(self.end_control(header.opcode)?)
         } else if header.is_final {
@@ -169,6 +193,15 @@ impl Messages {
             None
         };
         Ok((taken, event))
+    }
+
+    fn end_masked(&mut self, key: [u8; 4]) -> Result<Event, CloseCode> {
+        let payload = std::mem::take(&mut self.message);
+        let is_text = self.is_text.take() == Some(true);
+        if is_text && !mask::is_utf8(&payload, key) {
+            return Err(CloseCode::INVALID_PAYLOAD);
+        }
+        Ok(Event::Masked { is_text, payload, key })
     }
 
     fn end_message(&mut self) -> Result<Event, CloseCode> {

@@ -466,7 +466,9 @@ impl World {
                 self.forget(link, true);
             }
             owner::Output::Abort(link) => self.forget(link, true),
-            owner::Output::Deliver { payload, seq, .. } => self.unread.push_back((seq, payload)),
+            owner::Output::Deliver { payload, seq, .. } => {
+                self.unread.push_back((seq, payload.to_bytes()))
+            }
             owner::Output::CloseLeg { .. } => self.is_leg_closed = true,
             // Of replicas that acknowledge by themselves, which the runs by seed have.
             owner::Output::Tell { .. }

@@ -32,7 +32,8 @@ use super::intake::Intake;
 use super::link::Link;
 use super::rule::{Keeps, Rule};
 use super::{
-    Control, Credential, Form, Head, LinkKey, Reset, Sender, Sizes, Welcome, Window, code,
+    Control, Credential, Form, Head, Letter, LinkKey, Payload, Pieces, Reset, Sender, Sizes,
+    Welcome, Window, code,
 };
 use crate::websocket::CloseCode;
 
@@ -112,8 +113,8 @@ pub enum Output {
     Deliver {
         /// Its opcode.
         form: Form,
-        /// The message.
-        payload: Bytes,
+        /// The message, in a fragment for each piece.
+        payload: Pieces,
         /// Its last number.
         seq: u64,
     },
@@ -124,7 +125,7 @@ pub enum Output {
         /// What stands in front.
         head: Head,
         /// The rest.
-        payload: Bytes,
+        payload: Payload,
     },
     /// Have somebody judge a newer login of the client's, and call [`Owner::accept_login`] or
     /// [`Owner::refuse_login`]. A later one takes the place of one that is being judged.
@@ -260,6 +261,16 @@ impl Owner {
             grace: ms(self.policy.grace),
             class: if self.aware.is_some() { "e2e" } else { "node" }.to_owned(),
             resume_url: None,
+        }
+    }
+
+    /// Takes what a leg says: a message, or an item where the replica acknowledges messages itself.
+    pub fn leg_letter(&mut self, form: Form, letter: Letter, now: Instant) {
+        // Servers mask nothing.
+        if self.aware.is_some() {
+            self.leg_item(form, &letter.into_message(), now);
+        } else {
+            self.leg_message(form, letter.into_message(), now);
         }
     }
 
@@ -416,7 +427,7 @@ impl Owner {
         }
         let (head, form, payload) = self.down.write_next()?;
         link.sent_at = now;
-        Some(Output::Send { link: key, form, head, payload })
+        Some(Output::Send { link: key, form, head, payload: payload.to_bytes() })
     }
 
     fn say(&mut self, link: LinkKey, control: &Control) {

@@ -54,7 +54,9 @@ fn said(owner: &mut Owner) -> Vec<String> {
     };
     loop {
         match owner.poll() {
-            Output::Tell { head, payload, .. } => all.push(format!("leg {}", text(head, payload))),
+            Output::Tell { head, payload, .. } => {
+                all.push(format!("leg {}", text(head, payload.to_bytes())))
+            }
             Output::Send { head, payload, .. } => {
                 all.push(format!("link {}", text(head, payload)));
             }
