@@ -1,5 +1,6 @@
 // How often a payload is copied on its way through a durable session: `measure.mjs [--gateway PATH] [--messages 200]
-// [--sizes 512,1024] [--text] [--most COPIES] [-- FLAGS OF THE GATEWAY]`.
+// [--sizes 512,1024] [--text] [--fragments 1] [--most COPIES] [-- FLAGS OF THE GATEWAY]`. The replica says each message in
+// so many fragments.
 //
 // The gateway runs with `count.c` in front of the system's memcpy (needs `cc` and glibc), which knows payloads by their
 // looks. Prints a table in Markdown, and fails if a payload was copied more often than it may.
@@ -19,6 +20,7 @@ const { values, positionals } = parseArgs({
   options: {
     gateway: { type: "string", default: "target/release/longhaul" },
     messages: { type: "string", default: "200" },
+    fragments: { type: "string", default: "1" },
     most: { type: "string", default: "Infinity" },
     text: { type: "boolean", default: false },
     sizes: { type: "string", default: "16,128,512,1024,16384,65536,262144" },
@@ -43,6 +45,12 @@ class Masking extends WebSocket {
 /** Bytes of payloads that the gateway copied while so many messages went one way, one after the other or all at once. */
 async function copied(direction, size, count, isBurst) {
   const payload = isText ? "x".repeat(size) : Buffer.alloc(size, "x");
+  const say = (socket) => {
+    const fragment = Math.ceil(size / Number(values.fragments));
+    for (let at = 0; at < size; at += fragment) {
+      socket.send(payload.slice(at, at + fragment), { fin: at + fragment >= size });
+    }
+  };
   let received = 0;
   let told = () => {};
   const server = createServer();
@@ -54,8 +62,8 @@ async function copied(direction, size, count, isBurst) {
         if (!isBurst || received === count) socket.send(".");
         return;
       }
-      if (data.toString() === "more") socket.send(payload);
-      else for (let sent = 0; sent < count; sent++) socket.send(payload);
+      if (data.toString() === "more") say(socket);
+      else for (let sent = 0; sent < count; sent++) say(socket);
     });
   });
   await once(server.listen(0, "127.0.0.1"), "listening");

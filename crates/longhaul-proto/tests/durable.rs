@@ -191,6 +191,35 @@ proptest! {
         }
         prop_assert!(sender.acknowledge(sender.sent() + 1).is_err());
     }
+
+    #[test]
+    fn a_message_in_pieces_arrives_as_one(
+        pieces in prop::collection::vec("[a-zé€𝄞]{0,30}", 0..40),
+        chunk_bytes_max in 4usize..40,
+    ) {
+        let sizes = Sizes { message_bytes_max: 10_000, chunk_bytes_max };
+        let mut sender = Sender::starting_at(0, Window::DEFAULT, chunk_bytes_max);
+        let mut receiver = Receiver::starting_at(0);
+        // As a reader gives them: only the last may be empty.
+        let (last, before) = pieces.split_last().map_or(("", &[][..]), |(last, before)| (last, before));
+        let before = before.iter().filter(|piece| !piece.is_empty()).map(|piece| Bytes::from(piece.clone()));
+        let pieces: Vec<Bytes> = before.chain([Bytes::from(last.to_owned())]).collect();
+        sender.pieces(Form::Text, pieces.clone().into());
+        let mut arrived = Vec::new();
+        while let Some((head, form, payload)) = sender.write_next() {
+            let message = [head.as_bytes(), &payload.to_bytes()].concat();
+            prop_assert!(std::str::from_utf8(&message).is_ok());
+            let Ok(Item::Sequenced { seq, body }) = Item::parse(form, &message) else {
+                panic!("{head:?}")
+            };
+            let taken = receiver.take(form, seq, body, Rank::Newest, sizes);
+            prop_assert_eq!(taken, Ok(if sender.has_next() { Taken::Hold } else { Taken::Whole }));
+            if let Body::Message(payload) | Body::Chunk(payload) = body {
+                arrived.extend_from_slice(payload);
+            }
+        }
+        prop_assert_eq!(arrived, pieces.concat());
+    }
 }
 
 /// Payloads are copied out of what is read, and nowhere else: see docs/tune/cost.md.

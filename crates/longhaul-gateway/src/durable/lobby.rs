@@ -160,6 +160,7 @@ async fn first_control(wire: &mut Wire, is_first: bool) -> Result<Control, Optio
         });
         let (form, message) = match read.await {
             Read::Message(form, letter) => (form, letter.into_message()),
+            Read::Pieces(form, pieces) => (form, pieces.to_bytes()),
             Read::Close(..) | Read::End => return Err(None),
             Read::Fault(CloseCode::TOO_BIG) => return Err(Some(code::TOO_BIG)),
             Read::Fault(_) => return Err(Some(code::FAULT)),

@@ -57,6 +57,8 @@ enum Io {
 #[derive(Debug)]
 pub(super) enum Read {
     Message(Form, Letter),
+    /// One that came in fragments.
+    Pieces(Form, Pieces),
     /// The peer closes; nothing that follows counts.
     Close(Option<CloseCode>, String),
     /// The peer broke RFC 6455 or sent too much; the code says which.
@@ -93,7 +95,7 @@ impl Wire {
         Self {
             io,
             role,
-            messages: Messages::new(peer, message_bytes_max).keeping_masks(),
+            messages: Messages::new(peer, message_bytes_max).as_they_come(),
             read_ahead,
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -168,6 +170,10 @@ impl Wire {
                             let form = if is_text { Form::Text } else { Form::Binary };
                             take(Read::Message(form, Letter::open(payload, key)))
                         }
+                        Some(Event::Pieces { is_text, pieces }) => {
+                            let form = if is_text { Form::Text } else { Form::Binary };
+                            take(Read::Pieces(form, pieces.into()))
+                        }
                         Some(Event::Close(code, reason)) => take(Read::Close(code, reason)),
                     }
                 }
@@ -228,7 +234,7 @@ impl Wire {
             let mut is_over = false;
             ready!(with_scratch(PARTING_READ_BYTES, |scratch| {
                 self.poll_read(cx, scratch, |read| match read {
-                    Read::Message(..) => ControlFlow::Continue(()),
+                    Read::Message(..) | Read::Pieces(..) => ControlFlow::Continue(()),
                     Read::Close(..) | Read::Fault(_) | Read::End => {
                         is_over = true;
                         ControlFlow::Break(())

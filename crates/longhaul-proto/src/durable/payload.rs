@@ -95,6 +95,15 @@ impl Pieces {
         Self { before, last }
     }
 
+    /// Plain and in one piece, if that is not so yet.
+    pub(super) fn joined(self) -> Self {
+        self.to_bytes().into()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Payload> {
+        self.before.iter().chain([&self.last])
+    }
+
     /// Its size in bytes.
     pub fn len(&self) -> usize {
         self.before.iter().map(Payload::len).sum::<usize>() + self.last.len()
@@ -116,12 +125,25 @@ impl Pieces {
             return self.last.to_bytes();
         }
         let mut whole = BytesMut::with_capacity(self.len());
-        for piece in self.before.iter().chain([&self.last]) {
+        for piece in self.iter() {
             let at = whole.len();
             whole.extend_from_slice(&piece.bytes);
             mask::apply(&mut whole[at..], piece.key, 0);
         }
         whole.freeze()
+    }
+}
+
+impl From<Bytes> for Pieces {
+    fn from(whole: Bytes) -> Self {
+        Self::new(Vec::new(), whole.into())
+    }
+}
+
+impl From<Vec<Bytes>> for Pieces {
+    fn from(mut pieces: Vec<Bytes>) -> Self {
+        let last = pieces.pop().unwrap_or_default();
+        Self::new(pieces.into_iter().map(Payload::from).collect(), last.into())
     }
 }
 

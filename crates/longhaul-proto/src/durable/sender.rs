@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::item::end_payload;
-use super::{CHUNKS_MAX, Form, Head, Payload, SEQ_MAX, Window, chunk, code};
+use super::{CHUNKS_MAX, Form, Head, Payload, Pieces, SEQ_MAX, Window, chunk, code};
 use crate::websocket::CloseCode;
 
 /// What events and an end may take beside the window where others number them: some hundreds.
@@ -54,7 +54,7 @@ fn is_counted(kind: u8) -> bool {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Waiting {
-    Message(Form, #[serde(with = "crate::frozen::bytes")] Bytes),
+    Message(Form, Pieces),
     Event(#[serde(with = "crate::frozen::bytes")] Bytes),
     End(#[serde(with = "crate::frozen::bytes")] Bytes),
 }
@@ -109,6 +109,15 @@ impl Sender {
 
     /// Puts a message behind everything before it. Nothing more is taken after an end.
     pub fn message(&mut self, form: Form, payload: Bytes) {
+        self.pieces(form, payload.into());
+    }
+
+    /// The same for one in pieces, which are cut further where they have to be, and copied only if that made
+    /// too many chunks. Pieces of text are text.
+    pub fn pieces(&mut self, form: Form, mut payload: Pieces) {
+        if self.chunks(&payload) > CHUNKS_MAX as u64 {
+            payload = payload.joined();
+        }
         self.push(Waiting::Message(form, payload));
     }
 
@@ -157,7 +166,7 @@ impl Sender {
     pub fn number(&mut self) {
         while self.chunk_bytes_max > 0 && self.sent() < SEQ_MAX {
             match self.waiting.front() {
-                Some(Waiting::Message(_, payload)) if !self.fits(payload.len()) => return,
+                Some(Waiting::Message(_, payload)) if !self.fits(payload) => return,
                 None => return,
                 Some(_) => {}
             }
@@ -292,8 +301,8 @@ impl Sender {
     }
 
     /// Whether a message may start: all of it fits, or nothing is unacknowledged.
-    fn fits(&self, len: usize) -> bool {
-        let items = len.div_ceil(self.chunk_bytes_max).max(1) as u64;
+    fn fits(&self, payload: &Pieces) -> bool {
+        let (len, items) = (payload.len(), self.chunks(payload));
         if self.sent() + CHUNKS_MAX as u64 > SEQ_MAX {
             return false;
         }
@@ -302,10 +311,22 @@ impl Sender {
         fits || self.used == Window::default()
     }
 
-    fn cut(&mut self, form: Form, payload: Bytes) {
-        let mut pieces = chunk::split(form, payload, self.chunk_bytes_max).peekable();
-        while let Some(payload) = pieces.next() {
-            let kind = if pieces.peek().is_some() { b'n' } else { b'm' };
+    /// How many chunks a message takes, but for what text wants to be cut elsewhere.
+    fn chunks(&self, payload: &Pieces) -> u64 {
+        let chunks = |piece: &Payload| piece.len().div_ceil(self.chunk_bytes_max.max(1)) as u64;
+        payload.iter().map(chunks).sum::<u64>().max(1)
+    }
+
+    fn cut(&mut self, form: Form, payload: Pieces) {
+        let bytes_max = self.chunk_bytes_max;
+        let (before, last) = payload.into_parts();
+        // An empty last piece of several would be an empty chunk.
+        let last = (!last.is_empty() || before.is_empty()).then_some(last);
+        let pieces = before.into_iter().chain(last);
+        let mut chunks =
+            pieces.flat_map(|piece| chunk::split(form, piece.into_raw(), bytes_max)).peekable();
+        while let Some(payload) = chunks.next() {
+            let kind = if chunks.peek().is_some() { b'n' } else { b'm' };
             self.used.bytes += payload.len() as u64;
             self.used.items += 1;
             self.hold(kind, form, payload.into());

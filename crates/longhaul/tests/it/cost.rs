@@ -59,6 +59,7 @@ fn a_durable_message_is_copied_once_whatever_its_size_and_way() {
     };
     measure(&[]);
     measure(&["--text", "--", "--on-replica-loss", "redial"]);
+    measure(&["--fragments", "7"]);
 }
 
 /// What each worker reads into grows to its full size with the first large message.

@@ -100,6 +100,11 @@ impl Session {
                         owner.receive_letter(key, form, &letter, now);
                         ControlFlow::Continue(())
                     }
+                    // No client cuts items into fragments of its own accord.
+                    Read::Pieces(form, pieces) => {
+                        owner.receive(key, form, &pieces.to_bytes(), now);
+                        ControlFlow::Continue(())
+                    }
                     end => {
                         last = Some(end);
                         ControlFlow::Break(())
@@ -132,7 +137,7 @@ impl Session {
                 self.see_off(key, fault);
             }
             Read::End => self.lose_link(key, None, now),
-            Read::Message(..) => {}
+            Read::Message(..) | Read::Pieces(..) => {}
         }
     }
 

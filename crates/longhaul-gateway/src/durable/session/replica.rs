@@ -54,6 +54,10 @@ impl Session {
                         owner.leg_letter(form, letter, now);
                         ControlFlow::Continue(())
                     }
+                    Read::Pieces(form, pieces) => {
+                        owner.leg_pieces(form, pieces, now);
+                        ControlFlow::Continue(())
+                    }
                     end => {
                         last = Some(end);
                         ControlFlow::Break(())
@@ -65,7 +69,7 @@ impl Session {
             }
             (self.leg_heard_at, self.leg_pings) = (now, 0);
             match last {
-                None | Some(Read::Message(..)) => {}
+                None | Some(Read::Message(..) | Read::Pieces(..)) => {}
                 Some(Read::Close(code, reason)) => {
                     wire.close(code, "");
                     // Whether the answer still reaches it is its own affair.

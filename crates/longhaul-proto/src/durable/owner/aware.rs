@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -19,9 +19,6 @@ use super::super::{
 };
 use super::{Ended, Leg, Output, Owner};
 use crate::websocket::CloseCode;
-
-/// How long a replica may take to look up what it has committed of a session.
-const ATTACH: Duration = Duration::from_secs(5);
 
 /// What an owner keeps where the replica acknowledges messages itself.
 #[derive(Debug, Clone)]
@@ -154,7 +151,7 @@ impl Owner {
             !matches!(output, Output::Tell { .. } | Output::LeaveLeg | Output::CloseLeg { .. })
         });
         aware.attempts += 1;
-        aware.phase = Phase::Attaching(self.now + ATTACH);
+        aware.phase = Phase::Attaching(self.now + self.policy.attach);
         aware.is_held = false;
         aware.down = Receiver::starting_at(self.down.sent());
         let sizes = self.policy.sizes;

@@ -58,6 +58,9 @@ pub struct OwnerPolicy {
     pub older_link: Duration,
     /// How long a leg may take to answer a close.
     pub leg_close: Duration,
+    /// How long a replica that acknowledges messages itself may take to look up what it has committed of a
+    /// session.
+    pub attach: Duration,
     /// How often a healthy link gets a newer token.
     pub token_interval: Duration,
     /// How long a client has to migrate.
@@ -79,6 +82,7 @@ impl Default for OwnerPolicy {
             stall: seconds(30),
             older_link: seconds(10),
             leg_close: seconds(5),
+            attach: seconds(5),
             token_interval: seconds(300),
             migrate_deadline: seconds(30),
             keeps: Keeps::default(),
@@ -276,10 +280,19 @@ impl Owner {
 
     /// Takes a message of the leg's for the client.
     pub fn leg_message(&mut self, form: Form, payload: Bytes, now: Instant) {
+        self.leg_pieces(form, payload.into(), now);
+    }
+
+    /// The same for one that came in fragments.
+    pub fn leg_pieces(&mut self, form: Form, payload: Pieces, now: Instant) {
         self.now = now;
+        if self.aware.is_some() {
+            // Items of a replica's come whole, or nearly always.
+            return self.leg_item(form, &payload.to_bytes(), now);
+        }
         let is_swallowed = self.legs.as_mut().is_some_and(|legs| legs.swallows());
         if self.leg != Leg::Gone && !is_swallowed {
-            self.down.message(form, payload);
+            self.down.pieces(form, payload);
         }
         self.note_stall();
     }

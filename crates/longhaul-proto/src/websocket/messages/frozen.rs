@@ -22,7 +22,8 @@ pub struct FrozenMessages {
 impl Messages {
     /// Where it stands.
     pub fn freeze(&self) -> FrozenMessages {
-        let mut message = self.message.to_vec();
+        let mut message = self.before.concat();
+        message.extend_from_slice(&self.message);
         self.remask(&mut message);
         FrozenMessages {
             header: self.header.clone(),
@@ -54,12 +55,14 @@ impl Messages {
         }
         let mut messages = Self {
             role,
-            keeps_masks: false,
+            as_they_come: false,
             // One that was begun under another bound is heard to its end.
             message_bytes_max: message_bytes_max.max(message.len()),
             header,
             frame: frame.map(|(header, at)| Frame { header, at }),
             message: BytesMut::from(&message[..]),
+            before: Vec::new(),
+            before_bytes: 0,
             is_text,
             control,
             has_closed,

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::Receiver;
 
 use crate::succession::Upgradable;
 use crate::support::process::Process;
@@ -321,10 +322,19 @@ fn meet_plainly(ledger: Ledger) {
 /// A replica by hand: answers the handshake as one that speaks items, says `words` one by one, and keeps the code that its
 /// leg was closed with.
 fn replica_that_says(words: &'static [&'static str]) -> (SocketAddr, Arc<AtomicUsize>) {
+    let (address, codes) = replica_that_keeps_codes(words);
+    let closed = Arc::<AtomicUsize>::default();
+    let last = closed.clone();
+    // Ends with the replica, which lives as long as the story.
+    std::thread::spawn(move || codes.iter().for_each(|code| last.store(code, Ordering::Relaxed)));
+    (address, closed)
+}
+
+/// The same; gives the codes of all its legs.
+fn replica_that_keeps_codes(words: &'static [&'static str]) -> (SocketAddr, Receiver<usize>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let closed = Arc::<AtomicUsize>::default();
-    let code = closed.clone();
+    let (codes, closed) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // The library's own type for a refusal, which none is.
@@ -343,7 +353,8 @@ fn replica_that_says(words: &'static [&'static str]) -> (SocketAddr, Arc<AtomicU
             }
             while let Ok(message) = socket.read() {
                 if let tungstenite::Message::Close(Some(frame)) = message {
-                    code.store(u16::from(frame.code).into(), Ordering::Relaxed);
+                    // The story may be over.
+                    let _ = codes.send(u16::from(frame.code).into());
                 }
             }
         }
@@ -362,6 +373,21 @@ fn ends(words: &'static [&'static str], leg_code: usize) {
     assert_eq!(hear(&mut link), r#"{"t":"reset","code":4906,"recv":0}"#, "{words:?}");
     wait_until("the leg is closed", s(30), || closed.load(Ordering::Relaxed) > 0);
     assert_eq!(closed.load(Ordering::Relaxed), leg_code, "{words:?}");
+}
+
+#[test]
+fn a_replica_that_does_not_say_what_it_knows_is_left_after_the_time_it_is_given() {
+    let (address, codes) = replica_that_keeps_codes(&[]);
+    let gateway = gateway_before(&[address], "[durable]\nattach = \"200ms\"");
+    let mut link = durable_link(&gateway);
+    say(&mut link, HELLO);
+    assert!(hear(&mut link).contains("\"class\":\"e2e\""));
+    say(&mut link, "a0");
+    // Ten of the time that is given by default were more than this.
+    let until = Instant::now() + s(45);
+    for _ in 0..10 {
+        assert_eq!(codes.recv_timeout(until.saturating_duration_since(Instant::now())), Ok(4908));
+    }
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn a_replica_that_does_not_say_what_it_knows_is_none() {
     owner.leg_lost(0, Instant::now());
     owner.leg_replaced("crash", Instant::now());
     said(&mut owner);
-    owner.deadline_reached(Instant::now() + ATTACH);
+    owner.deadline_reached(Instant::now() + OwnerPolicy::default().attach);
     assert_eq!(said(&mut owner)[0], "leg close 4908");
 }
 
