@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc::Receiver;
 
 use crate::succession::Upgradable;
 use crate::support::process::Process;
@@ -320,21 +319,15 @@ fn meet_plainly(ledger: Ledger) {
 }
 
 /// A replica by hand: answers the handshake as one that speaks items, says `words` one by one, and keeps the code that its
-/// leg was closed with.
-fn replica_that_says(words: &'static [&'static str]) -> (SocketAddr, Arc<AtomicUsize>) {
-    let (address, codes) = replica_that_keeps_codes(words);
-    let closed = Arc::<AtomicUsize>::default();
-    let last = closed.clone();
-    // Ends with the replica, which lives as long as the story.
-    std::thread::spawn(move || codes.iter().for_each(|code| last.store(code, Ordering::Relaxed)));
-    (address, closed)
-}
-
-/// The same; gives the codes of all its legs.
-fn replica_that_keeps_codes(words: &'static [&'static str]) -> (SocketAddr, Receiver<usize>) {
+/// leg was closed with. Its store takes so long.
+fn replica_that_says(
+    words: &'static [&'static str],
+    store_takes: Duration,
+) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (codes, closed) = std::sync::mpsc::channel();
+    let closed = Arc::<AtomicUsize>::default();
+    let code = closed.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // The library's own type for a refusal, which none is.
@@ -347,14 +340,14 @@ fn replica_that_keeps_codes(words: &'static [&'static str]) -> (SocketAddr, Rece
             let Ok(mut socket) = accept_hdr(stream, as_aware) else { continue };
             let attach = socket.read().unwrap().into_text().unwrap();
             assert!(attach.contains("\"t\":\"attach\""), "{attach}");
+            std::thread::sleep(store_takes);
             for word in words {
                 // The gateway may have closed behind an earlier one.
                 let _ = socket.send((*word).into());
             }
             while let Ok(message) = socket.read() {
                 if let tungstenite::Message::Close(Some(frame)) = message {
-                    // The story may be over.
-                    let _ = codes.send(u16::from(frame.code).into());
+                    code.store(u16::from(frame.code).into(), Ordering::Relaxed);
                 }
             }
         }
@@ -364,7 +357,7 @@ fn replica_that_keeps_codes(words: &'static [&'static str]) -> (SocketAddr, Rece
 
 #[track_caller]
 fn ends(words: &'static [&'static str], leg_code: usize) {
-    let (address, closed) = replica_that_says(words);
+    let (address, closed) = replica_that_says(words, Duration::ZERO);
     let gateway = gateway_before(&[address], "");
     let mut link = durable_link(&gateway);
     say(&mut link, HELLO);
@@ -376,18 +369,16 @@ fn ends(words: &'static [&'static str], leg_code: usize) {
 }
 
 #[test]
-fn a_replica_that_does_not_say_what_it_knows_is_left_after_the_time_it_is_given() {
-    let (address, codes) = replica_that_keeps_codes(&[]);
-    let gateway = gateway_before(&[address], "[durable]\nattach = \"200ms\"");
+fn a_replica_whose_store_is_slow_is_waited_for_as_long_as_the_operator_says() {
+    const WORDS: &[&str] = &[r#"{"t":"attached","recv":0,"lo":1,"hi":0}"#, "m1;at last"];
+    // Longer than is waited by default.
+    let (address, _) = replica_that_says(WORDS, Duration::from_millis(5_500));
+    let gateway = gateway_before(&[address], "[durable]\nattach = \"60s\"\nheartbeat = \"60s\"");
     let mut link = durable_link(&gateway);
     say(&mut link, HELLO);
     assert!(hear(&mut link).contains("\"class\":\"e2e\""));
     say(&mut link, "a0");
-    // Ten of the time that is given by default were more than this.
-    let until = Instant::now() + s(45);
-    for _ in 0..10 {
-        assert_eq!(codes.recv_timeout(until.saturating_duration_since(Instant::now())), Ok(4908));
-    }
+    assert_eq!(hear(&mut link), "m1;at last");
 }
 
 #[test]
