@@ -118,6 +118,9 @@ pub struct DurableConfig {
     pub grace: Duration,
     /// How long a session without a link may keep its replica waiting. Default: 30 s.
     pub stall: Duration,
+    /// How long a replica that acknowledges messages itself may take to say what it has committed of a
+    /// session. Default: 5 s.
+    pub attach: Duration,
     /// A link on which nothing was heard or said for so long gets a ping; after three it is dead.
     /// Default: 5 s.
     pub heartbeat: Duration,
@@ -150,6 +153,7 @@ impl Default for DurableConfig {
             is_enabled: true,
             grace: Duration::from_secs(120),
             stall: Duration::from_secs(30),
+            attach: Duration::from_secs(5),
             heartbeat: Duration::from_secs(5),
             link_lifetime: None,
             window_bytes: 4 << 20,
@@ -177,6 +181,7 @@ impl DurableConfig {
             heartbeat: self.heartbeat,
             grace: self.grace,
             stall: self.stall,
+            attach: self.attach,
             ..OwnerPolicy::default()
         }
     }
