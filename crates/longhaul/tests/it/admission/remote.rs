@@ -268,8 +268,8 @@ fn a_dead_service_costs_its_own_clients_a_moment_and_the_others_nothing() {
     let mut while_open = timed(300, |number| refused(1000 + number));
     let mut during = timed(300, by_jwt);
     let mut cached = timed(300, by_cache);
-    let [before, during, cached] =
-        [&mut before, &mut during, &mut cached].map(|times| percentile(times, 0.99));
+    let all = [&mut before, &mut during, &mut cached];
+    let [before, during, cached] = all.map(|times| [0.5, 0.99].map(|at| percentile(times, at)));
     let (slowest, median) = (percentile(&mut while_closed, 1.0), percentile(&mut while_open, 0.5));
     let open = percentile(&mut while_open, 0.99);
     let questions = |outcome: &str| {
@@ -288,13 +288,13 @@ fn a_dead_service_costs_its_own_clients_a_moment_and_the_others_nothing() {
     assert!(admin.metric("longhaul_admissions_total{outcome=\"auth_unavailable\"}") >= 300.0);
     println!(
         "refused within {slowest:?}, once known within {open:?} (p99; median {median:?}); by JWT \
-         {before:?} before, {during:?} meanwhile; by cache {cached:?}"
+         (median, p99) {before:?} before, {during:?} meanwhile; by cache {cached:?}"
     );
-    // Generous, for machines that do other things; the figures are above.
-    assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
+    // Generous, and of medians, for machines that do other things; the figures are above.
+    assert!(slowest < s(5), "{slowest:?}");
     assert!(median < Duration::from_millis(50), "{median:?}");
-    let bound = before * 3 + Duration::from_millis(50);
-    assert!(during < bound && cached < bound, "{before:?} {during:?} {cached:?}");
+    let bound = before[0] * 3 + Duration::from_millis(50);
+    assert!(during[0] < bound && cached[0] < bound, "{before:?} {during:?} {cached:?}");
     authority.set("ok");
     let returned = Instant::now();
     wait_until("it is believed again", s(30), || {
