@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
+use self::send::GIVING;
 use super::memory::Memory;
 use super::message::{Estate, FORMAT, FromGiver, FromTaker, Hello, ListenerState};
 use super::round::Round;
@@ -123,7 +124,9 @@ impl Giver {
     /// # Errors
     /// [`HandoffError`].
     pub fn rehearse(mut self) -> Result<Report, HandoffError> {
-        self.round(Purpose::Rehearsal)
+        let shared = self.running.current.load_full();
+        let round = self.begin(&shared)?;
+        self.round(&shared, round, Purpose::Rehearsal)
     }
 
     /// Gives listeners and connections away. From then on this process takes no clients, finishes what
@@ -133,8 +136,10 @@ impl Giver {
     /// [`HandoffError`]; then everything goes on here as if nothing had happened.
     pub fn give(&mut self) -> Result<Report, HandoffError> {
         let runtime = tokio::runtime::Handle::current();
+        let shared = self.running.current.load_full();
+        let round = self.begin(&shared)?;
         runtime.block_on(self.running.stop_accepting());
-        let given = self.round(Purpose::All);
+        let given = self.round(&shared, round, Purpose::All);
         match &given {
             Ok(_) => runtime.block_on(self.running.give_up_listeners()),
             Err(_) => runtime.block_on(self.running.accept_again()),
@@ -153,7 +158,16 @@ impl Giver {
         if shared.registry.len() + shared.streams.len() == 0 {
             return Ok(Report::default());
         }
-        self.round(Purpose::Rest)
+        let round = Round::begin(&shared, self.patience.step);
+        self.round(&shared, round, Purpose::Rest)
+    }
+
+    /// Sends copies of what there is while it goes on, so that little is left to be said of it when it
+    /// stands still.
+    fn begin<'a>(&mut self, shared: &'a Shared) -> Result<Round<'a>, HandoffError> {
+        let mut round = Round::begin(shared, self.patience.step);
+        self.send_ahead(&mut round)?;
+        Ok(round)
     }
 
     /// Says that nothing more comes, and returns the socket.
@@ -172,9 +186,13 @@ impl Giver {
         self.wire.socket()
     }
 
-    fn round(&mut self, purpose: Purpose) -> Result<Report, HandoffError> {
-        let shared = self.running.current.load_full();
-        let mut round = Round::begin(&shared, self.patience.step);
+    fn round(
+        &mut self,
+        shared: &Shared,
+        mut round: Round<'_>,
+        purpose: Purpose,
+    ) -> Result<Report, HandoffError> {
+        round.stand_still();
         let deadline = Instant::now() + self.patience.step;
         let mut report = Report { version: self.version.clone(), ..Report::default() };
         loop {
@@ -187,7 +205,7 @@ impl Giver {
         if round.still.is_empty() && purpose == Purpose::Rest {
             return Ok(report);
         }
-        self.wire.send(&FromGiver::End, &[], deadline).map_err(at("giving connections"))?;
+        self.wire.send(&FromGiver::End, &[], deadline).map_err(at(GIVING))?;
         let step = "waiting for the new process to take connections up";
         let misfits = match self.wire.receive(deadline).map_err(at(step))? {
             (FromTaker::Fitted { misfits }, _) => misfits,
@@ -206,14 +224,14 @@ impl Giver {
             return Ok(report);
         }
         // Of this moment: what was taken back while the other process started holds there as well.
-        let memory = if purpose == Purpose::All { Memory::of(&shared) } else { Memory::default() };
+        let memory = if purpose == Purpose::All { Memory::of(shared) } else { Memory::default() };
         if purpose == Purpose::All {
             self.told = Some(memory.clone());
         }
         let commit = FromGiver::Commit(memory);
-        self.wire.send(&commit, &[], deadline).map_err(at("giving connections"))?;
+        self.wire.send(&commit, &[], deadline).map_err(at(GIVING))?;
         self.hear_taken(deadline)?;
-        report.pause = round.pause();
+        report.pause = self.hear_gone_on(deadline).unwrap_or_else(|| round.pause());
         round.let_go();
         info!(
             moved = report.moved,
@@ -242,6 +260,25 @@ impl Giver {
             (Err(error), None) => {
                 warn!(%error, "the other process does not say that it serves; it is believed to");
                 Ok(())
+            }
+        }
+    }
+}
+
+impl Giver {
+    /// How long connections stood still. What is left of them here is put away only when the other
+    /// process says that they go on: that takes time that they would wait for. `None` where it does
+    /// not say so; it has them all the same.
+    fn hear_gone_on(&mut self, deadline: Instant) -> Option<Duration> {
+        match self.wire.receive(deadline) {
+            Ok((FromTaker::GoneOn { pause_us }, _)) => Some(Duration::from_micros(pause_us)),
+            Ok((other, _)) => {
+                warn!(said = ?other, "the other process was to say that connections go on");
+                None
+            }
+            Err(error) => {
+                warn!(%error, "the other process does not say that connections go on");
+                None
             }
         }
     }

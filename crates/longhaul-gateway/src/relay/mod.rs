@@ -164,11 +164,25 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     /// # Errors
     /// What keeps it here.
     pub(crate) fn freeze(&self) -> Result<(RelayState, Sockets), Bound> {
-        let session = self.session.freeze(Instant::now()).ok_or(Bound::Ending)?;
+        let state = self.freeze_changes()?;
         let (to_client, to_backend) = (self.client.io().put_down()?, self.backend.io().put_down()?);
         let sockets = to_client.socket.into_iter().chain(to_backend.socket).collect();
+        Ok((RelayState { leg: to_backend.leg, ..state }, sockets))
+    }
+
+    /// The part of it that changes with each message, where sockets alone carry both legs.
+    ///
+    /// # Errors
+    /// What keeps it here.
+    pub(crate) fn freeze_changes(&self) -> Result<RelayState, Bound> {
+        let session = self.session.freeze(Instant::now()).ok_or(Bound::Ending)?;
         let (client, backend) = (self.client.freeze(), self.backend.freeze());
-        Ok((RelayState { session, client, backend, leg: to_backend.leg }, sockets))
+        Ok(RelayState { session, client, backend, leg: None })
+    }
+
+    /// Whether sockets are all that carries the legs.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.client.io().is_socket() && self.backend.io().is_socket()
     }
 
     /// Where it counts what it moves.
@@ -208,6 +222,15 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
             leftovers: None,
             buffer_bytes_max: policy.buffer_bytes_max,
         })
+    }
+
+    /// Goes on from there instead, before it has begun. `None` for a state that cannot be.
+    pub(crate) fn renew(&mut self, state: RelayState, policy: &RelayPolicy) -> Option<()> {
+        let now = Instant::now();
+        self.session = Session::thaw(policy.session.clone(), &state.session, now)?;
+        self.client.renew(state.client);
+        self.backend.renew(state.backend);
+        Some(())
     }
 }
 
