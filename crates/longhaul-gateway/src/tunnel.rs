@@ -443,6 +443,9 @@ impl<C: LegIo, B: LegIo> Future for Open<C, B> {
             return Poll::Pending;
         };
         if let Some((tunnel, slot)) = this.tunnel.take() {
+            if tunnel.control.is_ahead() {
+                this.relay.hang_up();
+            }
             tunnel.end(slot, this.relay.tally(), &ended);
         }
         Poll::Ready(Fate::Closed)

@@ -1,5 +1,6 @@
 //! The side that has the connections.
 
+mod hear;
 mod send;
 
 use std::collections::BTreeMap;
@@ -9,13 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
+use self::hear::unexpected;
 use self::send::GIVING;
 use super::memory::Memory;
 use super::message::{Estate, FORMAT, FromGiver, FromTaker, Hello, ListenerState};
 use super::round::Round;
-use super::wire::{Wire, WireError};
+use super::wire::Wire;
 use super::{HandoffError, Patience, at};
 use crate::handle::Handle;
 use crate::running::Running;
@@ -232,55 +234,15 @@ impl Giver {
         self.wire.send(&commit, &[], deadline).map_err(at(GIVING))?;
         self.hear_taken(deadline)?;
         report.pause = self.hear_gone_on(deadline).unwrap_or_else(|| round.pause());
-        round.let_go();
         info!(
             moved = report.moved,
+            changed = round.changed,
+            whole = round.whole,
             pause_ms = report.pause.as_secs_f64() * 1000.0,
             "connections moved"
         );
+        round.let_go();
         Ok(report)
-    }
-
-    /// The last word was said: either the other process has the connections, or it is dead.
-    fn hear_taken(&mut self, deadline: Instant) -> Result<(), HandoffError> {
-        let step = "waiting for the new process to serve";
-        match (self.wire.receive(deadline), &self.kill) {
-            (Ok((FromTaker::Taken, _)), _) => Ok(()),
-            (Ok((other, _)), _) => Err(unexpected(step, &other)),
-            (Err(error @ WireError::Ended), _) => Err(at(step)(error)),
-            (Err(error), Some(kill)) => {
-                kill();
-                // What it had said before it was ended still counts.
-                let until = Instant::now() + self.patience.step;
-                match self.wire.receive(until) {
-                    Ok((FromTaker::Taken, _)) => Ok(()),
-                    _ => Err(at(step)(error)),
-                }
-            }
-            (Err(error), None) => {
-                warn!(%error, "the other process does not say that it serves; it is believed to");
-                Ok(())
-            }
-        }
-    }
-}
-
-impl Giver {
-    /// How long connections stood still. What is left of them here is put away only when the other
-    /// process says that they go on: that takes time that they would wait for. `None` where it does
-    /// not say so; it has them all the same.
-    fn hear_gone_on(&mut self, deadline: Instant) -> Option<Duration> {
-        match self.wire.receive(deadline) {
-            Ok((FromTaker::GoneOn { pause_us }, _)) => Some(Duration::from_micros(pause_us)),
-            Ok((other, _)) => {
-                warn!(said = ?other, "the other process was to say that connections go on");
-                None
-            }
-            Err(error) => {
-                warn!(%error, "the other process does not say that connections go on");
-                None
-            }
-        }
     }
 }
 
@@ -303,11 +265,6 @@ impl std::fmt::Debug for Giver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Giver").field("version", &self.version).finish_non_exhaustive()
     }
-}
-
-fn unexpected(step: &'static str, said: &FromTaker) -> HandoffError {
-    let source = format!("it said {said:?} instead").into();
-    HandoffError::Wire { step, source }
 }
 
 impl Running {

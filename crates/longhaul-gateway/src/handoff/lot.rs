@@ -196,13 +196,12 @@ impl Seat {
             let mut pauses_us = Vec::new();
             for (resumed, since) in ready {
                 match resumed {
-                    Resumed::WebSocket(resumed) => match resumed.go_on() {
-                        Some(for_reactor) => {
+                    Resumed::WebSocket(resumed) => {
+                        if let Some(for_reactor) = resumed.go_on() {
                             websockets.push((for_reactor, since));
                             continue;
                         }
-                        None => {}
-                    },
+                    }
                     Resumed::Tcp(resumed) => resumed.go_on(),
                     Resumed::Durable(resumed) => resumed.go_on(),
                 }

@@ -1,8 +1,9 @@
 //! Moves listeners and open connections to another process: a newer binary, or the same one again.
 //!
 //! The giver serves until the taker has said that it does, and whatever goes wrong before that leaves
-//! the giver where it was: connections stand still while they are copied, and go on when nothing
-//! comes of it. What cannot be copied (TLS ended here, HTTP/2, what has begun to end) stays and is
+//! the giver where it was. Of WebSockets in clear text a copy goes ahead while they go on; then all
+//! connections stand still, and say what has become of them since, or give themselves up to be copied
+//! as a whole. They go on when nothing comes of it (decision 0012). What cannot be copied (TLS ended here, HTTP/2, what has begun to end) stays and is
 //! finished by the giver.
 //!
 //! `message` has the words and their order, `wire` carries them, `state` is a connection on its way.
@@ -115,7 +116,6 @@ struct Copied {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "in a moment they are sent, and none stays")]
 enum Said {
     /// A copy; it goes on.
     Ahead(Parcel, Sockets),

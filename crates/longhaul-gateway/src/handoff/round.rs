@@ -33,6 +33,10 @@ pub(super) struct Round<'a> {
     is_still: bool,
     /// Those that do, and since when, by id.
     pub(super) still: HashMap<u64, (Arc<Control>, u64)>,
+    /// So many were copied as a whole while they stood still.
+    pub(super) whole: usize,
+    /// Something had happened to so many since they were copied.
+    pub(super) changed: usize,
     patience: Duration,
 }
 
@@ -68,6 +72,8 @@ impl<'a> Round<'a> {
             ahead: HashMap::new(),
             is_still: false,
             still: HashMap::new(),
+            whole: 0,
+            changed: 0,
             patience,
         }
     }
@@ -174,10 +180,14 @@ impl<'a> Round<'a> {
         self.still.insert(id, (control, since));
         match copy {
             Copy::Whole(parcel, sockets) => {
+                self.whole += 1;
                 batch.whole.push((Parcel { still_us: since, ..parcel }, sockets));
             }
             Copy::Unchanged => batch.unchanged.push((id, since)),
-            Copy::Changed(change) => batch.changed.push((change, since)),
+            Copy::Changed(change) => {
+                self.changed += 1;
+                batch.changed.push((change, since));
+            }
         }
     }
 

@@ -131,6 +131,11 @@ impl Control {
         let _ = self.order.fetch_update(Ordering::AcqRel, Ordering::Acquire, note);
     }
 
+    /// Whether it gave a copy ahead, and so its descriptors exist twice.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.order.load(Ordering::Acquire) & AHEAD != 0
+    }
+
     /// Has the connection stand still and give itself up to be copied, but for what went ahead.
     pub(crate) fn hold(&self) {
         self.change(|before| before | WANTED);

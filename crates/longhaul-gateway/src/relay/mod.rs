@@ -15,6 +15,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use control::{Control, Order};
 use longhaul_proto::session::{Cause, Output, Session, Side};
+use rustix::net::Shutdown;
 use stream::{Bound, LegIo, Stream, with_scratch};
 use tokio::time::{Sleep, sleep_until};
 
@@ -178,6 +179,15 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         let session = self.session.freeze(Instant::now()).ok_or(Bound::Ending)?;
         let (client, backend) = (self.client.freeze(), self.backend.freeze());
         Ok(RelayState { session, client, backend, leg: None })
+    }
+
+    /// Has both peers hear at once that it has ended, though another process has descriptors too.
+    pub(crate) fn hang_up(&self) {
+        for socket in [self.client.io().socket(), self.backend.io().socket()].into_iter().flatten()
+        {
+            // What refuses it has ended already.
+            let _ = rustix::net::shutdown(socket, Shutdown::Both);
+        }
     }
 
     /// Whether sockets are all that carries the legs.
