@@ -23,13 +23,14 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 longhaul-bench run [--quick] [--series plain,tls,scale] [--peers A,B,…] [--rounds N] [--out DIR]
-                   [--chart FILE] [--longhaul BINARY] [--workers N]
+                   [--chart FILE] [--longhaul BINARY] [--workers N] [--only TEXT]
 longhaul-bench echo ADDRESS               the backend: echoes WebSocket messages
 longhaul-bench floor LISTEN UPSTREAM      the floor: a relay that parses nothing
 longhaul-bench uring LISTEN UPSTREAM      the same over io_uring
 
 Peers: floor, uring (only when named, and where the kernel permits it), longhaul, nginx, haproxy, caddy; those that are not installed are left out, and said so.
 Every peer has one worker; --workers gives Longhaul more, to compare Longhaul with itself.
+--only leaves out what TEXT is not part of the name of, as in --only '1024 B'.
 --quick takes under two minutes; without it, about half an hour.
 Series: plain, tls (ended in the peers; no floor then), scale (10 to 9,000 connections in one process, 18,000 in two).
 ";

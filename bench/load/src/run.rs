@@ -29,6 +29,8 @@ pub(crate) struct Options {
     out: Option<PathBuf>,
     chart: Option<PathBuf>,
     longhaul: Longhaul,
+    /// What the names of all scenarios measured have in common.
+    only: String,
     command_line: String,
 }
 
@@ -42,6 +44,7 @@ impl Options {
             out: None,
             chart: None,
             longhaul: Longhaul { binary: PathBuf::from("target/release/longhaul"), workers: 1 },
+            only: String::new(),
             command_line: format!("longhaul-bench run {}", words.join(" ")),
         };
         let mut words = words.iter();
@@ -53,6 +56,7 @@ impl Options {
                 "--out" => options.out = Some(value()?.into()),
                 "--chart" => options.chart = Some(value()?.into()),
                 "--longhaul" => options.longhaul.binary = value()?.into(),
+                "--only" => options.only = (*value()?).to_owned(),
                 "--workers" => options.longhaul.workers = value()?.parse().map_err(explain)?,
                 "--series" => {
                     let names = value()?.split(',');
@@ -104,7 +108,8 @@ impl Options {
                 })
                 .collect(),
         };
-        scenarios.into_iter().filter(is_wanted).collect()
+        let is_asked = |one: &Scenario| one.name().contains(&self.only);
+        scenarios.into_iter().filter(is_wanted).filter(is_asked).collect()
     }
 
     fn peers(&self, series: Series, present: &[Peer]) -> Vec<Peer> {

@@ -210,7 +210,8 @@ impl Link {
                     }
                     Some(Event::Ping(payload)) => self.frame(Opcode::PONG, &[&payload]),
                     Some(Event::Close(code, _)) => return Poll::Ready(Read::Closed(code)),
-                    Some(Event::Pong) | None => {}
+                    // Some events are of readers that take messages as they come.
+                    Some(Event::Pong | Event::Masked { .. } | Event::Pieces { .. }) | None => {}
                 }
             }
             let mut bytes = vec![0; READ_BYTES];

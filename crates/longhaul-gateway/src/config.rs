@@ -4,6 +4,7 @@
 //! are generated from the text's mirror, which takes its defaults from here.
 
 mod admission;
+mod store;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use longhaul_proto::proxy_protocol;
 pub use longhaul_proto::redial::{Prelude, Uncertain};
 pub use longhaul_proto::session::Bounds;
 pub use longhaul_proto::websocket::CloseCode;
+pub use store::*;
 
 use crate::tls::{Pair, TlsTerms, UpstreamTls};
 
@@ -75,6 +77,8 @@ pub struct Config {
     pub authorities: Vec<Authority>,
     /// Where clients get tickets for their tokens; `None`: nowhere.
     pub tickets: Option<TicketOffice>,
+    /// What gateways of one deployment share; `None`: nothing, each keeps its own. Default: `None`.
+    pub store: Option<StoreConfig>,
     /// Opens bypass tokens of end-to-end tests. Never set in production.
     pub bypass_key: Option<[u8; 32]>,
 }
@@ -114,6 +118,9 @@ pub struct DurableConfig {
     pub grace: Duration,
     /// How long a session without a link may keep its replica waiting. Default: 30 s.
     pub stall: Duration,
+    /// How long a replica that acknowledges messages itself may take to say what it has committed of a
+    /// session. Default: 5 s.
+    pub attach: Duration,
     /// A link on which nothing was heard or said for so long gets a ping; after three it is dead.
     /// Default: 5 s.
     pub heartbeat: Duration,
@@ -146,6 +153,7 @@ impl Default for DurableConfig {
             is_enabled: true,
             grace: Duration::from_secs(120),
             stall: Duration::from_secs(30),
+            attach: Duration::from_secs(5),
             heartbeat: Duration::from_secs(5),
             link_lifetime: None,
             window_bytes: 4 << 20,
@@ -173,6 +181,7 @@ impl DurableConfig {
             heartbeat: self.heartbeat,
             grace: self.grace,
             stall: self.stall,
+            attach: self.attach,
             ..OwnerPolicy::default()
         }
     }

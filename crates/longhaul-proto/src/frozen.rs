@@ -20,21 +20,24 @@ pub(crate) fn micros(time: Duration) -> u64 {
 
 /// For pieces of one whole, which arrive as one piece.
 pub(crate) mod joined {
-    use bytes::Bytes;
     use serde::{Deserializer, Serializer};
 
+    use crate::durable::Payload;
+
     pub(crate) fn serialize<S: Serializer>(
-        pieces: &[Bytes],
+        pieces: &[Payload],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        super::bytes::serialize(pieces.concat(), serializer)
+        let mut whole = Vec::new();
+        pieces.iter().for_each(|piece| whole.extend_from_slice(&piece.to_bytes()));
+        super::bytes::serialize(whole, serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Vec<Bytes>, D::Error> {
-        let whole: Bytes = super::bytes::deserialize(deserializer)?;
-        Ok(Some(whole).filter(|whole| !whole.is_empty()).into_iter().collect())
+    ) -> Result<Vec<Payload>, D::Error> {
+        let whole: bytes::Bytes = super::bytes::deserialize(deserializer)?;
+        Ok(Some(whole).filter(|whole| !whole.is_empty()).map(Payload::from).into_iter().collect())
     }
 }
 

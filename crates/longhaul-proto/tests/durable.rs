@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use longhaul_proto::durable::owner::{Opening, Output, Owner, OwnerPolicy, Seal};
 use longhaul_proto::durable::{
-    Body, Form, Item, LinkKey, Rank, Receiver, Resume, SEQ_MAX, Sender, Sizes, Taken, Window,
+    Body, Form, Item, Letter, LinkKey, Rank, Receiver, Resume, SEQ_MAX, Sender, Sizes, Taken,
+    Window,
 };
-use longhaul_proto::websocket::CloseCode;
+use longhaul_proto::websocket::{CloseCode, mask};
 use proptest::prelude::*;
 
 const SIZES: Sizes = Sizes { message_bytes_max: 200, chunk_bytes_max: 20 };
@@ -170,7 +171,7 @@ proptest! {
         for (size, acks) in sizes.into_iter().zip(acks) {
             sender.message(Form::Binary, vec![b'x'; size].into());
             while let Some((head, form, payload)) = sender.write_next() {
-                let message = [head.as_bytes(), &payload].concat();
+                let message = [head.as_bytes(), &payload.to_bytes()].concat();
                 let Ok(Item::Sequenced { seq, body }) = Item::parse(form, &message) else {
                     panic!("{head:?}")
                 };
@@ -190,6 +191,35 @@ proptest! {
         }
         prop_assert!(sender.acknowledge(sender.sent() + 1).is_err());
     }
+
+    #[test]
+    fn a_message_in_pieces_arrives_as_one(
+        pieces in prop::collection::vec("[a-zé€𝄞]{0,30}", 0..40),
+        chunk_bytes_max in 4usize..40,
+    ) {
+        let sizes = Sizes { message_bytes_max: 10_000, chunk_bytes_max };
+        let mut sender = Sender::starting_at(0, Window::DEFAULT, chunk_bytes_max);
+        let mut receiver = Receiver::starting_at(0);
+        // As a reader gives them: only the last may be empty.
+        let (last, before) = pieces.split_last().map_or(("", &[][..]), |(last, before)| (last, before));
+        let before = before.iter().filter(|piece| !piece.is_empty()).map(|piece| Bytes::from(piece.clone()));
+        let pieces: Vec<Bytes> = before.chain([Bytes::from(last.to_owned())]).collect();
+        sender.pieces(Form::Text, pieces.clone().into());
+        let mut arrived = Vec::new();
+        while let Some((head, form, payload)) = sender.write_next() {
+            let message = [head.as_bytes(), &payload.to_bytes()].concat();
+            prop_assert!(std::str::from_utf8(&message).is_ok());
+            let Ok(Item::Sequenced { seq, body }) = Item::parse(form, &message) else {
+                panic!("{head:?}")
+            };
+            let taken = receiver.take(form, seq, body, Rank::Newest, sizes);
+            prop_assert_eq!(taken, Ok(if sender.has_next() { Taken::Hold } else { Taken::Whole }));
+            if let Body::Message(payload) | Body::Chunk(payload) = body {
+                arrived.extend_from_slice(payload);
+            }
+        }
+        prop_assert_eq!(arrived, pieces.concat());
+    }
 }
 
 /// Payloads are copied out of what is read, and nowhere else: see docs/tune/cost.md.
@@ -198,8 +228,12 @@ fn a_payload_lies_in_an_owner_where_it_was_read() {
     let mut hostile = Hostile::new();
     // Whatever is in it, compressed or not: nobody looks.
     let payload = [0x78, 0x9c, 0xff, 0x00, 0x80, 0x3b];
-    let message = Bytes::from([&b"m1;"[..], &payload].concat());
-    hostile.owner.receive(hostile.newest, Form::Binary, &message, hostile.now);
+    let key = [1, 2, 3, 4];
+    let mut message = BytesMut::from(&[&b"m1;"[..], &payload].concat()[..]);
+    mask::apply(&mut message, key, 0);
+    let (under_mask, up_at) = (message[3..].to_vec(), message[3..].as_ptr());
+    let letter = Letter::open(message, key);
+    hostile.owner.receive_letter(hostile.newest, Form::Binary, &letter, hostile.now);
     let down = Bytes::copy_from_slice(&payload);
     hostile.owner.leg_message(Form::Binary, down.clone(), hostile.now);
     let (mut delivered, mut sent) = (None, None);
@@ -212,6 +246,12 @@ fn a_payload_lies_in_an_owner_where_it_was_read() {
         }
     }
     let (delivered, sent) = (delivered.unwrap(), sent.unwrap());
-    assert_eq!((&delivered[..], delivered.as_ptr()), (&payload[..], message[3..].as_ptr()));
+    assert_eq!(&delivered.to_bytes()[..], &payload);
+    let (before, delivered) = delivered.into_parts();
+    assert!(before.is_empty());
+    // Behind three bytes of a head of the item's, as the client had it, the key is the client's own.
+    assert_eq!(delivered.key_behind(3), Some(key));
+    let delivered = delivered.into_raw();
+    assert_eq!((&delivered[..], delivered.as_ptr()), (&under_mask[..], up_at));
     assert_eq!((&sent[..], sent.as_ptr()), (&payload[..], down.as_ptr()));
 }

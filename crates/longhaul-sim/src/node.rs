@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use longhaul_proto::durable::owner::{FrozenOwner, Opening, Output, Owner, Refusal, Seal};
-use longhaul_proto::durable::{Control, Form, Item, LinkKey, Speaker};
-use longhaul_proto::websocket::CloseCode;
+use longhaul_proto::durable::{Control, Form, Item, Letter, LinkKey, Speaker};
+use longhaul_proto::websocket::{CloseCode, mask};
 
 use crate::audit::{self, Audit};
 use crate::aware::Replicas;
@@ -119,6 +119,14 @@ impl Node {
     }
 }
 
+/// The message as its client's WebSocket masks it, under a key that each message changes.
+fn masked(message: &Bytes, link: LinkKey) -> Letter {
+    let key = [link.0 as u8, message.len() as u8, message.first().copied().unwrap_or(1), 0xa5];
+    let mut bytes = BytesMut::from(&message[..]);
+    mask::apply(&mut bytes, key, 0);
+    Letter::open(bytes, key)
+}
+
 impl Held {
     /// Puts the owner down and takes it up as another process would.
     ///
@@ -142,7 +150,7 @@ impl Held {
         while self.owner.wants_link()
             && let Some((key, form, message)) = self.unread.pop_front()
         {
-            self.owner.receive(key, form, &message, now);
+            self.owner.receive_letter(key, form, &masked(&message, key), now);
         }
     }
 

@@ -498,11 +498,11 @@ impl World<'_> {
                 }
             }
             owner::Output::Deliver { form, payload, seq } => {
-                self.node.sessions[at].replica.unread.push_back((seq, form, payload));
+                self.node.sessions[at].replica.unread.push_back((seq, form, payload.to_bytes()));
             }
             owner::Output::Tell { form, head, payload } => {
                 if let Some(replicas) = &mut self.node.sessions[at].aware {
-                    replicas.tell(form, [head.as_bytes(), &payload].concat().into());
+                    replicas.tell(form, [head.as_bytes(), &payload.to_bytes()].concat().into());
                 }
             }
             owner::Output::LeaveLeg | owner::Output::Authenticate(_) => {}

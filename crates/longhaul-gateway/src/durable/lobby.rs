@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use longhaul_policy::forwarded::Client;
@@ -13,7 +14,6 @@ use longhaul_proto::durable::{
     CONTROL_BYTES_MAX, Control, Form, Head, Item, Reset, Sizes, Speaker, code,
 };
 use longhaul_proto::websocket::CloseCode;
-use longhaul_proto::websocket::messages::Event;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -156,17 +156,12 @@ async fn first_control(wire: &mut Wire, is_first: bool) -> Result<Control, Optio
         let read = poll_fn(|cx| {
             // What a reset left to be written goes out while the client thinks.
             let _ = wire.flush(cx);
-            with_scratch(CONTROL_BYTES_MAX, |scratch| wire.poll_event(cx, scratch))
+            with_scratch(CONTROL_BYTES_MAX, |scratch| wire.poll_one(cx, scratch))
         });
         let (form, message) = match read.await {
-            Read::Event(Event::Text(message)) => (Form::Text, message),
-            Read::Event(Event::Binary(message)) => (Form::Binary, message),
-            Read::Event(Event::Ping(payload)) => {
-                wire.pong(payload);
-                continue;
-            }
-            Read::Event(Event::Pong) => continue,
-            Read::Event(Event::Close(..)) | Read::End => return Err(None),
+            Read::Message(form, letter) => (form, letter.into_message()),
+            Read::Pieces(form, pieces) => (form, pieces.to_bytes()),
+            Read::Close(..) | Read::End => return Err(None),
             Read::Fault(CloseCode::TOO_BIG) => return Err(Some(code::TOO_BIG)),
             Read::Fault(_) => return Err(Some(code::FAULT)),
         };
@@ -207,5 +202,5 @@ pub(super) async fn close(mut link: Link, code: CloseCode) {
 }
 
 fn say(wire: &mut Wire, control: &Control) {
-    wire.send(Form::Text, &Head::none(), control.write().into());
+    wire.send(Form::Text, &Head::none(), Bytes::from(control.write()));
 }

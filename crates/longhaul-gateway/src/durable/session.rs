@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use longhaul_proto::durable::owner::{Ended, Opening, Output, Owner};
-use longhaul_proto::durable::{Head, LinkKey, Window};
+use longhaul_proto::durable::{LinkKey, Window};
 use longhaul_proto::websocket::CloseCode;
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep_until};
@@ -333,7 +333,7 @@ impl Session {
             Output::Abort(link) => self.links.retain(|lane| lane.key != link),
             Output::Deliver { form, payload, seq } => {
                 if let Some(leg) = &mut self.leg {
-                    leg.wire.send(form, &Head::none(), payload);
+                    leg.wire.send_pieces(form, payload);
                     let end = leg.wire.bytes_written + leg.wire.queued_bytes() as u64;
                     self.unconfirmed.push_back((end, seq));
                 }

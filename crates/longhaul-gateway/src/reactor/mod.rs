@@ -10,6 +10,7 @@
 //! but sockets: its timers, say, wake it from there. Start at [`Reactor`].
 
 mod inbox;
+mod prefetch;
 mod socket;
 mod tasks;
 
@@ -31,6 +32,7 @@ use rustix::time::{
 };
 
 use self::inbox::{Inbox, Mail};
+pub(crate) use self::prefetch::prefetch;
 pub(crate) use self::socket::Socket;
 use self::tasks::{Key, Tasks};
 
@@ -45,6 +47,9 @@ const CLOCK: u64 = u64::MAX - 1;
 pub(crate) trait Task: Future<Output = Fate> + Unpin + Send {
     /// Its two sockets, the same for good.
     fn sockets(&self) -> [&Socket; 2];
+
+    /// Asks for what it needs beside itself (see [`prefetch`]): it is polled next but one.
+    fn prefetch(&self) {}
 }
 
 /// What becomes of the sockets of a task that is over.
@@ -156,7 +161,8 @@ impl Hub {
                 // Interrupted by a signal; nothing else can be said of a queue of one's own.
                 continue;
             };
-            for event in events {
+            for (at, event) in events.iter().enumerate() {
+                self.expect(&events[at + 1..]);
                 match event.data.u64() {
                     INBOX => {
                         if self.read_inbox().is_break() {
@@ -167,6 +173,17 @@ impl Hub {
                     data => self.note(data, event.flags),
                 }
             }
+        }
+    }
+
+    /// Has what the next events need brought near, the nearer ones' in depth.
+    fn expect(&self, next: &[Event]) {
+        let key = |at: usize| next.get(at).map(|event| Key::and_side(event.data.u64()).0);
+        if let Some(task) = key(0).and_then(|key| self.tasks.get(key)) {
+            task.prefetch();
+        }
+        if let Some(key) = key(1) {
+            self.tasks.prefetch(key);
         }
     }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connected socket that does not block. What it was found ready for is kept until a call finds
@@ -82,8 +82,9 @@ impl AsyncRead for Socket {
         let room = into.initialize_unfilled();
         let asked = room.len();
         loop {
-            match rustix::io::read(&self.fd, &mut *room) {
-                Ok(len) => {
+            // Not `read`, which goes through what only files need.
+            match rustix::net::recv(&self.fd, &mut *room, RecvFlags::empty()) {
+                Ok((len, _)) => {
                     if len < asked && !self.is_ending.get() {
                         // It was emptied: what comes now is told.
                         self.is_readable.set(false);

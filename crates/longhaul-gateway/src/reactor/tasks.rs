@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::inbox::{Alarm, Inbox};
+use super::prefetch::prefetch;
 use super::{Fate, Task};
 
 /// A task's name, never given twice: what is said of one that is over reaches nobody.
@@ -69,6 +70,15 @@ impl Tasks {
         let slot = self.slots.get(key.place as usize)?;
         let entry = slot.entry.as_ref().filter(|_| slot.generation == key.generation)?;
         Some(&*entry.task)
+    }
+
+    /// Asks for a task, if it is still there.
+    pub(super) fn prefetch(&self, key: Key) {
+        let entry = self.slots.get(key.place as usize).and_then(|slot| slot.entry.as_ref());
+        if let Some(Entry { task, alarm, .. }) = entry {
+            prefetch(&**task);
+            prefetch(&**alarm);
+        }
     }
 
     /// Polls a task, if it is still there. One that panics is over, and only that one.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Waker};
 
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,10 @@ const AHEAD_WANTED: u16 = 0x100;
 const WANTED: u16 = 0x80;
 const STILL: u16 = 0x40;
 const GONE: u16 = 0x20;
-const ORDERS: u16 = 0x1f;
+/// It is known whom to wake.
+const ATTENDED: u16 = 0x10;
+const HOLDS: u16 = TOUCHED | AHEAD | AHEAD_WANTED | WANTED | STILL | GONE;
+const ORDERS: u16 = 0x0f;
 
 const NONE: u16 = 0;
 const DRAIN: u16 = 1;
@@ -80,8 +83,8 @@ const REVOKED: u16 = 8;
 #[derive(Debug)]
 pub(crate) struct Control {
     order: AtomicU16,
-    /// The relay's task, from its first look on. It is the same for good: a relay is a task.
-    task: OnceLock<Waker>,
+    /// The relay's task, from its first look on. It is the same until it moves to another thread.
+    task: Mutex<Option<Waker>>,
     /// The replica its backend leg goes to, which may become another.
     replica: Mutex<SocketAddr>,
     /// Who it is, and what it has moved.
@@ -91,7 +94,7 @@ pub(crate) struct Control {
 impl Control {
     pub(crate) fn new(replica: SocketAddr, card: Card) -> Self {
         let replica = Mutex::new(replica);
-        Self { order: AtomicU16::new(NONE), task: OnceLock::new(), replica, card }
+        Self { order: AtomicU16::new(NONE), task: Mutex::default(), replica, card }
     }
 
     /// Where the backend leg goes.
@@ -121,7 +124,7 @@ impl Control {
 
     /// Has the connection give a copy of itself, and go on.
     pub(crate) fn ask_ahead(&self) {
-        self.change(|before| before & ORDERS | AHEAD_WANTED);
+        self.change(|before| before & !HOLDS | AHEAD_WANTED);
     }
 
     /// It has given one: from here on it shows whether anything happens to it. By its task.
@@ -143,12 +146,12 @@ impl Control {
 
     /// The same where nothing went ahead, or came too late.
     pub(crate) fn hold_whole(&self) {
-        self.change(|before| before & ORDERS | WANTED);
+        self.change(|before| before & !HOLDS | WANTED);
     }
 
     /// Has it go on as if nothing had happened.
     pub(crate) fn release(&self) {
-        self.change(|before| before & ORDERS);
+        self.change(|before| before & !HOLDS);
     }
 
     /// Whether it was copied and stands still.
@@ -164,24 +167,38 @@ impl Control {
     fn change(&self, change: impl Fn(u16) -> u16) {
         let change = |before| Some(change(before));
         let _ = self.order.fetch_update(Ordering::Release, Ordering::Relaxed, change);
-        // Beside the fence in `take_order`: either this sees the task, or the task sees the order.
+        // Beside the fence in `attend`: either this sees the task, or the task sees the order.
         fence(Ordering::SeqCst);
-        if let Some(task) = self.task.get() {
+        if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
             task.wake_by_ref();
         }
+    }
+
+    /// Has the task woken from now on.
+    fn attend(&self, cx: &Context<'_>) {
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        self.order.fetch_or(ATTENDED, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The task has seen the last of it: another one looks next, and is woken from then on.
+    pub(crate) fn change_hands(&self) {
+        self.order.fetch_and(!ATTENDED, Ordering::Relaxed);
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(task);
     }
 
     /// Whether the connection may go on. Of a wish to stand still, the first look is told. By the same
     /// task as [`Self::take_order`], before it.
     pub(crate) fn look(&self, cx: &Context<'_>) -> Hold {
-        if self.order.load(Ordering::Acquire) & !ORDERS == NONE {
+        let mut word = self.order.load(Ordering::Acquire);
+        if word & HOLDS == NONE {
             return Hold::Free;
         }
-        if self.task.get().is_none() {
-            self.task.get_or_init(|| cx.waker().clone());
-            fence(Ordering::SeqCst);
+        if word & ATTENDED == NONE {
+            self.attend(cx);
+            word = self.order.load(Ordering::Acquire);
         }
-        let word = self.order.load(Ordering::Acquire);
         if word & GONE != 0 {
             return Hold::Gone;
         }
@@ -199,13 +216,15 @@ impl Control {
     }
 
     /// Takes the order, if there is one; the task is woken at the next. Always to be called by the
-    /// same task, whose look costs one load: nothing is written unless there is something to take.
+    /// same task (see [`Self::change_hands`]), whose look costs one load: nothing is written unless
+    /// there is something to take.
     pub(crate) fn take_order(&self, cx: &Context<'_>) -> Option<Order> {
-        if self.task.get().is_none() {
-            self.task.get_or_init(|| cx.waker().clone());
-            fence(Ordering::SeqCst);
+        let mut word = self.order.load(Ordering::Acquire);
+        if word & ATTENDED == NONE {
+            self.attend(cx);
+            word = self.order.load(Ordering::Acquire);
         }
-        if self.order.load(Ordering::Acquire) & ORDERS == NONE {
+        if word & ORDERS == NONE {
             return None;
         }
         match self.order.fetch_and(!ORDERS, Ordering::AcqRel) & ORDERS {
@@ -237,6 +256,10 @@ fn answer(before: u16) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
     use super::*;
     use crate::telemetry::Telemetry;
 
@@ -270,7 +293,9 @@ mod tests {
 
     #[test]
     fn a_wish_to_stand_still_is_told_once_and_orders_wait_for_its_end() {
-        let (control, cx) = (control(), Context::from_waker(Waker::noop()));
+        let card = Card::new(&Telemetry::new(1), "chat".into(), [127, 0, 0, 1].into());
+        let control = Control::new(([127, 0, 0, 1], 1).into(), card);
+        let cx = Context::from_waker(Waker::noop());
         assert_eq!(control.look(&cx), Hold::Free);
         control.hold();
         control.order(Order::Close);
@@ -288,5 +313,33 @@ mod tests {
         assert_eq!(control.look(&cx), Hold::Wanted(Since::Never));
         control.let_go();
         assert_eq!(control.look(&cx), Hold::Gone);
+    }
+
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn what_is_told_between_two_hands_is_heard_by_the_second() {
+        let rung = |bell: &Arc<Bell>| bell.0.load(Ordering::SeqCst);
+        let card = Card::new(&Telemetry::new(1), "chat".into(), [127, 0, 0, 1].into());
+        let control = Control::new(([127, 0, 0, 1], 1).into(), card);
+        let [first, second] = [(); 2].map(|()| Arc::new(Bell(AtomicUsize::new(0))));
+        let wakers = [Waker::from(first.clone()), Waker::from(second.clone())];
+        assert_eq!(control.take_order(&Context::from_waker(&wakers[0])), None);
+        control.change_hands();
+        control.order(Order::Drain);
+        assert_eq!((rung(&first), rung(&second)), (0, 0));
+        let cx = Context::from_waker(&wakers[1]);
+        assert_eq!(control.take_order(&cx), Some(Order::Drain));
+        control.hold();
+        assert_eq!((rung(&first), rung(&second)), (0, 1));
+        assert_eq!(control.look(&cx), Hold::Wanted(Since::Never));
+        control.release();
+        assert_eq!(rung(&second), 2);
     }
 }

@@ -61,14 +61,6 @@ pub(crate) struct Leg<S> {
     pub(crate) read_ahead: Bytes,
 }
 
-impl<S: LegIo> Leg<S> {
-    /// The same leg, for a reactor. `None` where more than the socket carries it.
-    pub(crate) fn into_socket(self) -> Option<Leg<Socket>> {
-        let Self { io, greeting, read_ahead } = self;
-        Some(Leg { io: io.into_socket()?, greeting, read_ahead })
-    }
-}
-
 impl<S> Leg<S> {
     /// A leg that stands behind its handshake.
     pub(crate) fn behind(io: S, read_ahead: Bytes) -> Self {
@@ -200,6 +192,11 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         &self.tally
     }
 
+    /// By what the rest of the gateway reaches it.
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// What carries its legs.
     pub(crate) fn ios(&self) -> (&C, &B) {
         (self.client.io(), self.backend.io())
@@ -208,6 +205,28 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     /// Bytes that wait for both legs.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.held().iter().sum()
+    }
+}
+
+impl<C: LegIo, B: LegIo> Relay<C, B> {
+    /// Messages that have passed so far, both ways.
+    pub(crate) fn messages(&self) -> u64 {
+        self.session.messages(Side::Client) + self.session.messages(Side::Backend)
+    }
+
+    /// The same WebSocket for another thread's reactor, as it stands and without its timer, counted by
+    /// nobody yet. `None` where its legs cannot go there.
+    pub(crate) fn into_sockets(self, tally: Arc<Tally>) -> Option<Relay<Socket, Socket>> {
+        Some(Relay {
+            client: self.client.into_socket()?,
+            backend: self.backend.into_socket()?,
+            session: self.session,
+            control: self.control,
+            tally,
+            timer: None,
+            leftovers: self.leftovers,
+            buffer_bytes_max: self.buffer_bytes_max,
+        })
     }
 }
 
@@ -336,8 +355,10 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
 
     /// Reads both legs in turn until neither has anything, or the task's turn is over.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let unread = |is_empty| if is_empty { Read::Nothing } else { Read::Some };
         with_scratch(self.read_bytes_max(), |scratch| {
-            let (mut client, mut backend) = (Read::Some, Read::Some);
+            let mut client = unread(self.client.io().is_empty());
+            let mut backend = unread(self.backend.io().is_empty());
             for turn in 0..TURNS_MAX {
                 if turn > 0 {
                     // Frames of the gateway's own go between what was read and what comes next.
@@ -445,10 +466,19 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         }
     }
 
+    #[inline]
     fn flush(&mut self, cx: &mut Context<'_>, to: Side, now: Instant) {
+        let is_quiet = match to {
+            Side::Client => self.client.is_quiet(),
+            Side::Backend => self.backend.is_quiet(),
+        };
+        if !is_quiet {
+            self.flush_waiting(cx, to, now);
+        }
+    }
+
+    fn flush_waiting(&mut self, cx: &mut Context<'_>, to: Side, now: Instant) {
         let flushed = match to {
-            Side::Client if self.client.is_quiet() => return,
-            Side::Backend if self.backend.is_quiet() => return,
             Side::Client => self.client.flush(cx),
             Side::Backend => self.backend.flush(cx),
         };

@@ -51,11 +51,6 @@ pub(crate) trait LegIo: AsyncRead + AsyncWrite + Unpin {
     /// What else does.
     fn socket(&self) -> Result<BorrowedFd<'_>, Bound>;
 
-    /// Whether it is a socket of a reactor's, and nothing else.
-    fn is_socket(&self) -> bool {
-        false
-    }
-
     /// What another process needs to go on with it.
     ///
     /// # Errors
@@ -65,7 +60,13 @@ pub(crate) trait LegIo: AsyncRead + AsyncWrite + Unpin {
         Ok(PutDown { socket: Some(socket), leg: None })
     }
 
-    /// The socket alone, for a reactor. `None` where more than the socket carries the leg.
+    /// Whether nothing but a socket carries it, for good.
+    fn is_socket(&self) -> bool {
+        false
+    }
+
+    /// The socket alone, for a reactor. `None` where it is not all that carries the leg, or not to be
+    /// had.
     fn into_socket(self) -> Option<Socket>
     where
         Self: Sized,
@@ -89,10 +90,6 @@ impl LegIo for Socket {
 
     fn socket(&self) -> Result<BorrowedFd<'_>, Bound> {
         Ok(self.as_fd())
-    }
-
-    fn into_socket(self) -> Option<Socket> {
-        Some(self)
     }
 }
 
@@ -164,6 +161,10 @@ impl LegIo for Transport {
 
     fn may_hold_back(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    fn is_socket(&self) -> bool {
+        matches!(self, Self::Plain(_))
     }
 
     fn into_socket(self) -> Option<Socket> {
@@ -245,6 +246,12 @@ impl<S: LegIo> Stream<S> {
         };
         (self.bytes_read, self.waiting) = (bytes_read, None);
         self.store(&waiting);
+    }
+
+    /// The same leg on a reactor's socket, as it stands. `None` where there is no such socket.
+    pub(crate) fn into_socket(self) -> Option<Stream<Socket>> {
+        let Self { io, waiting, end, bytes_read } = self;
+        Some(Stream { io: io.into_socket()?, waiting, end, bytes_read })
     }
 
     /// A descriptor of its own for the socket.

@@ -3,10 +3,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::{Body, CHUNKS_MAX, Form, Rank, Receiver, Sizes, Taken, Window, code};
+use super::{Body, CHUNKS_MAX, Form, Payload, Pieces, Rank, Receiver, Sizes, Taken, Window, code};
 use crate::websocket::CloseCode;
 
 /// The c2b half of an owner or a replica.
@@ -15,7 +14,7 @@ pub(super) struct Intake {
     receiver: Receiver,
     /// Pieces of the message that is not whole.
     #[serde(with = "crate::frozen::joined")]
-    pieces: Vec<Bytes>,
+    pieces: Vec<Payload>,
     /// Payload bytes of each item behind `confirmed`.
     unconfirmed: VecDeque<usize>,
     unconfirmed_bytes: u64,
@@ -26,7 +25,7 @@ pub(super) struct Intake {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrived {
     Nothing,
-    Message(Bytes),
+    Message(Pieces),
     End(CloseCode, String),
 }
 
@@ -73,7 +72,7 @@ impl Intake {
         form: Form,
         seq: u64,
         body: Body<'_>,
-        payload: Bytes,
+        payload: Payload,
         rank: Rank,
         limits: (Sizes, Window),
     ) -> Result<Arrived, CloseCode> {
@@ -81,14 +80,9 @@ impl Intake {
         match (taken, body) {
             (Taken::Duplicate | Taken::Ignored, _) => Ok(Arrived::Nothing),
             (Taken::End, Body::End { code, reason }) => Ok(Arrived::End(code, reason.to_owned())),
-            (Taken::Whole, _) if self.pieces.is_empty() => Ok(Arrived::Message(payload)),
             (Taken::Whole, _) => {
-                self.pieces.push(payload);
-                let mut whole = BytesMut::with_capacity(self.pieces.iter().map(Bytes::len).sum());
-                for piece in std::mem::take(&mut self.pieces) {
-                    whole.extend_from_slice(&piece);
-                }
-                Ok(Arrived::Message(whole.freeze()))
+                let before = std::mem::take(&mut self.pieces);
+                Ok(Arrived::Message(Pieces::new(before, payload)))
             }
             (Taken::Hold, _) => {
                 self.pieces.push(payload);
@@ -150,7 +144,7 @@ impl Intake {
 
     /// Bytes of the message that is not whole.
     pub(super) fn bytes(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).sum()
+        self.pieces.iter().map(Payload::len).sum()
     }
 
     fn check_window(&self, sizes: Sizes, window: Window) -> Result<(), CloseCode> {

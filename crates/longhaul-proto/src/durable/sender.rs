@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::item::end_payload;
-use super::{CHUNKS_MAX, Form, Head, SEQ_MAX, Window, chunk, code};
+use super::{CHUNKS_MAX, Form, Head, Payload, Pieces, SEQ_MAX, Window, chunk, code};
 use crate::websocket::CloseCode;
 
 /// What events and an end may take beside the window where others number them: some hundreds.
@@ -44,19 +44,17 @@ pub struct Sender {
 pub(super) struct Held {
     kind: u8,
     form: Form,
-    #[serde(with = "crate::frozen::bytes")]
-    payload: Bytes,
+    payload: Payload,
 }
 
-impl Held {
-    fn is_counted(&self) -> bool {
-        matches!(self.kind, b'm' | b'n')
-    }
+/// Whether windows count items of this kind.
+fn is_counted(kind: u8) -> bool {
+    matches!(kind, b'm' | b'n')
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Waiting {
-    Message(Form, #[serde(with = "crate::frozen::bytes")] Bytes),
+    Message(Form, Pieces),
     Event(#[serde(with = "crate::frozen::bytes")] Bytes),
     End(#[serde(with = "crate::frozen::bytes")] Bytes),
 }
@@ -65,7 +63,7 @@ impl Sender {
     /// The same, if it can be: it may come from another process.
     pub(super) fn checked(mut self) -> Option<Self> {
         self.used = Window::default();
-        for item in self.held.iter().filter(|item| item.is_counted()) {
+        for item in self.held.iter().filter(|item| is_counted(item.kind)) {
             self.used.bytes += item.payload.len() as u64;
             self.used.items += 1;
         }
@@ -111,6 +109,15 @@ impl Sender {
 
     /// Puts a message behind everything before it. Nothing more is taken after an end.
     pub fn message(&mut self, form: Form, payload: Bytes) {
+        self.pieces(form, payload.into());
+    }
+
+    /// The same for one in pieces, which are cut further where they have to be, and copied only if that made
+    /// too many chunks. Pieces of text are text.
+    pub fn pieces(&mut self, form: Form, mut payload: Pieces) {
+        if self.chunks(&payload) > CHUNKS_MAX as u64 {
+            payload = payload.joined();
+        }
         self.push(Waiting::Message(form, payload));
     }
 
@@ -128,14 +135,13 @@ impl Sender {
 
     /// Keeps an item that its sender has numbered already, and that fits the window by its sender's
     /// promise. `kind` is its first letter.
-    pub(super) fn pass(&mut self, kind: u8, form: Form, payload: Bytes) {
-        let item = Held { kind, form, payload };
-        if item.is_counted() {
-            self.used.bytes += item.payload.len() as u64;
+    pub(super) fn pass(&mut self, kind: u8, form: Form, payload: Payload) {
+        if is_counted(kind) {
+            self.used.bytes += payload.len() as u64;
             self.used.items += 1;
         }
         self.has_ended |= kind == b'x';
-        self.hold(item);
+        self.hold(kind, form, payload);
     }
 
     /// Whether more is unacknowledged than a sender may ever have under way. The window does not count
@@ -160,7 +166,7 @@ impl Sender {
     pub fn number(&mut self) {
         while self.chunk_bytes_max > 0 && self.sent() < SEQ_MAX {
             match self.waiting.front() {
-                Some(Waiting::Message(_, payload)) if !self.fits(payload.len()) => return,
+                Some(Waiting::Message(_, payload)) if !self.fits(payload) => return,
                 None => return,
                 Some(_) => {}
             }
@@ -170,16 +176,16 @@ impl Sender {
                     self.cut(form, payload);
                 }
                 Waiting::Event(payload) => {
-                    self.hold(Held { kind: b'e', form: Form::Text, payload });
+                    self.hold(b'e', Form::Text, payload.into());
                     self.last_event = self.sent();
                 }
-                Waiting::End(payload) => self.hold(Held { kind: b'x', form: Form::Text, payload }),
+                Waiting::End(payload) => self.hold(b'x', Form::Text, payload.into()),
             }
         }
     }
 
     /// The next item for the newest link, once it takes one.
-    pub fn write_next(&mut self) -> Option<(Head, Form, Bytes)> {
+    pub fn write_next(&mut self) -> Option<(Head, Form, Payload)> {
         let at = usize::try_from(self.written - self.acked).ok()?;
         let item = self.held.get(at)?;
         self.written += 1;
@@ -209,7 +215,7 @@ impl Sender {
         while self.acked < seq {
             let item = self.held.pop_front().expect("acked to sent are held");
             self.held_bytes -= item.payload.len();
-            if item.is_counted() {
+            if is_counted(item.kind) {
                 self.used.bytes -= item.payload.len() as u64;
                 self.used.items -= 1;
             }
@@ -295,8 +301,8 @@ impl Sender {
     }
 
     /// Whether a message may start: all of it fits, or nothing is unacknowledged.
-    fn fits(&self, len: usize) -> bool {
-        let items = len.div_ceil(self.chunk_bytes_max).max(1) as u64;
+    fn fits(&self, payload: &Pieces) -> bool {
+        let (len, items) = (payload.len(), self.chunks(payload));
         if self.sent() + CHUNKS_MAX as u64 > SEQ_MAX {
             return false;
         }
@@ -305,18 +311,30 @@ impl Sender {
         fits || self.used == Window::default()
     }
 
-    fn cut(&mut self, form: Form, payload: Bytes) {
-        let mut pieces = chunk::split(form, payload, self.chunk_bytes_max).peekable();
-        while let Some(payload) = pieces.next() {
-            let kind = if pieces.peek().is_some() { b'n' } else { b'm' };
+    /// How many chunks a message takes, but for what text wants to be cut elsewhere.
+    fn chunks(&self, payload: &Pieces) -> u64 {
+        let chunks = |piece: &Payload| piece.len().div_ceil(self.chunk_bytes_max.max(1)) as u64;
+        payload.iter().map(chunks).sum::<u64>().max(1)
+    }
+
+    fn cut(&mut self, form: Form, payload: Pieces) {
+        let bytes_max = self.chunk_bytes_max;
+        let (before, last) = payload.into_parts();
+        // An empty last piece of several would be an empty chunk.
+        let last = (!last.is_empty() || before.is_empty()).then_some(last);
+        let pieces = before.into_iter().chain(last);
+        let mut chunks =
+            pieces.flat_map(|piece| chunk::split(form, piece.into_raw(), bytes_max)).peekable();
+        while let Some(payload) = chunks.next() {
+            let kind = if chunks.peek().is_some() { b'n' } else { b'm' };
             self.used.bytes += payload.len() as u64;
             self.used.items += 1;
-            self.hold(Held { kind, form, payload });
+            self.hold(kind, form, payload.into());
         }
     }
 
-    fn hold(&mut self, item: Held) {
-        self.held_bytes += item.payload.len();
-        self.held.push_back(item);
+    fn hold(&mut self, kind: u8, form: Form, payload: Payload) {
+        self.held_bytes += payload.len();
+        self.held.push_back(Held { kind, form, payload });
     }
 }

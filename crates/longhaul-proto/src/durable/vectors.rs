@@ -129,7 +129,7 @@ fn messages_are_cut_as_the_vectors_say() {
         let mut sender = Sender::starting_at(number(&case["first"]) - 1, Window::DEFAULT, chunk);
         sender.message(form(&case), bytes(&case["payload"]).into());
         let items: Vec<String> = std::iter::from_fn(|| sender.write_next())
-            .map(|(head, _, payload)| hex(head.as_bytes()) + &hex(&payload))
+            .map(|(head, _, payload)| hex(head.as_bytes()) + &hex(&payload.to_bytes()))
             .collect();
         assert_eq!(json!(items), case["items"], "{case}");
     }

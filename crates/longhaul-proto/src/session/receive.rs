@@ -45,7 +45,7 @@ impl Session {
     }
 
     fn receive_forwarded<'a>(&'a mut self, from: Side, bytes: &'a [u8]) -> Step<'a> {
-        let (now, linger, ping_payload) = (self.now, self.policy.linger, self.ping_payload);
+        let now = self.now;
         let (leg, to) = match from {
             Side::Client => (&mut self.client, &mut self.backend),
             Side::Backend => (&mut self.backend, &mut self.client),
@@ -61,7 +61,9 @@ impl Session {
                 note_passed(len);
                 to.keepalive.note_spoken(now);
                 self.data_at = now;
-                renew(&mut self.state, now + linger);
+                if let State::Closing { until, is_renewed: true, .. } = &mut self.state {
+                    *until = now + self.policy.linger;
+                }
                 Step { consumed: len, forward: &bytes[..len] }
             }
             Ok(Found::Held) => {
@@ -72,7 +74,7 @@ impl Session {
                 note_passed(consumed);
                 self.rest = None;
                 let opcode = frame.header.opcode;
-                let is_own_pong = opcode == Opcode::PONG && carries(&frame, &ping_payload);
+                let is_own_pong = opcode == Opcode::PONG && carries(&frame, &self.ping_payload);
                 // A leg that answers the gateway's own close: only the client is still listened to
                 // after it, for what it had begun to say.
                 let is_answer = opcode == Opcode::CLOSE && leg.is_dismissed;
@@ -90,7 +92,8 @@ impl Session {
                 to.keepalive.note_spoken(now);
                 if opcode == Opcode::CLOSE {
                     let cause = Cause::Closed { by: from, code: frame.close_code() };
-                    begin_closing(&mut self.state, cause, now + linger, false);
+                    let until = now + self.policy.linger;
+                    begin_closing(&mut self.state, cause, until, false);
                 }
                 Step { consumed, forward: frame.wire }
             }
@@ -126,12 +129,6 @@ impl Session {
             }
         };
         Step { consumed, forward: &[] }
-    }
-}
-
-fn renew(state: &mut State, later: Instant) {
-    if let State::Closing { until, is_renewed: true, .. } = state {
-        *until = later;
     }
 }
 

@@ -17,6 +17,8 @@ pub const CONTROL_BYTES_MAX: usize = 2 + 4 + CONTROL_PAYLOAD_BYTES_MAX;
 pub struct Opcode(pub u8);
 
 impl Opcode {
+    /// What goes on with a message that a frame before has begun (§5.4).
+    pub const CONTINUATION: Self = Self(0x0);
     /// Text (§5.6).
     pub const TEXT: Self = Self(0x1);
     /// Bytes (§5.6).
@@ -139,6 +141,13 @@ impl FrameHead {
         }
         head.push(mask.as_ref().map_or(&[], |key| &key[..]));
         head
+    }
+
+    /// For a fragment that others follow.
+    #[must_use]
+    pub fn unfinished(mut self) -> Self {
+        self.bytes[0] &= 0x7f;
+        self
     }
 
     /// Its bytes.

@@ -19,6 +19,22 @@ pub enum Event {
     Text(Bytes),
     /// A message of bytes.
     Binary(Bytes),
+    /// A message as its sender masked it, of a reader that takes them [as they come](Messages::as_they_come).
+    Masked {
+        /// Whether it is text: UTF-8, once it is unmasked.
+        is_text: bool,
+        /// Its payload.
+        payload: BytesMut,
+        /// What that is masked with.
+        key: [u8; 4],
+    },
+    /// A message that came in fragments, of such a reader. Pieces of text are text.
+    Pieces {
+        /// Whether it is text.
+        is_text: bool,
+        /// Its payload.
+        pieces: Vec<Bytes>,
+    },
     /// A ping, to be answered with this payload.
     Ping(Bytes),
     /// A pong.
@@ -31,6 +47,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Messages {
     role: Role,
+    as_they_come: bool,
     message_bytes_max: usize,
     /// The start of a header that was split by a read.
     header: Vec<u8>,
@@ -38,6 +55,9 @@ pub struct Messages {
     frame: Option<Frame>,
     /// Payload of the message, as far as it came. Empty between messages.
     message: BytesMut,
+    /// What came of it before that, once that has no room for a fragment.
+    before: Vec<Bytes>,
+    before_bytes: usize,
     /// Whether the message is text, once its first frame came.
     is_text: Option<bool>,
     /// Payload of a control frame between two fragments.
@@ -57,14 +77,23 @@ impl Messages {
     pub fn new(role: Role, message_bytes_max: usize) -> Self {
         Self {
             role,
+            as_they_come: false,
             message_bytes_max,
             header: Vec::new(),
             frame: None,
             message: BytesMut::new(),
+            before: Vec::new(),
+            before_bytes: 0,
             is_text: None,
             control: Vec::new(),
             has_closed: false,
         }
+    }
+
+    /// Copies each payload once: leaves one of a single frame under its mask, and one of many in pieces.
+    #[must_use]
+    pub fn as_they_come(self) -> Self {
+        Self { as_they_come: true, ..self }
     }
 
     /// Reads up to the next event and returns it with the bytes that were used; `None` when all were
@@ -112,6 +141,10 @@ impl Messages {
         self.header = Vec::new();
         self.judge(&header)?;
         self.frame = Some(Frame { header, at: 0 });
+        let is_data = !header.opcode.is_control();
+        if is_data && self.as_they_come && !self.message.is_empty() {
+            self.make_room(header.payload_len as usize)?;
+        }
         Ok((header.len - before, true))
     }
 
@@ -129,9 +162,37 @@ impl Messages {
             (1 | 2, None) => self.is_text = Some(header.opcode.0 == 1),
             _ => return Err(CloseCode::PROTOCOL_ERROR),
         }
-        let room = (self.message_bytes_max - self.message.len()) as u64;
+        let room = (self.message_bytes_max - self.before_bytes - self.message.len()) as u64;
         if header.payload_len > room {
             return Err(CloseCode::TOO_BIG);
+        }
+        Ok(())
+    }
+
+    /// Begins another piece where the one before has no room for a fragment. As large as all that came, so that
+    /// neither pieces are many nor much of them stays empty.
+    fn make_room(&mut self, fragment_bytes: usize) -> Result<(), CloseCode> {
+        /// Larger pieces would not be fewer chunks.
+        const PIECE_BYTES: usize = 16 << 10;
+        if self.message.capacity() - self.message.len() >= fragment_bytes {
+            return Ok(());
+        }
+        let mut end = self.message.len();
+        if self.is_text == Some(true)
+            && let Err(fault) = std::str::from_utf8(&self.message)
+        {
+            // The next piece begins with the character that was begun here.
+            let is_cut = fault.error_len().is_none();
+            end = is_cut.then(|| fault.valid_up_to()).ok_or(CloseCode::INVALID_PAYLOAD)?;
+        }
+        let came = self.before_bytes + self.message.len();
+        let mut piece = BytesMut::with_capacity(fragment_bytes.max(came.min(PIECE_BYTES)) + 3);
+        piece.extend_from_slice(&self.message[end..]);
+        let mut full = std::mem::replace(&mut self.message, piece);
+        full.truncate(end);
+        if end > 0 {
+            self.before_bytes += end;
+            self.before.push(full.freeze());
         }
         Ok(())
     }
@@ -147,11 +208,11 @@ impl Messages {
             self.control.extend_from_slice(piece);
             &mut self.control[start..]
         } else {
-            let start = self.message.len();
-            // What a header promises is not believed before it comes.
-            self.message.reserve(rest.min(16 << 10));
+            // All of the frame at once, since what grows is copied. Its header is believed up to the bound,
+            // and memory that nobody has written to costs nothing yet.
+            self.message.reserve(rest.min(self.message_bytes_max));
             self.message.extend_from_slice(piece);
-            &mut self.message[start..]
+            &mut []
         };
         if let Some(key) = header.mask {
             mask::apply(target, key, frame.at);
@@ -161,6 +222,13 @@ impl Messages {
             return Ok((taken, None));
         }
         self.frame = None;
+        if let Some(key) = header.mask.filter(|_| !header.opcode.is_control()) {
+            let start = self.message.len() - header.payload_len as usize;
+            if self.as_they_come && header.is_final && start == 0 && self.before.is_empty() {
+                return self.end_masked(key).map(|event| (taken, Some(event)));
+            }
+            mask::apply(&mut self.message[start..], key, 0);
+        }
         let event = if header.opcode.is_control() {
             Some(self.end_control(header.opcode)?)
         } else if header.is_final {
@@ -171,15 +239,28 @@ impl Messages {
         Ok((taken, event))
     }
 
+    fn end_masked(&mut self, key: [u8; 4]) -> Result<Event, CloseCode> {
+        let payload = std::mem::take(&mut self.message);
+        let is_text = self.is_text.take() == Some(true);
+        if is_text && !mask::is_utf8(&payload, key) {
+            return Err(CloseCode::INVALID_PAYLOAD);
+        }
+        Ok(Event::Masked { is_text, payload, key })
+    }
+
     fn end_message(&mut self) -> Result<Event, CloseCode> {
         let payload = std::mem::take(&mut self.message).freeze();
-        if self.is_text.take() != Some(true) {
-            return Ok(Event::Binary(payload));
+        let is_text = self.is_text.take() == Some(true);
+        if is_text && std::str::from_utf8(&payload).is_err() {
+            return Err(CloseCode::INVALID_PAYLOAD);
         }
-        match std::str::from_utf8(&payload) {
-            Ok(_) => Ok(Event::Text(payload)),
-            Err(_) => Err(CloseCode::INVALID_PAYLOAD),
+        let mut pieces = std::mem::take(&mut self.before);
+        self.before_bytes = 0;
+        if !pieces.is_empty() {
+            pieces.push(payload);
+            return Ok(Event::Pieces { is_text, pieces });
         }
+        Ok(if is_text { Event::Text(payload) } else { Event::Binary(payload) })
     }
 
     fn end_control(&mut self, opcode: Opcode) -> Result<Event, CloseCode> {
@@ -210,6 +291,7 @@ impl Messages {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::frame::FrameHead;
     use super::*;
 
     /// Goes to another process, by way of what travels between them.
@@ -219,7 +301,38 @@ mod tests {
     }
 
     fn read(role: Role, pieces: &[&[u8]]) -> Result<Vec<Event>, CloseCode> {
-        let mut messages = Messages::new(role, 1000);
+        let plain = read_with(Messages::new, role, pieces);
+        let as_they_come = |role, max| Messages::new(role, max).as_they_come();
+        let other = read_with(as_they_come, role, pieces)
+            .map(|events| events.into_iter().map(plainly).collect::<Vec<Event>>());
+        assert_eq!(plain, other, "how messages are kept changes nothing");
+        plain
+    }
+
+    /// What a reader gives that does not take messages as they come.
+    fn plainly(event: Event) -> Event {
+        let (is_text, payload) = match event {
+            Event::Masked { is_text, mut payload, key } => {
+                mask::apply(&mut payload, key, 0);
+                (is_text, payload.freeze())
+            }
+            Event::Pieces { is_text, pieces } => {
+                let is_good = |piece: &Bytes| std::str::from_utf8(piece).is_ok();
+                assert!(!is_text || pieces.iter().all(is_good), "pieces of text are text");
+                (is_text, pieces.concat().into())
+            }
+            other => return other,
+        };
+        if is_text { Event::Text(payload) } else { Event::Binary(payload) }
+    }
+
+    fn read_with(
+        reader: impl Fn(Role, usize) -> Messages,
+        role: Role,
+        pieces: &[&[u8]],
+    ) -> Result<Vec<Event>, CloseCode> {
+        let mut messages = reader(role, 1000);
+        let as_they_come = messages.as_they_come;
         let mut events = Vec::new();
         for mut rest in pieces.iter().copied() {
             while !rest.is_empty() {
@@ -227,7 +340,7 @@ mod tests {
                 rest = &rest[used..];
                 events.extend(event);
             }
-            messages = move_over(messages);
+            messages = Messages { as_they_come, ..move_over(messages) };
         }
         Ok(events)
     }
@@ -297,6 +410,41 @@ mod tests {
             let wanted: Vec<Event> =
                 payloads.into_iter().map(|payload| Event::Binary(payload.into())).collect();
             prop_assert_eq!(read(Role::Client, &pieces).unwrap(), wanted);
+        }
+
+        #[test]
+        fn text_may_be_cut_into_fragments_anywhere(
+            text in "[a-zé€𝄞]{0,200}",
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+            role in prop::sample::select(vec![Role::Client, Role::Server]),
+            spoils in any::<Option<prop::sample::Index>>(),
+        ) {
+            let mut bytes = text.into_bytes();
+            if let Some(at) = spoils.filter(|_| !bytes.is_empty()) {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 0x80;
+            }
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let count = cuts.len() - 1;
+            let mut stream = Vec::new();
+            for (number, cut) in cuts.windows(2).enumerate() {
+                let fragment = &bytes[cut[0]..cut[1]];
+                let key = (role == Role::Client).then_some([number as u8, 2, 3, 4]);
+                let opcode = if number == 0 { Opcode::TEXT } else { Opcode::CONTINUATION };
+                let head = FrameHead::new(opcode, fragment.len(), key);
+                let head = if number + 1 < count { head.unfinished() } else { head };
+                stream.extend_from_slice(head.as_bytes());
+                let at = stream.len();
+                stream.extend_from_slice(fragment);
+                mask::apply(&mut stream[at..], key.unwrap_or_default(), 0);
+            }
+            let wanted = match std::str::from_utf8(&bytes) {
+                Ok(_) => Ok(vec![Event::Text(bytes.into())]),
+                Err(_) => Err(CloseCode::INVALID_PAYLOAD),
+            };
+            prop_assert_eq!(read(role, &[&stream]), wanted);
         }
     }
 }

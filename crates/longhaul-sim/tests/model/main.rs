@@ -3,14 +3,16 @@
 //!
 //! Both machines are the real ones. One client, one node; cuts that either end learns of first, so that what
 //! was sent before arrives late from a link that is dead; a second link beside the first; replicas that
-//! die. Time stands still: heartbeats, deadlines and expiry are tried by seed, in `sessions`.
+//! die, and such as acknowledge messages themselves, which are given up and do not know it. Time stands still: heartbeats, deadlines and expiry are tried by seed, in `sessions`.
 // A model says how large it was.
 #![allow(clippy::print_stdout)]
 
+mod aware;
 mod world;
 
 use std::time::Duration;
 
+use aware::Care;
 use longhaul_proto::durable::Rule;
 use longhaul_proto::durable::rule::Keeps;
 use stateright::{Checker, HasDiscoveries, Model, Path, Property};
@@ -60,6 +62,7 @@ const BOUNDS: Bounds = Bounds {
     migrations: 0,
     crashes: 0,
     writes_first: false,
+    aware: None,
     keeps: Keeps::ALL,
 };
 
@@ -82,7 +85,12 @@ fn holds(bounds: Bounds, states_min: usize) {
 /// Finds an order in which the rule is missed.
 #[track_caller]
 fn breaks(rule: Rule, bounds: Bounds) {
-    let bounds = Bounds { keeps: Keeps::all_but(rule), ..bounds };
+    fails(Bounds { keeps: Keeps::all_but(rule), ..bounds });
+}
+
+/// Finds an order that goes wrong.
+#[track_caller]
+fn fails(bounds: Bounds) {
     let failures = HasDiscoveries::AnyFailures;
     let checker = bounds.checker().timeout(PATIENCE).finish_when(failures).spawn_bfs().join();
     let found = checker.discoveries().into_iter().find(|(name, _)| *name != "all is said");
@@ -115,6 +123,46 @@ fn a_talk_outlives_its_replica_and_a_cut() {
 #[test]
 fn two_full_windows_do_not_lock_each_other() {
     holds(Bounds { messages: [2, 2], window: 1, writes_first: true, ..BOUNDS }, 1_000);
+}
+
+/// Replicas that acknowledge messages themselves, one after the other.
+const AWARE: Bounds = Bounds {
+    cuts: 0,
+    crashes: 1,
+    aware: Some(Care { is_fenced: true, stores_first: true }),
+    ..BOUNDS
+};
+
+#[test]
+fn a_talk_is_exact_though_its_replica_dies_or_is_given_up_at_any_moment() {
+    holds(AWARE, 1_000);
+}
+
+#[test]
+fn chunks_are_exact_through_the_end_of_their_replica() {
+    holds(Bounds { chunk: 1, ..AWARE }, 1_000);
+}
+
+#[test]
+fn what_replicas_say_is_exact_though_two_of_them_go() {
+    holds(Bounds { messages: [0, 1], crashes: 2, ..AWARE }, 1_000);
+}
+
+#[test]
+fn what_replicas_say_is_exact_though_one_of_them_and_a_link_go() {
+    holds(Bounds { messages: [0, 1], cuts: 1, ..AWARE }, 1_000);
+}
+
+#[test]
+fn an_order_fails_when_a_replica_that_was_given_up_may_store() {
+    let aware = Some(Care { is_fenced: false, stores_first: true });
+    fails(Bounds { aware, ..AWARE });
+}
+
+#[test]
+fn an_order_fails_when_a_replica_says_what_it_has_not_stored() {
+    let aware = Some(Care { is_fenced: true, stores_first: false });
+    fails(Bounds { aware, ..AWARE });
 }
 
 #[test]

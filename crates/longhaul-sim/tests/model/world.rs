@@ -16,6 +16,8 @@ use longhaul_proto::durable::{Control, Form, Item, LinkKey, Sizes, Speaker, Wind
 use longhaul_proto::redial::{Prelude, Uncertain};
 use longhaul_proto::websocket::CloseCode;
 
+use crate::aware::{Care, Deed, Replicas};
+
 /// The one moment of a model.
 static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Longer than anything happens.
@@ -39,6 +41,8 @@ pub(crate) struct Bounds {
     pub(crate) crashes: u8,
     /// The replica reads nothing while it has something to write.
     pub(crate) writes_first: bool,
+    /// The replicas acknowledge messages themselves, with this care.
+    pub(crate) aware: Option<Care>,
     pub(crate) keeps: Keeps,
 }
 
@@ -65,6 +69,11 @@ pub(crate) enum Step {
         is_written: bool,
     },
     NextReplica,
+    /// The leg of one that acknowledges messages itself is lost: it died, or was given up and goes on.
+    LoseLeg {
+        is_dead: bool,
+    },
+    Replica(Deed),
     ClientCloses,
 }
 
@@ -95,6 +104,8 @@ pub(crate) struct World {
     newest: LinkKey,
     /// Messages that the replica was given and has not read, with their numbers.
     unread: VecDeque<(u64, Bytes)>,
+    /// The replicas, where they acknowledge messages themselves.
+    aware: Option<Replicas>,
     is_replica_dead: bool,
     is_leg_closed: bool,
     sent: [u64; 2],
@@ -158,6 +169,7 @@ impl World {
             wires: BTreeMap::new(),
             newest: LinkKey(0),
             unread: VecDeque::new(),
+            aware: None,
             is_replica_dead: false,
             is_leg_closed: false,
             sent: [0; 2],
@@ -197,10 +209,19 @@ impl World {
         let waits = bounds.writes_first && self.sent[1] < down;
         may(self.sent[0] < up, Step::ClientSends);
         may(!self.unread.is_empty() && !waits, Step::ReplicaReads);
+        if let Some(replicas) = &self.aware {
+            let deeds = replicas.deeds(self.sent[1] < down);
+            deeds.for_each(|deed| may(true, Step::Replica(deed)));
+            if crashes > 0 && owner.may_replace_leg() && !self.is_replica_dead {
+                may(true, Step::LoseLeg { is_dead: true });
+                may(true, Step::LoseLeg { is_dead: false });
+            }
+        }
+        let is_plain = self.aware.is_none();
         let writes = owner.wants_leg() && !self.is_replica_dead && !self.is_leg_closed;
-        may(self.sent[1] < down && writes, Step::ReplicaWrites);
+        may(is_plain && self.sent[1] < down && writes, Step::ReplicaWrites);
         may(migrations > 0 && owner.is_attached(), Step::Migrate);
-        if crashes > 0 && owner.may_replace_leg() && !self.is_replica_dead {
+        if is_plain && crashes > 0 && owner.may_replace_leg() && !self.is_replica_dead {
             may(true, Step::Crash { is_written: true });
             may(!self.unread.is_empty(), Step::Crash { is_written: false });
         }
@@ -283,6 +304,15 @@ impl World {
                     self.confirmed = last;
                 }
             }
+            Step::LoseLeg { is_dead } => {
+                self.left[2] -= 1;
+                self.is_replica_dead = true;
+                self.aware.as_mut().expect("such replicas").lose(is_dead);
+                self.owner(|owner| {
+                    owner.leg_lost(0, now);
+                });
+            }
+            Step::Replica(deed) => self.replica_does(deed, bounds),
             Step::NextReplica => {
                 self.is_replica_dead = false;
                 self.owner(|owner| owner.leg_replaced("crash", now));
@@ -293,6 +323,33 @@ impl World {
             }
         }
         self.settle();
+    }
+
+    fn replica_does(&mut self, deed: Deed, bounds: &Bounds) {
+        let (Some(replicas), Some(care)) = (&mut self.aware, bounds.aware) else { return };
+        let dealt_with = match deed {
+            Deed::Hears => replicas.hear().map(|()| None),
+            Deed::IsHeard => {
+                let heard = replicas.down.pop_front();
+                let owner = self.owner.as_mut().filter(|_| !self.is_replica_dead);
+                if let Some(((form, item), owner)) = heard.zip(owner) {
+                    owner.leg_item(form, &item, *NOW);
+                }
+                Ok(None)
+            }
+            Deed::DealsWithOne => replicas.begin(None, care),
+            Deed::Writes => {
+                self.sent[1] += 1;
+                replicas.begin(Some(message(self.sent[1] - 1)), care)
+            }
+            Deed::Finishes => replicas.finish(care),
+            Deed::ZombieDealsWithOne => Ok(replicas.zombie_deals(care)),
+        };
+        self.confirmed = replicas.committed();
+        match dealt_with {
+            Ok(payload) => payload.into_iter().for_each(|payload| self.arrived(0, &payload)),
+            Err(what) => self.wrong(what),
+        }
     }
 
     fn wire(&mut self, key: LinkKey) -> &mut Wire {
@@ -353,6 +410,7 @@ impl World {
             (Some(Control::Hello { win, .. }), owner) => {
                 // A client that was never welcomed begins anew, and so does its replica.
                 *owner = Some(bounds.open(key, win.into()));
+                self.aware = bounds.aware.map(|_| Replicas::default());
                 self.newest = key;
                 self.unread.clear();
                 (self.sent[1], self.got[0], self.confirmed) = (0, 0, 0);
@@ -466,12 +524,18 @@ impl World {
                 self.forget(link, true);
             }
             owner::Output::Abort(link) => self.forget(link, true),
-            owner::Output::Deliver { payload, seq, .. } => self.unread.push_back((seq, payload)),
-            owner::Output::CloseLeg { .. } => self.is_leg_closed = true,
-            // Of replicas that acknowledge by themselves, which the runs by seed have.
-            owner::Output::Tell { .. }
-            | owner::Output::LeaveLeg
-            | owner::Output::Authenticate(_) => {}
+            owner::Output::Deliver { payload, seq, .. } => {
+                self.unread.push_back((seq, payload.to_bytes()))
+            }
+            owner::Output::CloseLeg { .. } => match &mut self.aware {
+                Some(replicas) => replicas.close(),
+                None => self.is_leg_closed = true,
+            },
+            owner::Output::Tell { form, head, payload } => {
+                let message = [head.as_bytes(), &payload.to_bytes()].concat().into();
+                self.aware.as_mut().expect("only such replicas are told").tell(form, message);
+            }
+            owner::Output::LeaveLeg | owner::Output::Authenticate(_) => {}
             owner::Output::Ended(_) | owner::Output::Wait(_) => {}
         }
     }
@@ -532,6 +596,7 @@ impl Bounds {
             stall: NEVER,
             older_link: NEVER,
             leg_close: NEVER,
+            attach: NEVER,
             token_interval: NEVER,
             migrate_deadline: NEVER,
             keeps: self.keeps,
@@ -545,7 +610,7 @@ impl Bounds {
             window,
             protocol: None,
             replacement,
-            is_aware: false,
+            is_aware: self.aware.is_some(),
         };
         Owner::open(Arc::new(policy), Arc::new(Bare), opening, *NOW)
     }

@@ -1,4 +1,5 @@
-//! What an open WebSocket costs in memory: the formula of `docs/tune/cost.md`, held against the binary.
+//! What an open WebSocket costs in memory, and a durable message in copies: what `docs/tune/cost.md` says, held against
+//! the binary.
 
 use std::fs;
 
@@ -6,6 +7,7 @@ use crate::support::apps::App;
 use crate::support::frames;
 use crate::support::gateway::Gateway;
 use crate::support::raw::Raw;
+use crate::support::{clients, s};
 
 /// Bytes for each open WebSocket that the page promises. A debug build takes no more: what is open
 /// for hours is the same in both.
@@ -41,6 +43,22 @@ fn memory_is_a_base_and_two_kilobytes_for_each_open_websocket() {
     let after = memory(&gateway);
     println!("after 1 MiB over 20 of them: {:+.0} B", after - whole);
     assert!(after - whole < 2.0 * BLUR + SCRATCH, "{} bytes stayed", after - whole);
+}
+
+/// Counted by what stands in front of the binary's `memcpy`; see `bench/copies`.
+#[test]
+fn a_durable_message_is_copied_once_whatever_its_size_and_way() {
+    let measure = |more: &[&str]| {
+        let gateway = ["--gateway", env!("CARGO_BIN_EXE_longhaul"), "--messages", "40"];
+        // Beside one: what old payloads have left in a block that grows looks like a copy of some bytes.
+        let sizes = ["--sizes", "16,1024,262144", "--most", "1.05"];
+        let arguments = [&gateway[..], &sizes, more].concat();
+        for line in clients::run("../../../bench/copies/measure.mjs", &arguments, s(120)) {
+            println!("{line}");
+        }
+    };
+    measure(&["--text", "--", "--on-replica-loss", "redial"]);
+    measure(&["--fragments", "7"]);
 }
 
 /// What each worker reads into grows to its full size with the first large message.

@@ -1,14 +1,14 @@
 //! The links of a session: those in use, and those that are being seen off.
 
 use std::future::poll_fn;
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use longhaul_proto::durable::owner::Refusal;
-use longhaul_proto::durable::{Form, LinkKey, code};
+use longhaul_proto::durable::{LinkKey, code};
 use longhaul_proto::websocket::CloseCode;
-use longhaul_proto::websocket::messages::Event;
 use tracing::debug;
 
 use super::Session;
@@ -19,8 +19,8 @@ use crate::relay::stream::with_scratch;
 
 /// What is read of a link at once.
 const READ_BYTES: usize = 64 << 10;
-/// Messages of one link that are taken before the others get their turn.
-const MESSAGES_MAX: usize = 64;
+/// Reads of one link before the others get their turn.
+const READS_MAX: usize = 4;
 /// How long a client may take to answer a close.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -91,42 +91,54 @@ impl Session {
     }
 
     fn read_link(&mut self, cx: &mut Context<'_>, at: usize, key: LinkKey, now: Instant) -> bool {
-        for taken in 0..MESSAGES_MAX {
-            let wire = &mut self.links[at].link.wire;
-            let Poll::Ready(read) =
-                with_scratch(READ_BYTES, |scratch| wire.poll_event(cx, scratch))
-            else {
-                return taken > 0;
-            };
-            match read {
-                Read::Event(Event::Text(message)) => {
-                    self.owner.receive(key, Form::Text, &message, now);
-                }
-                Read::Event(Event::Binary(message)) => {
-                    self.owner.receive(key, Form::Binary, &message, now);
-                }
-                Read::Event(Event::Ping(payload)) => wire.pong(payload),
-                Read::Event(Event::Pong) => {}
-                Read::Event(Event::Close(code, _)) => {
-                    let answer = code.unwrap_or(CloseCode::NORMAL);
-                    self.lose_link_with(key, code, Some(answer), now);
-                    return true;
-                }
-                Read::Fault(fault) => {
-                    let too_big = fault == CloseCode::TOO_BIG;
-                    let fault = if too_big { code::TOO_BIG } else { code::FAULT };
-                    self.owner.link_failed(key, fault, now);
-                    // The machine closes it; what else comes on it cannot be read.
-                    self.see_off(key, fault);
-                    return true;
-                }
-                Read::End => {
-                    self.lose_link(key, None, now);
-                    return true;
-                }
+        for reads in 0..READS_MAX {
+            let (wire, owner) = (&mut self.links[at].link.wire, &mut self.owner);
+            let mut last = None;
+            let polled = with_scratch(READ_BYTES, |scratch| {
+                wire.poll_read(cx, scratch, |read| match read {
+                    Read::Message(form, letter) => {
+                        owner.receive_letter(key, form, &letter, now);
+                        ControlFlow::Continue(())
+                    }
+                    // No client cuts items into fragments of its own accord.
+                    Read::Pieces(form, pieces) => {
+                        owner.receive(key, form, &pieces.to_bytes(), now);
+                        ControlFlow::Continue(())
+                    }
+                    end => {
+                        last = Some(end);
+                        ControlFlow::Break(())
+                    }
+                })
+            });
+            if polled.is_pending() {
+                return reads > 0;
+            }
+            if let Some(end) = last {
+                self.end_link(key, end, now);
+                return true;
             }
         }
         true
+    }
+
+    /// Deals with the last thing that a link says.
+    fn end_link(&mut self, key: LinkKey, end: Read, now: Instant) {
+        match end {
+            Read::Close(code, _) => {
+                let answer = code.unwrap_or(CloseCode::NORMAL);
+                self.lose_link_with(key, code, Some(answer), now);
+            }
+            Read::Fault(fault) => {
+                let too_big = fault == CloseCode::TOO_BIG;
+                let fault = if too_big { code::TOO_BIG } else { code::FAULT };
+                self.owner.link_failed(key, fault, now);
+                // The machine closes it; what else comes on it cannot be read.
+                self.see_off(key, fault);
+            }
+            Read::End => self.lose_link(key, None, now),
+            Read::Message(..) | Read::Pieces(..) => {}
+        }
     }
 
     /// Closes a link behind what was sent to it.

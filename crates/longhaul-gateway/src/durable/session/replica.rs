@@ -1,12 +1,12 @@
 //! The leg of a session: what the replica says, what it has confirmed, and how it goes.
 
-use std::task::{Context, Poll};
+use std::ops::ControlFlow;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use longhaul_proto::durable::{Form, code};
+use longhaul_proto::durable::code;
 use longhaul_proto::websocket::CloseCode;
-use longhaul_proto::websocket::messages::Event;
 
 use super::Session;
 use crate::durable::wire::Read;
@@ -16,8 +16,8 @@ use crate::relay::stream::with_scratch;
 const READ_BYTES: usize = 64 << 10;
 /// Bytes of answers to pings that may wait for a replica.
 const ANSWERS: u64 = 1 << 20;
-/// Messages that are taken before the links get their turn.
-const MESSAGES_MAX: usize = 64;
+/// Reads before the links get their turn.
+const READS_MAX: usize = 4;
 /// How long a replica may take to answer a close.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -31,8 +31,8 @@ impl Session {
     pub(super) fn read_leg(&mut self, cx: &mut Context<'_>) -> bool {
         let now = Instant::now();
         let must_wait = self.must_not_take_more();
-        for taken in 0..MESSAGES_MAX {
-            let Some(leg) = &mut self.leg else { return taken > 0 };
+        for reads in 0..READS_MAX {
+            let Some(leg) = &mut self.leg else { return reads > 0 };
             if leg.wire.queued_bytes() as u64 > 2 * self.sessions.policy.window.bytes + ANSWERS {
                 // It asks and asks, and reads none of the answers: what clients say is bounded.
                 self.lose_leg(now);
@@ -42,43 +42,49 @@ impl Session {
             let wants = leg.wire.is_closing() || self.owner.wants_leg() && !must_wait;
             if !wants {
                 self.leg_heard_at = now;
-                return taken > 0;
+                return reads > 0;
             }
-            let wire = &mut leg.wire;
-            let Poll::Ready(read) =
-                with_scratch(READ_BYTES, |scratch| wire.poll_event(cx, scratch))
-            else {
-                return taken > 0;
-            };
+            let (wire, owner) = (&mut leg.wire, &mut self.owner);
+            let mut last = None;
+            // To the end of what a read brings, even where the window is full meanwhile: what was left of it
+            // would have to be kept, and copied again.
+            let polled = with_scratch(READ_BYTES, |scratch| {
+                wire.poll_read(cx, scratch, |read| match read {
+                    Read::Message(form, letter) => {
+                        owner.leg_letter(form, letter, now);
+                        ControlFlow::Continue(())
+                    }
+                    Read::Pieces(form, pieces) => {
+                        owner.leg_pieces(form, pieces, now);
+                        ControlFlow::Continue(())
+                    }
+                    end => {
+                        last = Some(end);
+                        ControlFlow::Break(())
+                    }
+                })
+            });
+            if polled.is_pending() {
+                return reads > 0;
+            }
             (self.leg_heard_at, self.leg_pings) = (now, 0);
-            match read {
-                Read::Event(Event::Text(message)) => self.take_of_leg(Form::Text, message, now),
-                Read::Event(Event::Binary(message)) => self.take_of_leg(Form::Binary, message, now),
-                Read::Event(Event::Ping(payload)) => wire.pong(payload),
-                Read::Event(Event::Pong) => {}
-                Read::Event(Event::Close(code, reason)) => {
+            match last {
+                None | Some(Read::Message(..) | Read::Pieces(..)) => {}
+                Some(Read::Close(code, reason)) => {
                     wire.close(code, "");
                     // Whether the answer still reaches it is its own affair.
                     let _ = wire.flush(cx);
                     self.end_leg(code.unwrap_or(code::NO_STATUS), &reason, now);
                 }
-                Read::Fault(fault) => {
+                Some(Read::Fault(fault)) => {
                     wire.close(Some(fault), "");
                     let _ = wire.flush(cx);
                     self.end_leg(fault, "the replica broke the WebSocket protocol", now);
                 }
-                Read::End => self.lose_leg(now),
+                Some(Read::End) => self.lose_leg(now),
             }
         }
         true
-    }
-
-    fn take_of_leg(&mut self, form: Form, message: Bytes, now: Instant) {
-        if self.owner.is_aware() {
-            self.owner.leg_item(form, &message, now);
-        } else {
-            self.owner.leg_message(form, message, now);
-        }
     }
 
     /// The leg is gone without a word.

@@ -80,7 +80,7 @@ impl Wire {
     ) -> Option<Self> {
         let CarriedWire { messages, read_ahead, waiting, bytes_written, is_closing } = carried;
         let mut wire = Self::new(Io::Socket(io), Bytes::from(read_ahead), role, message_bytes_max);
-        wire.messages = Messages::thaw(peer, message_bytes_max, messages)?;
+        wire.messages = Messages::thaw(peer, message_bytes_max, messages)?.as_they_come();
         wire.queued_bytes = waiting.len();
         if !waiting.is_empty() {
             wire.queue.push_back(Bytes::from(waiting));

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use self::outgoing::Outgoing;
 use super::intake::{Arrived, Intake};
 use super::{
-    Attach, Attached, Body, Form, Head, Item, LegControl, Nonce, Rank, SEQ_MAX, Sizes, Speaker,
-    Window, code,
+    Attach, Attached, Body, Form, Head, Item, LegControl, Nonce, Payload, Rank, SEQ_MAX, Sizes,
+    Speaker, Window, code,
 };
 use crate::websocket::CloseCode;
 
@@ -368,13 +368,16 @@ impl Backend {
             Item::Sequenced { body: Body::Event(_), .. } => return Err(code::FAULT),
             Item::Sequenced { seq, body } => {
                 let payload = match body {
-                    Body::Message(payload) | Body::Chunk(payload) => message.slice_ref(payload),
-                    Body::Event(_) | Body::End { .. } => Bytes::new(),
+                    Body::Message(payload) | Body::Chunk(payload) => {
+                        message.slice_ref(payload).into()
+                    }
+                    Body::Event(_) | Body::End { .. } => Payload::default(),
                 };
                 let limits = (self.sizes, self.window);
                 match self.up.take(form, seq, body, payload, Rank::Newest, limits)? {
                     Arrived::Nothing => {}
-                    Arrived::Message(payload) => {
+                    Arrived::Message(pieces) => {
+                        let payload = pieces.to_bytes();
                         self.outbox.push_back(Output::Message { seq, form, payload });
                     }
                     Arrived::End(code, reason) => {

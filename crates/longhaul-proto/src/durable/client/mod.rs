@@ -366,7 +366,7 @@ impl Client {
             return Some(small(Head::ack(seq)));
         }
         let (head, form, payload) = self.up.write_next()?;
-        Some(Output::Send { link: key, form, head, payload })
+        Some(Output::Send { link: key, form, head, payload: payload.to_bytes() })
     }
 
     fn connect(&mut self) {

@@ -7,21 +7,18 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::super::item::end_payload;
 use super::super::{
-    Attach, Attached, Body, Form, Head, Item, LegControl, Rank, Receiver, Reset, Sender, Sizes,
-    Speaker, Taken, Window, code,
+    Attach, Attached, Body, Form, Head, Item, LegControl, Payload, Rank, Receiver, Reset, Sender,
+    Sizes, Speaker, Taken, Window, code,
 };
 use super::{Ended, Leg, Output, Owner};
 use crate::websocket::CloseCode;
-
-/// How long a replica may take to look up what it has committed of a session.
-const ATTACH: Duration = Duration::from_secs(5);
 
 /// What an owner keeps where the replica acknowledges messages itself.
 #[derive(Debug, Clone)]
@@ -154,7 +151,7 @@ impl Owner {
             !matches!(output, Output::Tell { .. } | Output::LeaveLeg | Output::CloseLeg { .. })
         });
         aware.attempts += 1;
-        aware.phase = Phase::Attaching(self.now + ATTACH);
+        aware.phase = Phase::Attaching(self.now + self.policy.attach);
         aware.is_held = false;
         aware.down = Receiver::starting_at(self.down.sent());
         let sizes = self.policy.sizes;
@@ -195,7 +192,7 @@ impl Owner {
         form: Form,
         seq: u64,
         body: Body<'_>,
-        payload: Bytes,
+        payload: Payload,
         rank: Rank,
     ) -> Result<(), CloseCode> {
         let limits = (self.policy.sizes, self.policy.window);
@@ -208,7 +205,7 @@ impl Owner {
             Body::Chunk(_) => aware.up.pass(b'n', form, payload),
             Body::Event(_) => return Err(code::FAULT),
             Body::End { code, reason } => {
-                aware.up.pass(b'x', form, end_payload(code, reason).into());
+                aware.up.pass(b'x', form, Bytes::from(end_payload(code, reason)).into());
                 if self.leg == Leg::Up {
                     // As long as a session lives that hears nothing: the application may have much to
                     // commit, and another replica may have to be found for it.
@@ -233,7 +230,11 @@ impl Owner {
     pub(super) fn tell_ack(&mut self) {
         if self.aware.as_deref().is_some_and(|aware| aware.phase == Phase::Attached) {
             let head = Head::ack(self.down.acked());
-            self.outbox.push_back(Output::Tell { form: Form::Text, head, payload: Bytes::new() });
+            self.outbox.push_back(Output::Tell {
+                form: Form::Text,
+                head,
+                payload: Payload::default(),
+            });
         }
     }
 
@@ -246,7 +247,7 @@ impl Owner {
     }
 
     fn tell(&mut self, control: &LegControl) {
-        let payload = Bytes::from(control.write());
+        let payload = Bytes::from(control.write()).into();
         self.outbox.push_back(Output::Tell { form: Form::Text, head: Head::none(), payload });
     }
 
@@ -275,7 +276,7 @@ impl Owner {
             }
             Item::Ping(nonce) => {
                 let head = Head::pong(nonce);
-                let payload = Bytes::new();
+                let payload = Payload::default();
                 self.outbox.push_back(Output::Tell { form: Form::Text, head, payload });
                 Ok(())
             }
@@ -343,9 +344,9 @@ impl Owner {
             return Ok(());
         }
         for piece in std::mem::take(&mut aware.pieces) {
-            self.down.pass(piece.kind, piece.form, piece.payload);
+            self.down.pass(piece.kind, piece.form, piece.payload.into());
         }
-        self.down.pass(kind, form, payload);
+        self.down.pass(kind, form, payload.into());
         if self.down.is_beyond(sizes.message_bytes_max) { Err(code::FAULT) } else { Ok(()) }
     }
 }

@@ -32,7 +32,8 @@ use super::intake::Intake;
 use super::link::Link;
 use super::rule::{Keeps, Rule};
 use super::{
-    Control, Credential, Form, Head, LinkKey, Reset, Sender, Sizes, Welcome, Window, code,
+    Control, Credential, Form, Head, Letter, LinkKey, Payload, Pieces, Reset, Sender, Sizes,
+    Welcome, Window, code,
 };
 use crate::websocket::CloseCode;
 
@@ -57,6 +58,9 @@ pub struct OwnerPolicy {
     pub older_link: Duration,
     /// How long a leg may take to answer a close.
     pub leg_close: Duration,
+    /// How long a replica that acknowledges messages itself may take to look up what it has committed of a
+    /// session.
+    pub attach: Duration,
     /// How often a healthy link gets a newer token.
     pub token_interval: Duration,
     /// How long a client has to migrate.
@@ -78,6 +82,7 @@ impl Default for OwnerPolicy {
             stall: seconds(30),
             older_link: seconds(10),
             leg_close: seconds(5),
+            attach: seconds(5),
             token_interval: seconds(300),
             migrate_deadline: seconds(30),
             keeps: Keeps::default(),
@@ -112,8 +117,8 @@ pub enum Output {
     Deliver {
         /// Its opcode.
         form: Form,
-        /// The message.
-        payload: Bytes,
+        /// The message, in a fragment for each piece.
+        payload: Pieces,
         /// Its last number.
         seq: u64,
     },
@@ -124,7 +129,7 @@ pub enum Output {
         /// What stands in front.
         head: Head,
         /// The rest.
-        payload: Bytes,
+        payload: Payload,
     },
     /// Have somebody judge a newer login of the client's, and call [`Owner::accept_login`] or
     /// [`Owner::refuse_login`]. A later one takes the place of one that is being judged.
@@ -263,12 +268,31 @@ impl Owner {
         }
     }
 
+    /// Takes what a leg says: a message, or an item where the replica acknowledges messages itself.
+    pub fn leg_letter(&mut self, form: Form, letter: Letter, now: Instant) {
+        // Servers mask nothing.
+        if self.aware.is_some() {
+            self.leg_item(form, &letter.into_message(), now);
+        } else {
+            self.leg_message(form, letter.into_message(), now);
+        }
+    }
+
     /// Takes a message of the leg's for the client.
     pub fn leg_message(&mut self, form: Form, payload: Bytes, now: Instant) {
+        self.leg_pieces(form, payload.into(), now);
+    }
+
+    /// The same for one that came in fragments.
+    pub fn leg_pieces(&mut self, form: Form, payload: Pieces, now: Instant) {
         self.now = now;
+        if self.aware.is_some() {
+            // Items of a replica's come whole, or nearly always.
+            return self.leg_item(form, &payload.to_bytes(), now);
+        }
         let is_swallowed = self.legs.as_mut().is_some_and(|legs| legs.swallows());
         if self.leg != Leg::Gone && !is_swallowed {
-            self.down.message(form, payload);
+            self.down.pieces(form, payload);
         }
         self.note_stall();
     }
@@ -416,7 +440,7 @@ impl Owner {
         }
         let (head, form, payload) = self.down.write_next()?;
         link.sent_at = now;
-        Some(Output::Send { link: key, form, head, payload })
+        Some(Output::Send { link: key, form, head, payload: payload.to_bytes() })
     }
 
     fn say(&mut self, link: LinkKey, control: &Control) {

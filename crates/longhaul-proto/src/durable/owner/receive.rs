@@ -6,16 +6,23 @@ use bytes::Bytes;
 
 use super::super::intake::Arrived;
 use super::super::rule::Rule;
-use super::super::{Body, Control, Credential, Form, Item, LinkKey, Rank, Speaker, code};
+use super::super::{
+    Body, Control, Credential, Form, Item, Letter, LinkKey, Payload, Pieces, Rank, Speaker, code,
+};
 use super::{Leg, Output, Owner};
 use crate::websocket::CloseCode;
 
 impl Owner {
     /// Takes one WebSocket message of a link. What comes on a link that the owner gave up is ignored.
     pub fn receive(&mut self, key: LinkKey, form: Form, message: &Bytes, now: Instant) {
+        self.receive_letter(key, form, &message.clone().into(), now);
+    }
+
+    /// The same for one that may still be masked.
+    pub fn receive_letter(&mut self, key: LinkKey, form: Form, letter: &Letter, now: Instant) {
         self.now = now;
         let Some(rank) = self.rank(key) else { return };
-        if let Err(fault) = self.take(rank, form, message) {
+        if let Err(fault) = self.take(rank, form, letter) {
             self.fail(rank, fault);
         }
     }
@@ -66,7 +73,7 @@ impl Owner {
         self.older.as_ref().is_some_and(|link| link.key == key).then_some(Rank::Older)
     }
 
-    fn take(&mut self, rank: Rank, form: Form, message: &Bytes) -> Result<(), CloseCode> {
+    fn take(&mut self, rank: Rank, form: Form, letter: &Letter) -> Result<(), CloseCode> {
         let now = self.now;
         let link = match rank {
             Rank::Newest => &mut self.newest,
@@ -74,9 +81,9 @@ impl Owner {
         };
         let Some(link) = link else { return Ok(()) };
         link.received_at = now;
-        match Item::parse(form, message)? {
+        match Item::parse(form, &letter.bytes)? {
             Item::Sequenced { body: Body::Event(_), .. } => Err(code::FAULT),
-            Item::Sequenced { seq, body } => self.take_sequenced(rank, form, seq, body, message),
+            Item::Sequenced { seq, body } => self.take_sequenced(rank, form, seq, body, letter),
             Item::Ack(seq) => self.take_ack(rank, seq),
             Item::Ping(nonce) => {
                 link.pong_due = Some(nonce);
@@ -102,11 +109,13 @@ impl Owner {
         form: Form,
         seq: u64,
         body: Body<'_>,
-        message: &Bytes,
+        letter: &Letter,
     ) -> Result<(), CloseCode> {
         let payload = match body {
-            Body::Message(payload) | Body::Chunk(payload) => message.slice_ref(payload),
-            Body::Event(_) | Body::End { .. } => Bytes::new(),
+            Body::Message(payload) | Body::Chunk(payload) => {
+                Payload::masked(letter.bytes.slice_ref(payload), letter.key)
+            }
+            Body::Event(_) | Body::End { .. } => Payload::default(),
         };
         let limits = (self.policy.sizes, self.policy.window);
         if self.aware.is_some() {
@@ -121,7 +130,7 @@ impl Owner {
         Ok(())
     }
 
-    fn deliver(&mut self, form: Form, payload: Bytes, seq: u64) {
+    fn deliver(&mut self, form: Form, payload: Pieces, seq: u64) {
         if let Some(legs) = &mut self.legs {
             legs.keep(seq, form, &payload);
             if legs.is_held {

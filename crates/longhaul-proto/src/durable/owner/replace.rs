@@ -4,10 +4,9 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::super::Form;
+use super::super::{Form, Pieces};
 use super::{Leg, Output, Owner};
 use crate::redial::{Prelude, Uncertain};
 use crate::websocket::CloseCode;
@@ -51,8 +50,7 @@ pub(super) struct Legs {
 struct Owed {
     seq: u64,
     form: Form,
-    #[serde(with = "crate::frozen::bytes")]
-    payload: Bytes,
+    payload: Pieces,
 }
 
 impl Legs {
@@ -73,7 +71,7 @@ impl Legs {
     }
 
     /// Keeps a message until it is confirmed. Costs a count: the payload is the one that is delivered.
-    pub(super) fn keep(&mut self, seq: u64, form: Form, payload: &Bytes) {
+    pub(super) fn keep(&mut self, seq: u64, form: Form, payload: &Pieces) {
         let owed = Owed { seq, form, payload: payload.clone() };
         let Prelude { first, bytes_max, .. } = self.how.prelude;
         if (self.prelude.len() as u64) < first && self.prelude_bytes + payload.len() <= bytes_max {
@@ -218,6 +216,8 @@ impl Owner {
 mod tests {
     use std::sync::Arc;
 
+    use bytes::Bytes;
+
     use super::super::{Opening, OwnerPolicy, Seal};
     use super::*;
     use crate::durable::{LinkKey, Window};
@@ -261,7 +261,7 @@ mod tests {
         loop {
             match owner.poll() {
                 Output::Deliver { payload, .. } => {
-                    all.push(String::from_utf8_lossy(&payload).into_owned());
+                    all.push(String::from_utf8_lossy(&payload.to_bytes()).into_owned());
                 }
                 Output::Send { head, payload, .. } if head.as_bytes().starts_with(b"e") => {
                     all.push(String::from_utf8_lossy(&payload).into_owned());

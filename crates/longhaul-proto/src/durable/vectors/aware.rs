@@ -116,7 +116,7 @@ fn an_owner_goes_on_with_another_replica_as_the_vectors_say() {
         loop {
             match owner.poll() {
                 owner::Output::Tell { head, payload, .. } => {
-                    let message = [head.as_bytes(), &payload].concat();
+                    let message = [head.as_bytes(), &payload.to_bytes()].concat();
                     if let Ok(Item::Sequenced { seq, .. }) = Item::parse(Form::Text, &message) {
                         send.push(seq);
                     }

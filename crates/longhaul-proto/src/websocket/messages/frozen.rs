@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Frame, Messages};
 use crate::websocket::frame::{CONTROL_PAYLOAD_BYTES_MAX, HEADER_BYTES_MAX};
-use crate::websocket::{Header, Role};
+use crate::websocket::{Header, Role, mask};
 
 /// Where in its stream a reader stands.
 #[derive(Clone, Serialize, Deserialize)]
@@ -22,10 +22,13 @@ pub struct FrozenMessages {
 impl Messages {
     /// Where it stands.
     pub fn freeze(&self) -> FrozenMessages {
+        let mut message = self.before.concat();
+        message.extend_from_slice(&self.message);
+        self.remask(&mut message);
         FrozenMessages {
             header: self.header.clone(),
             frame: self.frame.as_ref().map(|frame| (frame.header, frame.at)),
-            message: self.message.to_vec(),
+            message,
             is_text: self.is_text,
             control: self.control.clone(),
             has_closed: self.has_closed,
@@ -37,21 +40,45 @@ impl Messages {
         let FrozenMessages { header, frame, message, is_text, control, has_closed } = frozen;
         let is_inside = frame.is_none_or(|(header, at)| {
             let payload = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
-            at <= payload && (!header.opcode.is_control() || payload <= CONTROL_PAYLOAD_BYTES_MAX)
+            let fits = if header.opcode.is_control() {
+                payload <= CONTROL_PAYLOAD_BYTES_MAX
+            } else {
+                at <= message.len()
+            };
+            at <= payload && fits
         });
         let can_be = is_inside
             && header.len() < HEADER_BYTES_MAX
             && control.len() <= CONTROL_PAYLOAD_BYTES_MAX;
-        can_be.then(|| Self {
+        if !can_be {
+            return None;
+        }
+        let mut messages = Self {
             role,
+            as_they_come: false,
             // One that was begun under another bound is heard to its end.
             message_bytes_max: message_bytes_max.max(message.len()),
             header,
             frame: frame.map(|(header, at)| Frame { header, at }),
             message: BytesMut::from(&message[..]),
+            before: Vec::new(),
+            before_bytes: 0,
             is_text,
             control,
             has_closed,
-        })
+        };
+        let mut message = std::mem::take(&mut messages.message);
+        messages.remask(&mut message);
+        messages.message = message;
+        Some(messages)
+    }
+
+    /// Unmasks what came of a frame that is not whole, or masks it again: it travels plain.
+    fn remask(&self, message: &mut [u8]) {
+        let Some(Frame { header, at }) = &self.frame else { return };
+        let start = message.len().checked_sub(*at).filter(|_| !header.opcode.is_control());
+        if let Some((key, start)) = header.mask.zip(start) {
+            mask::apply(&mut message[start..], key, 0);
+        }
     }
 }

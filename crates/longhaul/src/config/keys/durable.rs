@@ -38,6 +38,16 @@ pub(super) static DURABLE: Section = Section {
             ..Key::NEW
         },
         Key {
+            name: "attach",
+            shape: milliseconds(100, 600_000),
+            default: || duration(DurableConfig::default().attach),
+            what: "How long a replica that acknowledges messages itself may take to look up what it has \
+                   committed of a session; then its leg is closed (4908) and the next replica asked",
+            cost: "as much of a pause for the session's client, when a replica hangs",
+            danger: "shorter than a busy store takes, no replica is ever in time",
+            ..Key::NEW
+        },
+        Key {
             name: "heartbeat",
             shape: milliseconds(200, 600_000),
             default: || duration(DurableConfig::default().heartbeat),

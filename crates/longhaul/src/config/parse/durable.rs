@@ -14,6 +14,7 @@ pub(super) fn read(reader: &Reader<'_>) -> DurableConfig {
         is_enabled: reader.boolean("enabled").unwrap_or(default.is_enabled),
         grace: reader.duration("grace").unwrap_or(default.grace),
         stall: reader.duration("stall").unwrap_or(default.stall),
+        attach: reader.duration("attach").unwrap_or(default.attach),
         heartbeat: reader.duration("heartbeat").unwrap_or(default.heartbeat),
         link_lifetime: reader.duration_or_off("link_lifetime").unwrap_or(default.link_lifetime),
         window_bytes: reader.size("window_bytes").unwrap_or(default.window_bytes),

@@ -319,8 +319,11 @@ fn meet_plainly(ledger: Ledger) {
 }
 
 /// A replica by hand: answers the handshake as one that speaks items, says `words` one by one, and keeps the code that its
-/// leg was closed with.
-fn replica_that_says(words: &'static [&'static str]) -> (SocketAddr, Arc<AtomicUsize>) {
+/// leg was closed with. Its store takes so long.
+fn replica_that_says(
+    words: &'static [&'static str],
+    store_takes: Duration,
+) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let closed = Arc::<AtomicUsize>::default();
@@ -337,6 +340,7 @@ fn replica_that_says(words: &'static [&'static str]) -> (SocketAddr, Arc<AtomicU
             let Ok(mut socket) = accept_hdr(stream, as_aware) else { continue };
             let attach = socket.read().unwrap().into_text().unwrap();
             assert!(attach.contains("\"t\":\"attach\""), "{attach}");
+            std::thread::sleep(store_takes);
             for word in words {
                 // The gateway may have closed behind an earlier one.
                 let _ = socket.send((*word).into());
@@ -353,7 +357,7 @@ fn replica_that_says(words: &'static [&'static str]) -> (SocketAddr, Arc<AtomicU
 
 #[track_caller]
 fn ends(words: &'static [&'static str], leg_code: usize) {
-    let (address, closed) = replica_that_says(words);
+    let (address, closed) = replica_that_says(words, Duration::ZERO);
     let gateway = gateway_before(&[address], "");
     let mut link = durable_link(&gateway);
     say(&mut link, HELLO);
@@ -362,6 +366,19 @@ fn ends(words: &'static [&'static str], leg_code: usize) {
     assert_eq!(hear(&mut link), r#"{"t":"reset","code":4906,"recv":0}"#, "{words:?}");
     wait_until("the leg is closed", s(30), || closed.load(Ordering::Relaxed) > 0);
     assert_eq!(closed.load(Ordering::Relaxed), leg_code, "{words:?}");
+}
+
+#[test]
+fn a_replica_whose_store_is_slow_is_waited_for_as_long_as_the_operator_says() {
+    const WORDS: &[&str] = &[r#"{"t":"attached","recv":0,"lo":1,"hi":0}"#, "m1;at last"];
+    // Longer than is waited by default.
+    let (address, _) = replica_that_says(WORDS, Duration::from_millis(5_500));
+    let gateway = gateway_before(&[address], "[durable]\nattach = \"60s\"\nheartbeat = \"60s\"");
+    let mut link = durable_link(&gateway);
+    say(&mut link, HELLO);
+    assert!(hear(&mut link).contains("\"class\":\"e2e\""));
+    say(&mut link, "a0");
+    assert_eq!(hear(&mut link), "m1;at last");
 }
 
 #[test]

@@ -54,7 +54,9 @@ fn said(owner: &mut Owner) -> Vec<String> {
     };
     loop {
         match owner.poll() {
-            Output::Tell { head, payload, .. } => all.push(format!("leg {}", text(head, payload))),
+            Output::Tell { head, payload, .. } => {
+                all.push(format!("leg {}", text(head, payload.to_bytes())))
+            }
             Output::Send { head, payload, .. } => {
                 all.push(format!("link {}", text(head, payload)));
             }
@@ -123,7 +125,7 @@ fn a_replica_that_does_not_say_what_it_knows_is_none() {
     owner.leg_lost(0, Instant::now());
     owner.leg_replaced("crash", Instant::now());
     said(&mut owner);
-    owner.deadline_reached(Instant::now() + ATTACH);
+    owner.deadline_reached(Instant::now() + OwnerPolicy::default().attach);
     assert_eq!(said(&mut owner)[0], "leg close 4908");
 }
 

@@ -2,6 +2,8 @@
 //!
 //! What opened it does not stay: an idle WebSocket is this and two sockets.
 
+mod newcomer;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use bytes::Bytes;
 use longhaul_proto::redial::Redial;
 use longhaul_proto::session::Session;
 
+use self::newcomer::Newcomer;
 use crate::admission::Pass;
 use crate::connection::Connection;
 use crate::handoff::state::{Change, Kind, Misfit, Parcel, Sockets, adopt};
@@ -84,8 +87,7 @@ impl Tunnel {
         }
     }
 
-    /// Joins the legs, in a task of its own that ends with the WebSocket: in the worker's reactor where
-    /// sockets are all that carries them.
+    /// Joins the legs, in a task of its own that ends with the WebSocket.
     pub(crate) fn start<C>(mut self, client: Leg<C>, backend: Leg<Transport>)
     where
         C: LegIo + Send + 'static,
@@ -104,35 +106,9 @@ impl Tunnel {
             }
             None => {
                 self.held = Some(held);
-                self.relay_sockets(client, backend);
+                self.relay(client, backend);
             }
         }
-    }
-
-    /// By the reactor if both legs are sockets, by the worker otherwise.
-    fn relay_sockets<C>(mut self, client: Leg<C>, backend: Leg<Transport>)
-    where
-        C: LegIo + Send + 'static,
-    {
-        if client.io.socket().is_err() || backend.io.socket().is_err() {
-            return self.relay(client, backend);
-        }
-        // At once: who asks whether anybody is left must not ask while it changes threads.
-        let slot = self.enlist();
-        let worker = self.worker.clone();
-        worker.reactor.run(move |reactor| {
-            let tallies = &self.worker.current.load_full().telemetry.tallies;
-            let tally = tallies.of_reactor(self.worker.index, &self.control.card.route);
-            match (client.into_socket(), backend.into_socket()) {
-                (Some(client), Some(backend)) => {
-                    self.open(slot, client, backend, tally).enter(reactor);
-                }
-                _ => {
-                    self.worker.current.load().registry.remove(slot);
-                    self.fail(&"the runtime did not let go of the socket");
-                }
-            }
-        });
     }
 
     fn relay<C, B>(mut self, client: Leg<C>, backend: Leg<B>)
@@ -147,23 +123,24 @@ impl Tunnel {
             // Another process serves, and this one cannot move there any more.
             self.control.order(Order::Drain);
         }
-        let tally = shared.telemetry.tallies.of(self.worker.index, &self.control.card.route);
+        let may_move = client.io.is_socket() && backend.io.is_socket();
+        let open = self.open(&shared, slot, client, backend);
         // The relay bounds its own turns, and counts on its timer to hear it when it is asked.
-        tokio::spawn(tokio::task::unconstrained(self.open(slot, client, backend, tally)));
+        if may_move {
+            tokio::spawn(tokio::task::unconstrained(Newcomer::new(open)));
+        } else {
+            tokio::spawn(tokio::task::unconstrained(open));
+        }
     }
 
-    /// In the thread that has the tally.
-    fn open<C, B>(
+    fn open<C: LegIo, B: LegIo>(
         self,
+        shared: &Shared,
         slot: Slot,
         client: Leg<C>,
         backend: Leg<B>,
-        tally: Arc<Tally>,
-    ) -> Open<C, B>
-    where
-        C: LegIo,
-        B: LegIo,
-    {
+    ) -> Open<C, B> {
+        let tally = shared.telemetry.tallies.of(self.worker.index, &self.control.card.route);
         tally.open.add(1);
         let (control, policy) = (self.control.clone(), &self.policy);
         let now = Instant::now();
@@ -409,6 +386,10 @@ impl Open<Socket, Socket> {
 impl reactor::Task for Open<Socket, Socket> {
     fn sockets(&self) -> [&Socket; 2] {
         self.relay.ios().into()
+    }
+
+    fn prefetch(&self) {
+        reactor::prefetch(self.relay.control());
     }
 }
 
