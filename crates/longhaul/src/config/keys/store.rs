@@ -21,7 +21,7 @@ pub(super) static STORE: Section = Section {
             what: "Where it is. With a password in it (redis://USER:PASSWORD@HOST) the URL itself has to be in \
                    the environment or in a file of its own",
             danger: "who can write there can let themselves in: let only gateways reach it. redis:// to another \
-                     machine shows passwords and tickets' subjects to whoever stands between",
+                     machine shows the password to whoever stands between",
             ..Key::NEW
         },
         Key {

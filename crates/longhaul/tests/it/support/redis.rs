@@ -85,6 +85,6 @@ impl Redis {
         let output =
             cli.args(["-p", &port]).args(command).output().expect("redis-cli is installed");
         assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 }
