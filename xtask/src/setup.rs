@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::shell::{Failure, command, is_on_path, root, run, step, succeeds};
 
 /// A program that the stories start, or a file that it needs, and the Debian package it comes from.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("dnsmasq", "dnsmasq-base"),
@@ -23,6 +23,7 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("openssl", "openssl"),
     ("promtool", "prometheus"),
     ("python3", "python3"),
+    ("redis-server", "redis-server"),
 ];
 
 /// Installs everything that `crates/longhaul/tests/it` starts.
@@ -78,7 +79,9 @@ fn debian() -> Result<(), Failure> {
     }
     println!("Debian packages: installing {}", missing.join(" "));
     if Path::new("/run/systemd/system").exists() {
-        println!("haproxy and nginx come with services; `systemctl disable --now` keeps them off");
+        println!(
+            "haproxy, nginx and redis-server come with services; `systemctl disable --now` keeps them off"
+        );
     }
     apt_get(&["update"])
         .and_then(|()| {

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::connections::Ended;
 use crate::desk::Desk;
 use crate::health::{Waiting, seconds};
-use crate::status::{Task, Upstream};
+use crate::status::{Store, Task, Upstream};
 
 /// Ends that are shown: what fits on a screen or two.
 const ENDS_SHOWN: usize = 40;
@@ -69,6 +69,8 @@ pub(crate) struct Overview {
     memory: Option<MemoryUse>,
     loops: Vec<Loop>,
     upstreams: Vec<Upstream>,
+    /// What gateways of one deployment share; null where each keeps its own.
+    store: Option<Store>,
     tasks: Vec<Task>,
     /// The last ends, the latest first.
     ends: Vec<Ended>,
@@ -141,6 +143,7 @@ pub(crate) async fn overview(State(desk): State<Desk>) -> Response {
         memory: handle.memory().map(MemoryUse::from),
         loops: handle.loops().into_iter().map(Loop::from).collect(),
         upstreams: snapshot.upstreams.into_iter().map(Upstream::from).collect(),
+        store: handle.store().map(Store::from),
         tasks: handle.tasks().into_iter().map(Task::from).collect(),
         ends,
     })

@@ -32,8 +32,8 @@ pub(crate) struct Health {
     waiting_for: Vec<Waiting>,
     /// Start-up steps that are over.
     done: Vec<Step>,
-    /// What is wrong although the answer may be yes: replicas that cannot be used, background tasks
-    /// that fail, an event loop that hangs.
+    /// What is wrong although the answer may be yes: replicas that cannot be used, a store that is away,
+    /// background tasks that fail, an event loop that hangs.
     degraded: Vec<String>,
 }
 
@@ -52,6 +52,8 @@ pub(crate) struct Waiting {
     kind: &'static str,
     /// How long it has been waited for, in seconds.
     for_s: f64,
+    /// What keeps it; null where that is not known, or is in the name.
+    reason: Option<String>,
 }
 
 /// Answers one probe from the state of this moment.
@@ -90,6 +92,7 @@ impl From<Gate> for Waiting {
             name: gate.name,
             kind: if gate.is_startup { "startup" } else { "hold" },
             for_s: seconds(gate.since.elapsed()),
+            reason: gate.reason,
         }
     }
 }

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use longhaul_gateway::Handle;
-use longhaul_gateway::handle::{ReplicaSnapshot, Snapshot, UpstreamSnapshot};
+use longhaul_gateway::handle::{ReplicaSnapshot, Snapshot, StoreSnapshot, UpstreamSnapshot};
 use longhaul_gateway::supervise::TaskSnapshot;
 use longhaul_gateway::tls::CertificateSnapshot;
 use serde::Serialize;
@@ -46,6 +46,8 @@ pub(crate) struct Status {
     tls_handshakes_failed_total: u64,
     /// In the order of the config.
     certificates: Vec<Certificate>,
+    /// What gateways of one deployment share; null where each keeps its own.
+    store: Option<Store>,
     /// Discovery and probes, in the order in which they were started.
     tasks: Vec<Task>,
 }
@@ -84,6 +86,18 @@ struct Certificate {
     refusals: u64,
     /// What is wrong with the files that are there now; null when nothing is.
     last_refusal: Option<String>,
+}
+
+/// A store that gateways share.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Store {
+    address: String,
+    /// `answering`, or `away`.
+    state: &'static str,
+    /// How long it has been in this state, in seconds.
+    for_s: f64,
+    /// Why it is away; null when it is not.
+    reason: Option<String>,
 }
 
 /// A task that watches. It is restarted when it fails, which never touches serving.
@@ -135,6 +149,7 @@ impl Status {
             tls_handshakes_total: handshakes,
             tls_handshakes_failed_total: handshakes_failed,
             certificates: certificates.into_iter().map(Certificate::from).collect(),
+            store: handle.store().map(Store::from),
             tasks: handle.tasks().into_iter().map(Task::from).collect(),
         }
     }
@@ -171,6 +186,17 @@ impl From<CertificateSnapshot> for Certificate {
             swaps: certificate.swaps,
             refusals: certificate.refusals,
             last_refusal: certificate.last_refusal,
+        }
+    }
+}
+
+impl From<StoreSnapshot> for Store {
+    fn from(store: StoreSnapshot) -> Self {
+        Self {
+            address: store.address,
+            state: if store.is_answering { "answering" } else { "away" },
+            for_s: seconds(store.since.elapsed()),
+            reason: store.reason,
         }
     }
 }

@@ -84,6 +84,7 @@ fn config() -> Config {
     Config {
         authorities: Vec::new(),
         tickets: None,
+        store: None,
         bypass_key: None,
         listeners: vec![Listener::new("public", loopback())],
         certificates: Vec::new(),

@@ -4,6 +4,7 @@
 //! are generated from the text's mirror, which takes its defaults from here.
 
 mod admission;
+mod store;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use longhaul_proto::proxy_protocol;
 pub use longhaul_proto::redial::{Prelude, Uncertain};
 pub use longhaul_proto::session::Bounds;
 pub use longhaul_proto::websocket::CloseCode;
+pub use store::*;
 
 use crate::tls::{Pair, TlsTerms, UpstreamTls};
 
@@ -75,6 +77,8 @@ pub struct Config {
     pub authorities: Vec<Authority>,
     /// Where clients get tickets for their tokens; `None`: nowhere.
     pub tickets: Option<TicketOffice>,
+    /// What gateways of one deployment share; `None`: nothing, each keeps its own. Default: `None`.
+    pub store: Option<StoreConfig>,
     /// Opens bypass tokens of end-to-end tests. Never set in production.
     pub bypass_key: Option<[u8; 32]>,
 }

@@ -23,6 +23,7 @@ use crate::telemetry::{gather, process, totals};
 use crate::tls::CertificateSnapshot;
 use crate::upstream::{Draining, Replica, Upstream};
 
+pub use crate::store::StoreSnapshot;
 pub use crate::telemetry::ends::End;
 pub use crate::telemetry::families::{FAMILIES, Family, Kind};
 pub use crate::telemetry::lag::LoopSnapshot;
@@ -209,6 +210,11 @@ impl Handle {
         }
     }
 
+    /// How it stands with the store that gateways share; `None`: there is none.
+    pub fn store(&self) -> Option<StoreSnapshot> {
+        self.shared().store.as_ref().map(|store| store.snapshot())
+    }
+
     /// Whether work is welcome, and why not.
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
@@ -368,10 +374,14 @@ impl Handle {
         self.shared().config.limits.connections_max
     }
 
-    /// What is wrong although work may be welcome: replicas that cannot be used, watchers that fail,
-    /// memory or descriptors that run short.
+    /// What is wrong although work may be welcome: replicas that cannot be used, watchers that fail, a
+    /// store that is away, memory or descriptors that run short.
     pub fn degraded(&self) -> Vec<String> {
         let mut degraded = degraded(&self.snapshot().upstreams, &self.tasks());
+        degraded.extend(self.store().and_then(|store| {
+            let reason = store.reason?;
+            Some(format!("the store is away, so nobody gets a ticket or gets in by one: {reason}"))
+        }));
         degraded.extend(self.shared().overload.troubles());
         degraded
     }

@@ -41,6 +41,7 @@ mod retire;
 mod running;
 mod shared;
 mod spares;
+mod store;
 mod telemetry;
 mod trace;
 mod transport;

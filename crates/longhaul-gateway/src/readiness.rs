@@ -36,6 +36,8 @@ pub struct Gate {
     pub is_startup: bool,
     /// Since when.
     pub since: Instant,
+    /// What keeps it, where that is known.
+    pub reason: Option<String>,
 }
 
 /// A start-up step that is over.
@@ -115,13 +117,23 @@ impl Readiness {
     fn open(&self, name: String, is_startup: bool) -> GateGuard {
         let mut gates = self.lock();
         let id = gates.last().map_or(0, |gate| gate.id + 1);
-        gates.push(Gate { id, name, is_startup, since: Instant::now() });
+        gates.push(Gate { id, name, is_startup, since: Instant::now(), reason: None });
         self.0.is_gated.store(true, Ordering::Release);
         GateGuard { id, readiness: self.clone() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Gate>> {
         self.0.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GateGuard {
+    /// Says what keeps it.
+    pub(crate) fn explain(&self, reason: Option<String>) {
+        let mut gates = self.readiness.lock();
+        if let Some(gate) = gates.iter_mut().find(|gate| gate.id == self.id) {
+            gate.reason = reason;
+        }
     }
 }
 
@@ -151,7 +163,9 @@ mod tests {
         let hold = readiness.hold("the app restarts");
         assert!(!readiness.is_ready());
         drop(step);
+        hold.explain(Some("it is new".to_owned()));
         assert_eq!(readiness.gates()[0].name, "the app restarts");
+        assert_eq!(readiness.gates()[0].reason.as_deref(), Some("it is new"));
         drop(hold);
         assert!(readiness.is_ready());
         let done = readiness.done();

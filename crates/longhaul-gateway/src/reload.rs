@@ -103,7 +103,7 @@ impl ReloadDesk {
 
 impl Running {
     /// Puts `config` into effect. What only a start can change stays as it is: the workers, the
-    /// admin API, the key of affinity cookies and the terms of durable sessions.
+    /// admin API, the key of affinity cookies, the terms of durable sessions and the store.
     ///
     /// # Errors
     /// [`ReloadError`]; then everything is as it was before.
@@ -121,6 +121,7 @@ impl Running {
         config.affinity_key = before.config.affinity_key;
         // Its clients were told by the terms that held when they came.
         config.durable = before.config.durable.clone();
+        config.store = before.config.store.clone();
 
         let mut doors = Vec::with_capacity(config.listeners.len());
         let mut bound: Vec<Bound> = Vec::new();

@@ -120,7 +120,7 @@ impl Running {
         let parts = tokio::sync::Mutex::new(parts);
         let is_moving = AtomicBool::new(false);
         let mut running = Self { current, tasks, seats, is_moving, stop: stop.clone(), parts };
-        running.start_watching(readiness);
+        running.start_watching(readiness, inheritance.is_some());
         let parts = running.parts.get_mut();
         // Over before the first client can ask: one that waited on a held socket must not be told to come back.
         drop(step);
@@ -141,7 +141,7 @@ impl Running {
         Ok(of_each.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    fn start_watching(&mut self, readiness: &Readiness) {
+    fn start_watching(&mut self, readiness: &Readiness, is_takeover: bool) {
         let shared = self.current.load_full();
         let telemetry = shared.telemetry.clone();
         tokio::spawn(self.tasks.keep_alive("loop watch", self.stop.clone(), move || {
@@ -155,6 +155,10 @@ impl Running {
             push::start(metrics, &self.current, &self.tasks, &self.stop);
         }
         overload::start(self.current.clone(), &self.tasks, &self.stop);
+        if let Some(store) = &shared.store {
+            store.hold_start(readiness, is_takeover, &self.stop);
+            store.start(&self.tasks, &self.stop);
+        }
         shared.admission.hold_start(readiness, &self.stop);
         shared.admission.start(&self.current, &self.tasks, &self.stop);
         let watches: Vec<_> = (shared.upstreams.iter())

@@ -26,6 +26,7 @@ use crate::readiness::Readiness;
 use crate::redial::RedialTerms;
 use crate::registry::Registry;
 use crate::relay::RelayPolicy;
+use crate::store::Store;
 use crate::telemetry::Telemetry;
 use crate::tls::{Certificates, Termination, TlsTerms};
 use crate::trace::Tracer;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) tracer: Option<Arc<Tracer>>,
     /// Every durable session.
     pub(crate) sessions: Arc<Sessions>,
+    /// What gateways of one deployment share, if they do.
+    pub(crate) store: Option<Arc<Store>>,
     /// Who may come in.
     pub(crate) admission: Admission,
     /// One for each client connection that may be open.
@@ -117,9 +120,11 @@ impl Shared {
         readiness: Readiness,
         session_keys: Option<Keys>,
     ) -> Result<Self, rustls::Error> {
+        let store = config.store.clone().map(|store| Arc::new(Store::new(store)));
         let nothing = Self {
             places: Arc::new(Places::new(config.limits.connections_max)),
-            admission: Admission::new(&config),
+            admission: Admission::new(&config, store.as_ref()),
+            store,
             sessions: Arc::new(Sessions::new(&config.durable, session_keys)?),
             tracer: config.traces.as_ref().map(|traces| Arc::new(Tracer::new(traces))),
             certificates: Arc::new(Certificates::new(&config.certificates)),
@@ -193,7 +198,8 @@ impl Shared {
             certificates: self.certificates.clone(),
             started_at: self.started_at,
             movers: self.movers.clone(),
-            admission: self.admission.followed_by(&config),
+            store: self.store.clone(),
+            admission: self.admission.followed_by(&config, self.store.as_ref()),
             config,
             upstreams,
             doors,

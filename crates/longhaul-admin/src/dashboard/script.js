@@ -151,6 +151,7 @@ function showTiles(now) {
     ["Memory", now.memory ? percent(now.memory.used_bytes, now.memory.limit_bytes) : "–"],
     ["Worst loop lag", `${(1000 * lag).toFixed(1)} ms`, lag > 0.25 ? "bad" : ""],
   ];
+  if (now.store) tiles.push(["Store", `${now.store.state} ${span(now.store.for_s)}`, now.store.state === "answering" ? "" : "bad"]);
   at("tiles").replaceChildren(...tiles.map(([name, value, kind]) => {
     const tile = element("div");
     tile.append(element("dt", name), element("dd", value, kind));

@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::authorities::{Judge, Verdict};
 use super::rechecks::Recheck;
-use super::tickets;
+use super::tickets::{self, Ticket, TicketFault};
 use super::{Admission, counters::Outcome};
 use crate::config::AdmissionPolicy;
 use crate::http::answer::Refusal;
@@ -25,7 +25,7 @@ use crate::http::failure::Failure;
 /// Where a client shows a bypass token. It never goes on to a replica.
 pub(crate) const BYPASS: HeaderName = HeaderName::from_static("longhaul-bypass");
 /// When somebody who could not be judged may ask again, if nothing better is known.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Who somebody is, and by whose word.
 pub(super) struct Known {
@@ -84,11 +84,21 @@ pub(super) async fn identify(
     if let Some(grant) = bypassed(admission, authorities, &mut head.headers) {
         return Ok(Known { grant, authority: None });
     }
-    if let Some(known) = by_ticket(admission, authorities, head) {
-        return Ok(known);
-    }
+    let ticket = take_word(admission, head);
     let (counters, head) = (&admission.counters, &*head);
-    let asked = ask(admission, authorities, head, deadline);
+    let asked = async {
+        let Some(word) = ticket else { return ask(admission, authorities, head, deadline).await };
+        match by_ticket(admission, authorities, &word).await {
+            Ok(Some(known)) => Ok(known),
+            Ok(None) => ask(admission, authorities, head, deadline).await,
+            Err(fault) => {
+                let asked = ask(admission, authorities, head, deadline).await;
+                // The ticket might have been good.
+                let refusal = Refusal::AuthUnavailable { retry_after: jittered(RETRY_AFTER) };
+                asked.map_err(|_| refusal.because(fault))
+            }
+        }
+    };
     match timeout_at(deadline.into(), asked).await {
         Ok(Ok(known)) => Ok(known),
         Ok(Err(failure)) => {
@@ -139,15 +149,25 @@ async fn ask(
     })
 }
 
-/// A ticket counts where the authority that vouched for it does.
-fn by_ticket(admission: &Admission, authorities: &[usize], head: &mut Parts) -> Option<Known> {
-    let office = admission.tickets.as_ref()?;
+/// Takes the ticket out of the address: it is not the application's.
+fn take_word(admission: &Admission, head: &mut Parts) -> Option<String> {
+    admission.tickets.as_ref()?;
     let word = query::parameter(head.uri.query()?, tickets::PARAMETER)?.into_owned();
     source::remove_parameter(&mut head.uri, tickets::PARAMETER);
-    let (grant, authority) = office.take(&word, Instant::now())?;
+    Some(word)
+}
+
+/// A ticket counts where the authority that vouched for it does.
+async fn by_ticket(
+    admission: &Admission,
+    authorities: &[usize],
+    word: &str,
+) -> Result<Option<Known>, TicketFault> {
+    let Some(office) = admission.tickets.as_ref() else { return Ok(None) };
+    let Some(Ticket { grant, authority }) = office.take(word).await? else { return Ok(None) };
     let named = |index: &usize| *admission.judges[*index].config.name == *authority;
-    let index = authorities.iter().copied().find(named)?;
-    Some(Known { grant, authority: Some(index) })
+    let index = authorities.iter().copied().find(named);
+    Ok(index.map(|index| Known { grant, authority: Some(index) }))
 }
 
 fn bypassed(

@@ -45,6 +45,7 @@ use crate::http::failure::Failure;
 use crate::http::visit::Visit;
 use crate::readiness::Readiness;
 use crate::shared::Shared;
+use crate::store::Store;
 use crate::supervise::Tasks;
 use crate::upgrade::Offered;
 use crate::validate::ServiceSnapshot;
@@ -66,11 +67,11 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, store: Option<&Arc<Store>>) -> Self {
         Self {
             limiter: Arc::new(Limiter::new(&config.limits.admission, &config.routes)),
             judges: config.authorities.iter().map(|it| Arc::new(Judge::new(it))).collect(),
-            tickets: config.tickets.as_ref().map(|office| Arc::new(Tickets::new(office.life))),
+            tickets: config.tickets.as_ref().map(|it| Arc::new(Tickets::new(it.life, store))),
             ticket_path: config.tickets.as_ref().map(|office| office.path.clone()),
             bypass_key: config.bypass_key,
             live: Arc::default(),
@@ -114,7 +115,7 @@ impl Admission {
 
     /// The same under another configuration: who is inside still counts, who came too often still
     /// did, and an authority that is the same keeps its keys and what it knows.
-    pub(crate) fn followed_by(&self, config: &Config) -> Self {
+    pub(crate) fn followed_by(&self, config: &Config, store: Option<&Arc<Store>>) -> Self {
         let limiter = self.limiter.followed_by(&config.limits.admission, &config.routes);
         let judge = |authority: &Authority| {
             let same = self.judges.iter().find(|judge| judge.config == *authority);
@@ -128,7 +129,7 @@ impl Admission {
         };
         let tickets = config.tickets.as_ref().map(|office| {
             let same = self.tickets.as_ref().filter(|tickets| tickets.life() == office.life);
-            same.cloned().unwrap_or_else(|| Arc::new(Tickets::new(office.life)))
+            same.cloned().unwrap_or_else(|| Arc::new(Tickets::new(office.life, store)))
         });
         Self {
             limiter: Arc::new(limiter),

@@ -10,8 +10,10 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use longhaul_policy::token::Grant;
+use tracing::info;
 
-use super::authenticate::{Known, identify};
+use super::authenticate::{Known, RETRY_AFTER, identify, jittered};
+use super::tickets::Ticket;
 use crate::connection::Connection;
 use crate::http::answer::{CAUSE, Refusal};
 use crate::http::body::Body;
@@ -43,23 +45,26 @@ pub(super) async fn answer(connection: &Connection, head: &mut Parts) -> Respons
     if head.method == Method::PUT {
         refresh(connection, &known.grant)
     } else {
-        give(connection, known)
+        give(connection, head, known).await
     }
 }
 
-fn give(connection: &Connection, known: Known) -> Response<Body> {
+async fn give(connection: &Connection, head: &Parts, known: Known) -> Response<Body> {
     let admission = &connection.shared.admission;
     let (Some(tickets), Some(authority)) = (&admission.tickets, known.authority) else {
         return json(StatusCode::NOT_FOUND, "no_ticket", String::new());
     };
-    let authority = admission.judges[authority].config.name.as_str();
-    match tickets.give(known.grant, authority, Instant::now()) {
-        Some(ticket) => {
+    let authority = admission.judges[authority].config.name.as_str().into();
+    match tickets.give(Ticket { grant: known.grant, authority }).await {
+        Ok(ticket) => {
             let life = tickets.life().as_secs();
             let body = format!("{{\"ticket\":\"{ticket}\",\"expires_in\":{life}}}\n");
             json(StatusCode::OK, "ticket", body)
         }
-        None => json(StatusCode::SERVICE_UNAVAILABLE, "no_ticket", String::new()),
+        Err(fault) => {
+            info!(%fault, "no ticket is given");
+            Refusal::AuthUnavailable { retry_after: jittered(RETRY_AFTER) }.answer(&head.headers)
+        }
     }
 }
 

@@ -331,6 +331,23 @@ pub(crate) static ADMISSION_SECONDS: Family = histogram(
     &[],
     "From a request on a route that asks for tokens to the verdict; over 5 s should never happen",
 );
+pub(crate) static STORE_UP: Family = gauge(
+    "longhaul_store_up",
+    &[],
+    "1 while the store that gateways share is connected and answers; not there without a store",
+);
+pub(crate) static STORE_OPERATIONS: Family = counter(
+    "longhaul_store_operations_total",
+    &["operation", "outcome"],
+    "Questions to the store (put and take of tickets, ping) by outcome: done, timed_out, failed, or away \
+     (it was known to be, and not asked)",
+);
+pub(crate) static STORE_SECONDS: Family = histogram(
+    "longhaul_store_operation_duration_seconds",
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5],
+    &["operation"],
+    "From a question to the store to its answer, or to the end of patience",
+);
 pub(crate) static GRANTED_OPEN: Family = gauge(
     "longhaul_granted_websockets_open",
     &[],
@@ -383,6 +400,9 @@ pub static FAMILIES: &[&Family] = &[
     &REFUSALS,
     &ADMISSIONS,
     &ADMISSION_SECONDS,
+    &STORE_UP,
+    &STORE_OPERATIONS,
+    &STORE_SECONDS,
     &GRANTED_OPEN,
     &AUTH_BREAKER,
     &AUTH_BREAKER_OPENED,

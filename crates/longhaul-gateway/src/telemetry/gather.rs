@@ -37,6 +37,7 @@ fn fill(page: &mut Page, shared: &Shared, tasks: &Tasks) {
     counted(page, telemetry);
     relayed(page, telemetry);
     sessions(page, shared);
+    store(page, shared);
     admissions(page, shared);
     connections(page, shared);
     replicas(page, shared);
@@ -104,6 +105,13 @@ fn sessions(page: &mut Page, shared: &Shared) {
     page.sample(&["reset"], counts.resets_total as f64);
     page.sample(&["deferred"], counts.deferred_total as f64);
     page.single(&f::SESSIONS_EXPIRED, counts.expired_total as f64);
+}
+
+fn store(page: &mut Page, shared: &Shared) {
+    let Some(store) = &shared.store else { return };
+    page.single(&f::STORE_UP, f64::from(u8::from(store.snapshot().is_answering)));
+    store.operations.write(page);
+    store.seconds.write(page);
 }
 
 fn admissions(page: &mut Page, shared: &Shared) {

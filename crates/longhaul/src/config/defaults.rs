@@ -29,6 +29,13 @@ pub(crate) const KEY_SET_START_WAIT: Duration = Duration::from_secs(15);
 /// As long as a page takes to open its WebSocket, on the worst of links.
 pub(crate) const TICKET_LIFE: Duration = Duration::from_secs(30);
 
+/// What keys of a store begin with, which others may use as well.
+pub(crate) const STORE_PREFIX: &str = "longhaul:";
+
+/// Ten times what a healthy store takes, from another building; within the deadline of admission.
+pub(crate) const STORE_ANSWER: Duration = Duration::from_millis(500);
+pub(crate) const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Few enough to cost nothing, and in a day some of each kind.
 pub(crate) const TRACES_ONE_IN: u32 = 1_000;
 

@@ -26,7 +26,7 @@ impl Effect {
 /// When a change of this key holds. `section` is its full name, as in `upstreams.probe`.
 pub(crate) fn of(section: &str, key: &str) -> Effect {
     match (section, key) {
-        ("app" | "log" | "durable" | "traces" | "metrics", _)
+        ("app" | "log" | "durable" | "store" | "traces" | "metrics", _)
         | ("server", "admin" | "admin_token" | "admin_token_file" | "admin_hosts")
         | ("server", "workers" | "affinity_key")
         | ("limits", "affinity_entries_max") => Effect::Restart,
@@ -51,6 +51,7 @@ mod tests {
             ("server", "admin", Effect::Restart),
             ("server", "workers", Effect::Restart),
             ("durable", "grace", Effect::Restart),
+            ("store", "url", Effect::Restart),
             ("server", "affinity_key", Effect::Restart),
             ("limits", "affinity_entries_max", Effect::Restart),
             ("server", "listen", Effect::AtOnce),

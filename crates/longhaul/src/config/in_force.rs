@@ -9,7 +9,8 @@ use super::problem::Origin;
 use super::tree::{Kind, Table, Value};
 
 /// Keys whose values are shown to nobody.
-pub(super) const SECRETS: [&str; 4] = ["affinity_key", "admin_token", "bypass_key", "secret"];
+pub(super) const SECRETS: [&str; 5] =
+    ["affinity_key", "admin_token", "bypass_key", "password", "secret"];
 
 /// What stands where a secret was said.
 const MASK: &str = "***";

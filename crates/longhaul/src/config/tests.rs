@@ -8,6 +8,7 @@ use longhaul_gateway::config::{Affinity, HostPattern, ReplicaSource, Strategy};
 use super::*;
 
 mod admission;
+mod store;
 mod tls;
 
 /// The report on a text, plain.

@@ -12,10 +12,11 @@ use crate::support::apps::App;
 use crate::support::dns::Dns;
 use crate::support::gateway::Gateway;
 use crate::support::raw::{self, Raw};
+use crate::support::redis::Redis;
 use crate::support::{e2e, frames, s, tls, wait_until};
 
 /// Everything that runs beside serving, and in which of its rounds it fails.
-const TASKS: [(&str, u64); 12] = [
+const TASKS: [(&str, u64); 13] = [
     ("probe", 3),
     ("discover", 2),
     ("certificates", 3),
@@ -28,6 +29,7 @@ const TASKS: [(&str, u64); 12] = [
     ("health", 3),
     ("revalidation", 3),
     ("ends", 2),
+    ("store", 3),
 ];
 
 /// A key that nobody has the other half of (RFC 8037, appendix A.2).
@@ -41,6 +43,7 @@ fn every_background_task_fails_and_panics_while_websockets_go_on() {
         let authority = tls::Authority::new("health");
         let certificate = authority.issue("own", &["localhost"]);
         let dns = Dns::start(&["host-record=app.test,127.0.0.1".into()]);
+        let redis = Redis::start(&[]);
         let login = Authority::start();
         login.publish(KEY_SET);
         let faults: Vec<String> =
@@ -57,12 +60,14 @@ fn every_background_task_fails_and_panics_while_websockets_go_on() {
              [[auth_services]]\nname = \"login\"\nkind = \"introspect\"\nurl = \"http://{}/introspect\"\n\
              headers = {{ x-service-secret = \"env:STORY_SECRET\" }}\n\
              health = \"1s\"\nrevalidate = \"1s\"\ncache = \"off\"\n\
-             [admission]\nauth = [\"users\", \"login\"]\nauth_scope = \"websockets\"\n",
+             [admission]\nauth = [\"users\", \"login\"]\nauth_scope = \"websockets\"\n\
+             [tickets]\npath = \"/ticket\"\n[store]\nurl = \"redis://{}\"\n",
             dns.address,
             certificate.toml(),
             app.address.port(),
             login.address(),
-            login.address()
+            login.address(),
+            redis.address
         );
         let environment =
             [("LONGHAUL_FAULTS", &*faults.join(",")), ("STORY_SECRET", "s3cr3t-service")];

@@ -54,6 +54,7 @@ mod admin;
 mod alerts;
 mod causes;
 mod push;
+mod store;
 mod traces;
 
 // The life of the process.

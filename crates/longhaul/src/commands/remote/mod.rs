@@ -204,6 +204,11 @@ fn show_status(status: &Value) -> String {
     for reason in list(&status["degraded"]) {
         page.push_str(&format!("\ndegraded: {}\n", word(reason)));
     }
+    if let Some(address) = status["store"]["address"].as_str() {
+        let (state, time) =
+            (word(&status["store"]["state"]), table::duration(&status["store"]["for_s"]));
+        page.push_str(&format!("\nstore {address}: {state} for {time}\n"));
+    }
     let troubled = list(&status["tasks"]).iter().filter(|task| task["restarts"] != 0);
     for task in troubled {
         page.push_str(&format!(

@@ -3,6 +3,7 @@
 //! Each function returns the value or `problem; remedy` in words that follow `key = value`.
 
 mod network;
+mod store;
 mod tokens;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,7 +15,10 @@ use longhaul_policy::route::HostPattern;
 use super::units::parse_duration;
 pub(in crate::config) use network::{Replica, Scheme};
 pub(in crate::config) use network::{address, dns_server, domain, listener, networks, replica};
-pub(in crate::config) use tokens::{algorithm, secret, service_url, token_source};
+pub(in crate::config) use store::{
+    StorePlace, StoreUrl, has_password, is_loopback, key_prefix, store_url,
+};
+pub(in crate::config) use tokens::{algorithm, is_elsewhere, secret, service_url, token_source};
 
 /// What a hash is taken from.
 pub(in crate::config) fn hash_on(text: &str) -> Result<HashOn, String> {

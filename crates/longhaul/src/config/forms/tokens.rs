@@ -50,6 +50,11 @@ pub(in crate::config) fn algorithm(text: &str) -> Result<Algorithm, String> {
     })
 }
 
+/// Whether a text says where something is, and is not the thing itself.
+pub(in crate::config) fn is_elsewhere(text: &str) -> bool {
+    text.starts_with("env:") || text.starts_with("file:")
+}
+
 /// A secret that is elsewhere: `env:NAME` or `file:PATH`.
 pub(in crate::config) fn secret(text: &str, directory: &Path) -> Result<String, String> {
     let secret = match text.split_once(':') {

@@ -12,6 +12,7 @@ mod listeners;
 mod metrics;
 mod process;
 mod routes;
+mod store;
 mod tls;
 mod tokens;
 mod traces;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use super::units::{show_duration, show_size};
 
 /// All sections, in the order in which the reference shows them.
-pub(super) static SECTIONS: [&Section; 21] = [
+pub(super) static SECTIONS: [&Section; 22] = [
     &process::SERVER,
     &listeners::LISTENERS,
     &tls::CERTIFICATES,
@@ -36,6 +37,7 @@ pub(super) static SECTIONS: [&Section; 21] = [
     &tokens::JWT,
     &tokens::AUTH_SERVICES,
     &tokens::TICKETS,
+    &store::STORE,
     &websocket::WEBSOCKET,
     &durable::DURABLE,
     &process::TIMEOUTS,

@@ -83,8 +83,7 @@ fn headers(sections: &Sections<'_>, reader: &Reader<'_>) -> Option<Vec<(HeaderNa
     let mut headers = Vec::new();
     let mut is_read = true;
     for (name, from) in tokens::pairs(reader, "headers") {
-        let is_elsewhere = from.starts_with("env:") || from.starts_with("file:");
-        let value = match is_elsewhere {
+        let value = match forms::is_elsewhere(&from) {
             true => forms::secret(&from, sections.directory),
             false => Ok(from),
         };

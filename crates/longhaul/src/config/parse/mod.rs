@@ -12,6 +12,7 @@ mod listeners;
 mod metrics;
 mod process;
 mod routes;
+mod store;
 mod tls;
 mod tokens;
 mod traces;
@@ -50,6 +51,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
     let listeners = &process.listeners;
     let authorities = tokens::authorities(&sections, process.environment);
     let tickets = tokens::tickets(&sections);
+    let store = store::read(&sections, tickets.is_some());
     let about = admission::About { environment: process.environment, authorities: &authorities };
     let default = about.default_policy();
     let admission = admission::read(&sections.one("admission"), &default, &about);
@@ -88,6 +90,7 @@ pub(super) fn settings(root: &Table, directory: &Path, problems: &Problems) -> O
         metrics,
         authorities,
         tickets,
+        store,
         bypass_key: process.bypass_key,
     };
     let in_force = in_force::all(root);

@@ -215,14 +215,24 @@ pub(super) fn service(
     let url = reader.parsed(key, forms::service_url)?;
     let mut service = Service { host: url.host, port: url.port, tls: None, path: url.path };
     if !url.is_secure {
-        let is_here = service.host == "localhost"
-            || service.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        if !is_here {
+        if !forms::is_loopback(&service.host) {
             let danger = "whoever stands between can read what it is told, and answer in its place";
             reader.warn(key, danger, "use https://");
         }
         return Some(service);
     }
+    let bare = service.host.trim_start_matches('[').trim_end_matches(']');
+    service.tls = Some(tls(sections, reader, key, bare)?);
+    Some(service)
+}
+
+/// TLS toward who must prove to be `host`, by the authorities in `ca`. `None`: what is wrong was reported.
+pub(super) fn tls(
+    sections: &Sections<'_>,
+    reader: &Reader<'_>,
+    key: &'static str,
+    host: &str,
+) -> Option<UpstreamTls> {
     let trust = match file(sections, reader, "ca") {
         Some(path) => {
             let loaded = Authorities::load(&path).map_err(|fault| {
@@ -236,12 +246,8 @@ pub(super) fn service(
         }
         None => Trust::System,
     };
-    let bare = service.host.trim_start_matches('[').trim_end_matches(']');
-    match UpstreamTls::new(trust, Some(bare), None) {
-        Ok(tls) => {
-            service.tls = Some(tls);
-            Some(service)
-        }
+    match UpstreamTls::new(trust, Some(host), None) {
+        Ok(tls) => Some(tls),
         Err(fault) => {
             let problem =
                 Problem::error(reader.at_key(key), format!("{}.{key}: {fault}", reader.path()));

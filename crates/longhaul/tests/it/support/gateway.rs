@@ -64,6 +64,12 @@ impl Gateway {
         Self::launch(text, &[])
     }
 
+    /// The same with more in its environment.
+    #[track_caller]
+    pub(crate) fn with_config_and_unready(text: &str, environment: &[(&str, &str)]) -> Self {
+        Self::launch(text, environment)
+    }
+
     #[track_caller]
     fn launch(text: &str, environment: &[(&str, &str)]) -> Self {
         let file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file can be made");

@@ -15,6 +15,7 @@ pub(crate) mod process;
 pub(crate) mod proxies;
 pub(crate) mod raw;
 pub(crate) mod recorder;
+pub(crate) mod redis;
 pub(crate) mod tls;
 
 use std::path::PathBuf;
