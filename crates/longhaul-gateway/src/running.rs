@@ -85,7 +85,8 @@ impl Running {
         stop: &CancellationToken,
         mut inheritance: Option<Inheritance>,
     ) -> Result<(Self, Vec<JoinHandle<()>>), StartError> {
-        let step = readiness.startup_step("listeners and workers");
+        let listening = readiness.startup_step("listeners");
+        let serving = readiness.startup_step("workers and their connections");
         let mut parts = Parts::default();
         let bound: Vec<Bound> = (config.listeners.iter())
             .map(|listener| {
@@ -93,6 +94,7 @@ impl Running {
                 parts.bind(listener, &config, inherited)
             })
             .collect::<Result<_, _>>()?;
+        drop(listening);
         // Listeners have theirs; another one would hold clients that nobody accepts.
         config.left = Vec::new();
         if let Some(from) = &inheritance {
@@ -123,7 +125,7 @@ impl Running {
         running.start_watching(readiness, inheritance.is_some());
         let parts = running.parts.get_mut();
         // Over before the first client can ask: one that waited on a held socket must not be told to come back.
-        drop(step);
+        drop(serving);
         parts.waiting = bound;
         if inheritance.is_none() {
             parts.open_waiting(&running.seats, &running.stop);

@@ -80,6 +80,8 @@ pub(crate) async fn serve(
 ) -> Result<u8, ServeError> {
     let mut signals = Signals::install().map_err(ServeError::Signals)?;
     let readiness = Readiness::default();
+    // Read and checked by now: a process without one does not get here.
+    drop(readiness.startup_step("configuration"));
     let mut config = settings.gateway;
     fit_to_descriptors(&mut config);
     let mut arrival = meet(succession).await?;

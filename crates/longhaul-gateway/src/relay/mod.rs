@@ -4,6 +4,7 @@
 //! passes, and writes on at once. Nothing is allocated per message, and no lock is taken.
 
 pub(crate) mod control;
+mod moving;
 pub(crate) mod stream;
 
 use std::ops::ControlFlow;
@@ -15,11 +16,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use control::{Control, Order};
 use longhaul_proto::session::{Cause, Output, Session, Side};
-use stream::{Bound, LegIo, Stream, with_scratch};
+use stream::{LegIo, Stream, with_scratch};
 use tokio::time::{Sleep, sleep_until};
 
-use crate::handoff::state::{RelayState, Sockets};
-use crate::reactor::Socket;
 use crate::redial::RedialTerms;
 use crate::telemetry::tally::Tally;
 
@@ -151,21 +150,14 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         self.leftovers.is_some()
     }
 
-    /// What another process needs to go on with it, as it stands. Nothing here changes.
-    ///
-    /// # Errors
-    /// What keeps it here.
-    pub(crate) fn freeze(&self) -> Result<(RelayState, Sockets), Bound> {
-        let session = self.session.freeze(Instant::now()).ok_or(Bound::Ending)?;
-        let (to_client, to_backend) = (self.client.io().put_down()?, self.backend.io().put_down()?);
-        let sockets = to_client.socket.into_iter().chain(to_backend.socket).collect();
-        let (client, backend) = (self.client.freeze(), self.backend.freeze());
-        Ok((RelayState { session, client, backend, leg: to_backend.leg }, sockets))
-    }
-
     /// Where it counts what it moves.
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// Messages that have passed so far, both ways.
+    pub(crate) fn messages(&self) -> u64 {
+        self.session.messages(Side::Client) + self.session.messages(Side::Backend)
     }
 
     /// By what the rest of the gateway reaches it.
@@ -181,52 +173,6 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     /// Bytes that wait for both legs.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.held().iter().sum()
-    }
-}
-
-impl<C: LegIo, B: LegIo> Relay<C, B> {
-    /// Messages that have passed so far, both ways.
-    pub(crate) fn messages(&self) -> u64 {
-        self.session.messages(Side::Client) + self.session.messages(Side::Backend)
-    }
-
-    /// The same WebSocket for another thread's reactor, as it stands and without its timer, counted by
-    /// nobody yet. `None` where its legs cannot go there.
-    pub(crate) fn into_sockets(self, tally: Arc<Tally>) -> Option<Relay<Socket, Socket>> {
-        Some(Relay {
-            client: self.client.into_socket()?,
-            backend: self.backend.into_socket()?,
-            session: self.session,
-            control: self.control,
-            tally,
-            timer: None,
-            leftovers: self.leftovers,
-            buffer_bytes_max: self.buffer_bytes_max,
-        })
-    }
-}
-
-impl<C: LegIo, B: LegIo> Relay<C, B> {
-    /// Goes on where another process has left off. `None` for a state that cannot be.
-    pub(crate) fn thaw(
-        state: RelayState,
-        client: C,
-        backend: B,
-        policy: &RelayPolicy,
-        control: Arc<Control>,
-        tally: Arc<Tally>,
-    ) -> Option<Self> {
-        let now = Instant::now();
-        Some(Self {
-            session: Session::thaw(policy.session.clone(), &state.session, now)?,
-            client: Stream::thaw(client, state.client),
-            backend: Stream::thaw(backend, state.backend),
-            control,
-            tally,
-            timer: None,
-            leftovers: None,
-            buffer_bytes_max: policy.buffer_bytes_max,
-        })
     }
 }
 

@@ -63,7 +63,9 @@ impl Link {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut who = RedisConnectionInfo::default().set_db(i64::from(config.database));
+        // Saying what library this is would be one more command that its user has to be allowed.
+        let who = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let mut who = who.set_db(i64::from(config.database));
         if let Some(user) = &config.user {
             who = who.set_username(user);
         }

@@ -135,7 +135,9 @@ fn startup_says_what_it_waits_for_and_then_what_it_has_waited_for() {
     gateway.wait_ready();
     let health = admin.json("/health/startup");
     let done = health["done"].to_string();
-    assert!(done.contains("listeners and workers") && done.contains("upstream app"), "{done}");
+    for step in ["configuration", "listeners", "workers and their connections", "upstream app"] {
+        assert!(done.contains(step), "{step}: {done}");
+    }
     let degraded = health["degraded"].to_string();
     assert!(degraded.contains("upstream app has no usable replica"), "{degraded}");
 }
