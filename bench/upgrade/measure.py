@@ -3,14 +3,16 @@
 
     bench/upgrade/measure.py target/release/longhaul --clients 5000 --upgrades 5
 
-Every client sends a number once a second and expects it back, once and in order. Printed are the pause
-that the gateway says, and how long echoes took while an upgrade was under way and otherwise. Client and
-echo server share the machine with the gateway, so their own waiting is part of the echo times.
+Every client sends a number once a second (`--every`) and expects it back, once and in order. Printed are, for
+each hop, for how long connections stood still, as the gateway has measured it for each of them; and how long
+echoes took while an upgrade was under way and otherwise, all of them and the slowest of each client.
+Client and echo server share the machine with the gateway, so their own waiting is part of the echo times.
 Python alone; needs twice as many descriptors as clients, four times for the gateway.
 """
 
 import argparse
 import asyncio
+import json
 import multiprocessing
 import os
 import resource
@@ -68,12 +70,13 @@ def serve(port):
     asyncio.run(main())
 
 
-async def client(port, at, took, stop):
+async def client(port, at, every, took, stop):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(HANDSHAKE)
     await reader.readuntil(b"\r\n\r\n")
     number = 0
-    await asyncio.sleep(at)
+    await asyncio.sleep(at * every)
+    took = took.setdefault(at, [])
     while not stop.is_set():
         text = str(number).encode()
         began = time.monotonic()
@@ -92,7 +95,7 @@ async def client(port, at, took, stop):
         now = time.monotonic()
         took.append((began, now - began))
         number += 1
-        await asyncio.sleep(max(0.0, 1.0 - (now - began)))
+        await asyncio.sleep(max(0.0, every - (now - began)))
     writer.close()
 
 
@@ -103,11 +106,11 @@ def quantiles(values):
 
 
 async def measure(arguments, port, admin, gateway):
-    took, stop, spans = [], asyncio.Event(), []
+    took, stop, spans = {}, asyncio.Event(), []
     clients = []
     for at in range(arguments.clients):
         spread = at / arguments.clients
-        clients.append(asyncio.create_task(client(port, spread, took, stop)))
+        clients.append(asyncio.create_task(client(port, spread, arguments.every, took, stop)))
         if at % 100 == 99:
             await asyncio.sleep(0.1)
     await asyncio.sleep(5)
@@ -126,11 +129,14 @@ async def measure(arguments, port, admin, gateway):
         await asyncio.sleep(3)
     stop.set()
     await asyncio.gather(*clients)
-    during = [t for at, t in took if any(a <= at <= b for a, b in spans)]
-    otherwise = [t for at, t in took if not any(a <= at <= b for a, b in spans)]
-    print(f"{len(took)} echoes, none lost, doubled or out of order; nobody was closed")
-    print(f"during upgrades: {quantiles(during)}")
-    print(f"otherwise:       {quantiles(otherwise)}")
+    within = lambda began: any(a <= began <= b for a, b in spans)
+    during = [[t for began, t in of_one if within(began)] for of_one in took.values()]
+    otherwise = [t for of_one in took.values() for began, t in of_one if not within(began)]
+    count = sum(map(len, took.values()))
+    print(f"{count} echoes, none lost, doubled or out of order; nobody was closed")
+    print(f"during upgrades:     {quantiles([t for of_one in during for t in of_one])}")
+    print(f"  slowest of each:   {quantiles([max(of_one) for of_one in during if of_one])}")
+    print(f"otherwise:           {quantiles(otherwise)}")
 
 
 def main():
@@ -138,6 +144,7 @@ def main():
     parser.add_argument("gateway")
     parser.add_argument("--clients", type=int, default=5000)
     parser.add_argument("--upgrades", type=int, default=5)
+    parser.add_argument("--every", type=float, default=1.0, help="seconds between a client's messages")
     arguments = parser.parse_args()
     raise_limit()
     ports = []
@@ -159,9 +166,12 @@ def main():
                 asyncio.run(measure(arguments, ports[0], admin, gateway))
                 log.seek(0)
                 pauses = [line for line in log if "took over from the process before" in line]
-                print(f"{len(pauses)} hops:")
-                for line in pauses:
-                    print("  " + line.split('"connections"')[1].split(',"target"')[0])
+                print(f"{len(pauses)} hops, in each of which connections stood still for:")
+                for line in map(json.loads, pauses):
+                    p50, p99, most = (line[f"pause{of}_ms"] for of in ("_p50", "_p99", ""))
+                    count = line["connections"]
+                    print(f"  {count} connections: p50 {p50} ms, p99 {p99} ms, most {most} ms")
+                print(f"load of the machine: {' '.join(map(str, os.getloadavg()))}")
             finally:
                 gateway.terminate()
                 gateway.wait()

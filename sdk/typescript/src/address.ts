@@ -2,31 +2,25 @@
 
 /** The address that a URL names, relative to the page if there is one. */
 export function readUrl(url: string | URL): string {
-  let address: URL;
+  let address = "";
   try {
-    address = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+    address = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href.replace(/^http/, "ws");
   } catch {
-    throw new DOMException(`bad URL '${url}'`, "SyntaxError");
+    // No URL is a bad one.
   }
-  const scheme = address.protocol.replace(/^http/, "ws");
-  if (scheme !== "ws:" && scheme !== "wss:") {
-    throw new DOMException(`bad scheme '${address.protocol}'`, "SyntaxError");
-  }
-  if (address.href.includes("#")) {
-    throw new DOMException("bad URL: fragment", "SyntaxError");
-  }
-  return scheme + address.href.slice(address.protocol.length);
+  if (!/^wss?:/.test(address) || address.includes("#")) throw new DOMException(`bad URL '${url}'`, "SyntaxError");
+  return address;
 }
 
 /** What RFC 9110 calls a token. */
-const SUBPROTOCOL = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const SUBPROTOCOL = /^[!#$%&'*+\-.^`|~\w]+$/;
 
 /** The application's subprotocols. */
 export function readProtocols(protocols: string | Iterable<string>): string[] {
-  const isList = Object(protocols) === protocols;
-  const list = (isList ? [...protocols] : [protocols]).map(String);
+  const isList = typeof protocols !== "string" && Object(protocols)[Symbol.iterator];
+  const list = Array.from(isList ? protocols : [protocols], (name) => `${name}`);
   if (list.some((name) => !SUBPROTOCOL.test(name)) || new Set(list).size < list.length) {
-    throw new DOMException(`bad subprotocols '${list}'`, "SyntaxError");
+    throw new DOMException(`bad protocols '${list}'`, "SyntaxError");
   }
   return list;
 }

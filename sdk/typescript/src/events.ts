@@ -13,29 +13,30 @@ type Handler = ((event: Event) => unknown) | null;
 export function defineHandlers(prototype: EventTarget, types: string[]): void {
   for (const type of types) {
     const slots = new WeakMap<EventTarget, { handler: Handler; listener: (event: Event) => void }>();
-    Object.defineProperty(prototype, `on${type}`, {
-      enumerable: true,
-      configurable: true,
-      get(this: EventTarget): Handler {
+    const name = `on${type}`;
+    // Of an object, so that its functions have the names that the platform's have.
+    const property: object & ThisType<EventTarget> = {
+      get [name](): Handler {
         return slots.get(this)?.handler ?? null;
       },
-      set(this: EventTarget, value: unknown) {
-        const handler = Object(value) === value ? (value as Handler) : null;
+      set [name](value: unknown) {
         let slot = slots.get(this);
-        if (slot && !handler) {
-          this.removeEventListener(type, slot.listener);
+        if (Object(value) !== value) {
+          // Somebody else's object has no such method, and that is the error wanted.
+          this.removeEventListener(type, slot?.listener ?? null);
           slots.delete(this);
-        } else if (handler) {
-          // A handler that replaces another keeps its place among the listeners. An object that cannot be
-          // called may be set, and is not called.
-          if (!slot) {
-            slot = { handler, listener: (event) => slot!.handler?.call?.(this, event) };
-            slots.set(this, slot);
-            this.addEventListener(type, slot.listener);
-          }
-          slot.handler = handler;
+          return;
         }
+        // A handler that replaces another keeps its place among the listeners. An object that cannot be
+        // called may be set, and is not called.
+        if (!slot) {
+          slot = { handler: null, listener: (event) => slot!.handler?.call?.(this, event) };
+          slots.set(this, slot);
+          this.addEventListener(type, slot.listener);
+        }
+        slot.handler = value as Handler;
       },
-    });
+    };
+    Object.defineProperty(prototype, name, Object.getOwnPropertyDescriptor(property, name)!);
   }
 }

@@ -149,9 +149,8 @@ export class DurableWebSocket extends EventTarget {
   }
 
   set binaryType(type: string) {
-    if (type !== "blob" && type !== "arraybuffer") return;
-    this.#binaryType = type;
-    if (this.#plain) this.#plain.binaryType = type;
+    if (type === "blob" || type === "arraybuffer") this.#binaryType = type;
+    if (this.#plain) this.#plain.binaryType = this.#binaryType;
   }
 
   /** What carries the messages now. */
@@ -172,7 +171,7 @@ export class DurableWebSocket extends EventTarget {
   send(data: Sendable): void {
     if (!arguments.length) throw new TypeError("too few arguments");
     if (this.readyState === CONNECTING) {
-      throw new DOMException("still CONNECTING", "InvalidStateError");
+      throw new DOMException("not open yet", "InvalidStateError");
     }
     if (this.#plain) return this.#plain.send(data);
     const message = capture(data);
@@ -183,12 +182,13 @@ export class DurableWebSocket extends EventTarget {
 
   /** Written so that it has no argument that must be given, as `length` shows. */
   close(...[code, reason]: [code?: number, reason?: string]): void {
-    const status = code === undefined ? undefined : Math.round(code);
+    // The nearest whole number, and of two as near the even one: `[Clamp]` of Web IDL.
+    const status = code === undefined ? code : Math.round(code) - +(code % 2 === 0.5);
     const isAllowed = status === undefined ? reason === undefined : status === 1000 || (status >= 3000 && status <= 4999);
     if (!isAllowed) throw new DOMException(`bad code ${status}`, "InvalidAccessError");
     // A lone surrogate cannot be sent; the platform replaces it.
-    const text = `${reason ?? ""}`.replace(/\p{Surrogate}/gu, "\uFFFD");
-    if (utf8Length(text) > 123) throw new DOMException("bad reason: above 123 bytes", "SyntaxError");
+    const text = (reason === undefined ? "" : `${reason}`).replace(/\p{Surrogate}/gu, "\uFFFD");
+    if (utf8Length(text) > 123) throw new DOMException("bad reason: over 123 bytes", "SyntaxError");
     if (this.#plain) return this.#plain.close(code, reason);
     if (this.#readyState >= CLOSING) return;
     this.#readyState = CLOSING;
@@ -335,14 +335,11 @@ export class DurableWebSocket extends EventTarget {
   #emit(type: string, fields: object = {}): void {
     this.dispatchEvent(Object.assign(new Event(type), fields));
   }
-
-  get [Symbol.toStringTag](): string {
-    return "WebSocket";
-  }
 }
 
 // As the platform's: its name, and what a loop over a socket finds. The first property is the constructor.
 Object.defineProperty(DurableWebSocket, "name", { value: "WebSocket" });
+Object.defineProperty(DurableWebSocket.prototype, Symbol.toStringTag, { value: "WebSocket", configurable: true });
 for (const name of Object.getOwnPropertyNames(DurableWebSocket.prototype).slice(1)) {
   Object.defineProperty(DurableWebSocket.prototype, name, { enumerable: true });
 }

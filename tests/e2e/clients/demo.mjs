@@ -86,7 +86,8 @@ await withBrowser({}, async (context) => {
   await talk("after the upgrades");
   for (const page of both) await connected(page);
   await nothingIsMissing();
-  console.log(`the gateway was upgraded twice; WebSockets ended by it: ${await figure(anna, "#reconnects")}`);
+  for (const page of both) assert.equal(await figure(page, "#reconnects"), 0, "an upgrade takes links along");
+  console.log("the gateway was upgraded twice; WebSockets ended by it: 0");
 
   await anna.locator("#round-trip", { hasText: "ms" }).waitFor();
   await anna.screenshot({ path: screenshot });

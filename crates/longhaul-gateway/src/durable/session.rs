@@ -185,7 +185,12 @@ impl Session {
     fn poll_if_here(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
         match self.control.look(cx) {
             Hold::Free => self.poll(cx).map(Some),
-            Hold::Wanted => {
+            Hold::Ahead => {
+                // It goes over as a whole, when it stands still.
+                self.movers.decline_ahead(&self.control);
+                self.poll(cx).map(Some)
+            }
+            Hold::Wanted(_) => {
                 self.movers.tell(&self.control, self.put_down());
                 Poll::Pending
             }

@@ -1,5 +1,6 @@
 //! The side that has the connections.
 
+mod hear;
 mod send;
 
 use std::collections::BTreeMap;
@@ -9,12 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
+use self::hear::unexpected;
+use self::send::GIVING;
 use super::memory::Memory;
 use super::message::{Estate, FORMAT, FromGiver, FromTaker, Hello, ListenerState};
 use super::round::Round;
-use super::wire::{Wire, WireError};
+use super::wire::Wire;
 use super::{HandoffError, Patience, at};
 use crate::handle::Handle;
 use crate::running::Running;
@@ -123,7 +126,9 @@ impl Giver {
     /// # Errors
     /// [`HandoffError`].
     pub fn rehearse(mut self) -> Result<Report, HandoffError> {
-        self.round(Purpose::Rehearsal)
+        let shared = self.running.current.load_full();
+        let round = self.begin(&shared)?;
+        self.round(&shared, round, Purpose::Rehearsal)
     }
 
     /// Gives listeners and connections away. From then on this process takes no clients, finishes what
@@ -133,8 +138,10 @@ impl Giver {
     /// [`HandoffError`]; then everything goes on here as if nothing had happened.
     pub fn give(&mut self) -> Result<Report, HandoffError> {
         let runtime = tokio::runtime::Handle::current();
+        let shared = self.running.current.load_full();
+        let round = self.begin(&shared)?;
         runtime.block_on(self.running.stop_accepting());
-        let given = self.round(Purpose::All);
+        let given = self.round(&shared, round, Purpose::All);
         match &given {
             Ok(_) => runtime.block_on(self.running.give_up_listeners()),
             Err(_) => runtime.block_on(self.running.accept_again()),
@@ -153,7 +160,16 @@ impl Giver {
         if shared.registry.len() + shared.streams.len() == 0 {
             return Ok(Report::default());
         }
-        self.round(Purpose::Rest)
+        let round = Round::begin(&shared, self.patience.step);
+        self.round(&shared, round, Purpose::Rest)
+    }
+
+    /// Sends copies of what there is while it goes on, so that little is left to be said of it when it
+    /// stands still.
+    fn begin<'a>(&mut self, shared: &'a Shared) -> Result<Round<'a>, HandoffError> {
+        let mut round = Round::begin(shared, self.patience.step);
+        self.send_ahead(&mut round)?;
+        Ok(round)
     }
 
     /// Says that nothing more comes, and returns the socket.
@@ -172,9 +188,13 @@ impl Giver {
         self.wire.socket()
     }
 
-    fn round(&mut self, purpose: Purpose) -> Result<Report, HandoffError> {
-        let shared = self.running.current.load_full();
-        let mut round = Round::begin(&shared, self.patience.step);
+    fn round(
+        &mut self,
+        shared: &Shared,
+        mut round: Round<'_>,
+        purpose: Purpose,
+    ) -> Result<Report, HandoffError> {
+        round.stand_still();
         let deadline = Instant::now() + self.patience.step;
         let mut report = Report { version: self.version.clone(), ..Report::default() };
         loop {
@@ -187,7 +207,7 @@ impl Giver {
         if round.still.is_empty() && purpose == Purpose::Rest {
             return Ok(report);
         }
-        self.wire.send(&FromGiver::End, &[], deadline).map_err(at("giving connections"))?;
+        self.wire.send(&FromGiver::End, &[], deadline).map_err(at(GIVING))?;
         let step = "waiting for the new process to take connections up";
         let misfits = match self.wire.receive(deadline).map_err(at(step))? {
             (FromTaker::Fitted { misfits }, _) => misfits,
@@ -206,44 +226,23 @@ impl Giver {
             return Ok(report);
         }
         // Of this moment: what was taken back while the other process started holds there as well.
-        let memory = if purpose == Purpose::All { Memory::of(&shared) } else { Memory::default() };
+        let memory = if purpose == Purpose::All { Memory::of(shared) } else { Memory::default() };
         if purpose == Purpose::All {
             self.told = Some(memory.clone());
         }
         let commit = FromGiver::Commit(memory);
-        self.wire.send(&commit, &[], deadline).map_err(at("giving connections"))?;
+        self.wire.send(&commit, &[], deadline).map_err(at(GIVING))?;
         self.hear_taken(deadline)?;
-        report.pause = round.pause();
-        round.let_go();
+        report.pause = self.hear_gone_on(deadline).unwrap_or_else(|| round.pause());
         info!(
             moved = report.moved,
+            changed = round.changed,
+            whole = round.whole,
             pause_ms = report.pause.as_secs_f64() * 1000.0,
             "connections moved"
         );
+        round.let_go();
         Ok(report)
-    }
-
-    /// The last word was said: either the other process has the connections, or it is dead.
-    fn hear_taken(&mut self, deadline: Instant) -> Result<(), HandoffError> {
-        let step = "waiting for the new process to serve";
-        match (self.wire.receive(deadline), &self.kill) {
-            (Ok((FromTaker::Taken, _)), _) => Ok(()),
-            (Ok((other, _)), _) => Err(unexpected(step, &other)),
-            (Err(error @ WireError::Ended), _) => Err(at(step)(error)),
-            (Err(error), Some(kill)) => {
-                kill();
-                // What it had said before it was ended still counts.
-                let until = Instant::now() + self.patience.step;
-                match self.wire.receive(until) {
-                    Ok((FromTaker::Taken, _)) => Ok(()),
-                    _ => Err(at(step)(error)),
-                }
-            }
-            (Err(error), None) => {
-                warn!(%error, "the other process does not say that it serves; it is believed to");
-                Ok(())
-            }
-        }
     }
 }
 
@@ -266,11 +265,6 @@ impl std::fmt::Debug for Giver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Giver").field("version", &self.version).finish_non_exhaustive()
     }
-}
-
-fn unexpected(step: &'static str, said: &FromTaker) -> HandoffError {
-    let source = format!("it said {said:?} instead").into();
-    HandoffError::Wire { step, source }
 }
 
 impl Running {

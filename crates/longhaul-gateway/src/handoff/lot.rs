@@ -4,32 +4,41 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
 use super::Taken;
-use super::state::{Kind, Misfit, Parcel, Sockets};
+use super::state::{Change, Kind, Misfit, Parcel, Sockets, tick_us};
 use crate::running::Running;
-use crate::tunnel::{self, Tunnel};
+use crate::tunnel::{self, ForReactor, Tunnel};
 use crate::worker::{Seat, Worker};
 use crate::{durable, passthrough};
 
 /// Connections that wait for the giver's last word.
 #[derive(Default)]
 pub(super) struct Lot {
-    pub(super) began: Option<Instant>,
     coming: Vec<Coming>,
-    /// By worker.
-    ready: HashMap<usize, Vec<Resumed>>,
+    /// Those that still went on when they were copied, by id.
+    ahead: HashMap<u64, Waiting>,
+    ready: Vec<Waiting>,
     pub(super) misfits: Vec<(u64, Misfit)>,
 }
 
 /// Some that a worker prepares.
 struct Coming {
     worker: usize,
-    ids: Vec<u64>,
+    /// Their ids, and since when they stand still.
+    names: Vec<(u64, u64)>,
     resumed: JoinHandle<Vec<Result<Resumed, Misfit>>>,
+}
+
+/// One that is prepared.
+struct Waiting {
+    worker: usize,
+    /// Since when it stands still, by [`tick_us`]; 0 if it did not when it was copied.
+    still_us: u64,
+    resumed: Resumed,
 }
 
 /// One of them.
@@ -70,46 +79,101 @@ impl Lot {
             by_worker.entry(worker).or_default().push((parcel, of_this));
         }
         for (worker, batch) in by_worker {
-            let ids = batch.iter().map(|(parcel, _)| parcel.card.id).collect();
+            let name = |(parcel, _): &(Parcel, Sockets)| (parcel.card.id, parcel.still_us);
+            let names = batch.iter().map(name).collect();
             // Not waited for: the next parcels are read meanwhile.
             let resumed = running.seats[worker].prepare(batch);
-            self.coming.push(Coming { worker, ids, resumed });
+            self.coming.push(Coming { worker, names, resumed });
         }
     }
 
     /// Waits until all of them are prepared. Blocks; to be called inside the runtime.
     pub(super) fn settle(&mut self) {
         let runtime = tokio::runtime::Handle::current();
-        for Coming { worker, ids, resumed } in std::mem::take(&mut self.coming) {
+        for Coming { worker, names, resumed } in std::mem::take(&mut self.coming) {
             let Ok(resumed) = runtime.block_on(resumed) else {
-                self.misfits.extend(ids.into_iter().map(|id| (id, Misfit::State)));
+                self.misfits.extend(names.into_iter().map(|(id, _)| (id, Misfit::State)));
                 continue;
             };
-            for (id, resumed) in ids.into_iter().zip(resumed) {
+            for ((id, still_us), resumed) in names.into_iter().zip(resumed) {
                 match resumed {
-                    Ok(resumed) => self.ready.entry(worker).or_default().push(resumed),
+                    Ok(resumed) => self.put(id, Waiting { worker, still_us, resumed }),
                     Err(misfit) => self.misfits.push((id, misfit)),
                 }
             }
         }
     }
 
+    fn put(&mut self, id: u64, waiting: Waiting) {
+        if waiting.still_us == 0 {
+            self.ahead.insert(id, waiting);
+        } else {
+            self.ready.push(waiting);
+        }
+    }
+
+    /// Some that went ahead stand still now. Blocks; to be called inside the runtime.
+    pub(super) fn renew(&mut self, unchanged: Vec<(u64, u64)>, changed: Vec<(Change, u64)>) {
+        self.settle();
+        for (id, still_us) in unchanged {
+            match self.ahead.remove(&id) {
+                Some(waiting) => self.ready.push(Waiting { still_us, ..waiting }),
+                // For whatever reason: what is not here cannot go on here.
+                None => self.misfits.push((id, Misfit::State)),
+            }
+        }
+        for (change, still_us) in changed {
+            let id = change.id;
+            let Some(mut waiting) = self.ahead.remove(&id) else {
+                self.misfits.push((id, Misfit::State));
+                continue;
+            };
+            let renewed = match &mut waiting.resumed {
+                Resumed::WebSocket(resumed) => resumed.renew(change),
+                Resumed::Tcp(_) | Resumed::Durable(_) => Err(Misfit::State),
+            };
+            match renewed {
+                Ok(()) => self.ready.push(Waiting { still_us, ..waiting }),
+                Err(misfit) => self.misfits.push((id, misfit)),
+            }
+        }
+    }
+
     pub(super) fn go_on(self, running: &Running) -> Taken {
-        let connections = self.ready.values().map(Vec::len).sum::<usize>();
-        let gone_on: Vec<_> = (self.ready.into_iter())
+        let mut by_worker: HashMap<usize, Vec<(Resumed, u64)>> = HashMap::new();
+        for Waiting { worker, still_us, resumed } in self.ready {
+            by_worker.entry(worker).or_default().push((resumed, still_us));
+        }
+        let gone_on: Vec<_> = (by_worker.into_iter())
             .map(|(worker, ready)| running.seats[worker].go_on(ready))
             .collect();
+        let mut pauses_us = Vec::new();
         for worker in gone_on {
             // A panic in it was logged when it happened.
-            let _ = tokio::runtime::Handle::current().block_on(worker);
+            let of_this = tokio::runtime::Handle::current().block_on(worker);
+            pauses_us.extend(of_this.unwrap_or_default());
         }
-        let pause = self.began.map(|began| began.elapsed()).unwrap_or_default();
+        pauses_us.sort_unstable();
         let shared = running.current.load();
-        shared.telemetry.connections_moved.fetch_add(connections as u64, Ordering::Relaxed);
-        if connections > 0 {
-            shared.telemetry.upgrade_pause_seconds.observe(&[], pause);
+        let telemetry = &shared.telemetry;
+        telemetry.connections_moved.fetch_add(pauses_us.len() as u64, Ordering::Relaxed);
+        for pause_us in &pauses_us {
+            telemetry.upgrade_pause_seconds.observe(&[], Duration::from_micros(*pause_us));
         }
-        Taken { connections, pause }
+        Taken::of(&pauses_us)
+    }
+}
+
+impl Taken {
+    /// By how long each stood still, the shortest first.
+    fn of(pauses_us: &[u64]) -> Self {
+        let connections = pauses_us.len();
+        let of = |at: usize| {
+            let pause_us = pauses_us.get(at.min(connections.saturating_sub(1)));
+            Duration::from_micros(pause_us.copied().unwrap_or_default())
+        };
+        let (pause_p50, pause_p99) = (of(connections / 2), of(connections * 99 / 100));
+        Self { connections, pause: of(connections), pause_p50, pause_p99 }
     }
 }
 
@@ -123,25 +187,37 @@ impl Seat {
         })
     }
 
-    /// Has them go on: WebSockets in the worker's reactor, all others in the worker.
-    fn go_on(&self, ready: Vec<Resumed>) -> JoinHandle<()> {
+    /// Has them go on, WebSockets in the worker's reactor and all others in the worker. For how long
+    /// each stood still comes back, in microseconds.
+    fn go_on(&self, ready: Vec<(Resumed, u64)>) -> JoinHandle<Vec<u64>> {
         let worker = self.worker.clone();
         self.runtime.spawn(async move {
             let mut websockets = Vec::with_capacity(ready.len());
-            for resumed in ready {
+            let mut pauses_us = Vec::new();
+            for (resumed, since) in ready {
                 match resumed {
-                    Resumed::WebSocket(resumed) => websockets.extend(resumed.go_on()),
+                    Resumed::WebSocket(resumed) => {
+                        if let Some(for_reactor) = resumed.go_on() {
+                            websockets.push((for_reactor, since));
+                            continue;
+                        }
+                    }
                     Resumed::Tcp(resumed) => resumed.go_on(),
                     Resumed::Durable(resumed) => resumed.go_on(),
                 }
+                pauses_us.push(tick_us().saturating_sub(since));
             }
             let (done, is_done) = tokio::sync::oneshot::channel();
             worker.reactor.run(move |reactor| {
-                websockets.into_iter().for_each(|resumed| resumed.go_on(reactor));
-                let _ = done.send(());
+                let go_on = |(resumed, since): (ForReactor, u64)| {
+                    resumed.go_on(reactor);
+                    tick_us().saturating_sub(since)
+                };
+                let _ = done.send(websockets.into_iter().map(go_on).collect::<Vec<_>>());
             });
             // Not when the reactor ends: then this process does.
-            let _ = is_done.await;
+            pauses_us.extend(is_done.await.unwrap_or_default());
+            pauses_us
         })
     }
 }

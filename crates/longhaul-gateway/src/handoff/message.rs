@@ -5,25 +5,27 @@
 //! | `Hello` | |
 //! | | `Estate`, with the listening sockets |
 //! | `Standing`: it has started, and listens to nobody yet | |
-//! | | `Parcels`, as often as needed; `End` |
+//! | | `Ahead`, as often as needed: copies of connections that go on meanwhile |
+//! | | `Parcels`, `Still`, as often as needed: from here on they stand still; `End` |
 //! | `Fitted`: everything can be taken up, but for these | |
 //! | | `Commit`, or `Abort` |
 //! | `Taken`: from here on it serves | |
+//! | `GoneOn`: nobody stands still any more | |
 //!
-//! After that the giver may send more parcels, with the same words up to `Taken`, `Late` between them,
-//! and `Done` when it has nothing left.
+//! Whoever went ahead and is not named by `Still` has ended, or stays. After that the giver may send more
+//! parcels, with the same words up to `GoneOn`, `Late` between them, and `Done` when it has nothing left.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::memory::Memory;
-use super::state::{Misfit, Parcel};
+use super::state::{Change, Misfit, Parcel};
 use crate::durable::Keys;
 use crate::relay::control::Order;
 
 /// Names the words and the state of connections. Processes with different ones part at once.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// The first word. It must stay readable for every version.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,6 +72,10 @@ pub(crate) enum FromTaker {
         misfits: Vec<(u64, Misfit)>,
     },
     Taken,
+    /// How long the one stood still that did so the longest.
+    GoneOn {
+        pause_us: u64,
+    },
 }
 
 /// What the giver says after `Estate`.
@@ -77,7 +83,15 @@ pub(crate) enum FromTaker {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FromGiver {
     /// Each with as many sockets as it says.
+    Ahead(Vec<Parcel>),
+    /// The same of connections that stand still.
     Parcels(Vec<Parcel>),
+    /// Some that went ahead stand still, each since then by [`tick_us`](super::state::tick_us).
+    Still {
+        /// Nothing has happened to them.
+        unchanged: Vec<(u64, u64)>,
+        changed: Vec<(Change, u64)>,
+    },
     End,
     /// With what has been learnt and told up to this moment.
     Commit(Memory),

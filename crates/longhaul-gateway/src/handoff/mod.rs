@@ -1,8 +1,9 @@
 //! Moves listeners and open connections to another process: a newer binary, or the same one again.
 //!
 //! The giver serves until the taker has said that it does, and whatever goes wrong before that leaves
-//! the giver where it was: connections stand still while they are copied, and go on when nothing
-//! comes of it. What cannot be copied (TLS ended here, HTTP/2, what has begun to end) stays and is
+//! the giver where it was. Of WebSockets in clear text a copy goes ahead while they go on; then all
+//! connections stand still, and say what has become of them since, or give themselves up to be copied
+//! as a whole. They go on when nothing comes of it (decision 0012). What cannot be copied (TLS ended here, HTTP/2, what has begun to end) stays and is
 //! finished by the giver.
 //!
 //! `message` has the words and their order, `wire` carries them, `state` is a connection on its way.
@@ -26,7 +27,7 @@ pub use give::{Giver, Report};
 pub(crate) use take::Inheritance;
 pub use take::{Arrival, Taken, Taking};
 
-use self::state::{Parcel, Sockets};
+use self::state::{Change, Parcel, Sockets};
 use self::wire::WireError;
 use crate::config::Timeouts;
 use crate::relay::control::{Control, Order};
@@ -107,11 +108,33 @@ pub(crate) struct Movers {
     late: Mutex<Vec<(u64, Order)>>,
 }
 
-/// A connection that stands still, or why it does not.
+/// What a connection has answered.
 #[derive(Debug)]
 struct Copied {
     control: Arc<Control>,
-    frozen: Result<(Parcel, Sockets), Bound>,
+    said: Said,
+}
+
+#[derive(Debug)]
+enum Said {
+    /// A copy; it goes on.
+    Ahead(Parcel, Sockets),
+    /// It gives none that it would go on behind.
+    NotAhead,
+    /// It stands still, since then by [`state::tick_us`].
+    Still(Copy, u64),
+    /// It does not, and why.
+    Stays(Bound),
+}
+
+/// A connection that stands still.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "in a moment they are sent, and none stays")]
+enum Copy {
+    Whole(Parcel, Sockets),
+    /// It went ahead, and nothing has happened to it since.
+    Unchanged,
+    Changed(Change),
 }
 
 impl Movers {
@@ -144,17 +167,47 @@ impl Movers {
         }
     }
 
-    /// Brings a copy of the connection with this control. It goes on if it cannot move, or if nobody
-    /// collects any more.
+    /// Brings a copy of the connection with this control, which goes on.
+    pub(crate) fn tell_ahead(&self, control: &Arc<Control>, parcel: Parcel, sockets: Sockets) {
+        if self.send(control, Said::Ahead(parcel, sockets)) {
+            control.note_ahead();
+        }
+    }
+
+    /// It gives a copy only when it stands still.
+    pub(crate) fn decline_ahead(&self, control: &Arc<Control>) {
+        self.send(control, Said::NotAhead);
+    }
+
+    /// Brings what has happened to a connection that went ahead and stands still now.
+    pub(crate) fn tell_change(
+        &self,
+        control: &Arc<Control>,
+        change: Result<Option<Change>, Bound>,
+    ) {
+        let copy = change.map(|change| change.map_or(Copy::Unchanged, Copy::Changed));
+        self.tell_still(control, copy);
+    }
+
+    /// Brings a copy of the connection with this control, which stands still. It goes on if it cannot
+    /// move, or if nobody collects any more.
     pub(crate) fn tell(&self, control: &Arc<Control>, frozen: Result<(Parcel, Sockets), Bound>) {
-        let collector = self.collector();
-        let stays = frozen.is_err();
-        let is_told = control.is_still()
-            && collector.as_ref().is_some_and(|collector| {
-                collector.send(Copied { control: control.clone(), frozen }).is_ok()
-            });
+        self.tell_still(control, frozen.map(|(parcel, sockets)| Copy::Whole(parcel, sockets)));
+    }
+
+    fn tell_still(&self, control: &Arc<Control>, copy: Result<Copy, Bound>) {
+        let stays = copy.is_err();
+        let said = copy.map_or_else(Said::Stays, |copy| Said::Still(copy, state::tick_us()));
+        let is_told = control.is_still() && self.send(control, said);
         if stays || !is_told {
             control.release();
         }
+    }
+
+    /// Whether somebody collects.
+    fn send(&self, control: &Arc<Control>, said: Said) -> bool {
+        let collector = self.collector();
+        let copied = Copied { control: control.clone(), said };
+        collector.as_ref().is_some_and(|collector| collector.send(copied).is_ok())
     }
 }

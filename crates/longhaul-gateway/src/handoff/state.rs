@@ -31,6 +31,9 @@ pub(crate) struct Parcel {
     pub(crate) worker: usize,
     /// So many sockets come with it.
     pub(crate) sockets: usize,
+    /// Since when it stands still, by [`tick_us`]; 0 while it goes on.
+    #[serde(default)]
+    pub(crate) still_us: u64,
     /// About how many bytes it holds, where that is more than what waits for a leg.
     #[serde(skip)]
     pub(crate) weight: usize,
@@ -124,6 +127,14 @@ impl Misfit {
     }
 }
 
+/// Microseconds of the system's steady clock, which all processes share: so that the pause of each
+/// connection can be told, which begins in one process and ends in the other.
+pub(crate) fn tick_us() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let now = Duration::try_from(now).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// The sockets of a connection, in the order that its kind has.
 pub(crate) type Sockets = Vec<OwnedFd>;
 
@@ -154,8 +165,38 @@ impl Parcel {
             replica: control.replica(),
             worker,
             sockets,
+            still_us: 0,
             weight: 0,
             kind,
+        }
+    }
+}
+
+/// What has happened to a WebSocket since a copy of it went ahead.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Change {
+    pub(crate) id: u64,
+    messages: [u64; 2],
+    bytes: [u64; 2],
+    pub(crate) relay: RelayState,
+}
+
+impl Change {
+    pub(crate) fn of(control: &Control, relay: RelayState) -> Self {
+        let card = &control.card;
+        Self {
+            id: card.id,
+            messages: card.messages.each_ref().map(Number::get),
+            bytes: card.bytes.each_ref().map(Number::get),
+            relay,
+        }
+    }
+
+    /// Has the card of the copy say what the connection has moved by now.
+    pub(crate) fn count_on(&self, card: &Card) {
+        let numbers = card.messages.iter().zip(self.messages);
+        for (number, value) in numbers.chain(card.bytes.iter().zip(self.bytes)) {
+            number.add(value.wrapping_sub(number.get()));
         }
     }
 }

@@ -42,8 +42,12 @@ pub(crate) struct Inheritance {
 pub struct Taken {
     /// So many.
     pub connections: usize,
-    /// From the first of them that was heard of to the last that went on.
+    /// How long the one stood still that did so the longest.
     pub pause: Duration,
+    /// For how long half of them did, at most.
+    pub pause_p50: Duration,
+    /// For how long 99 of 100 did, at most.
+    pub pause_p99: Duration,
 }
 
 /// What is still to come from the giver. Dropping it ends the conversation.
@@ -174,12 +178,12 @@ impl Taking {
             let step = "waiting for connections";
             let (said, sockets) = self.wire.receive(deadline).map_err(at(step))?;
             match said {
-                FromGiver::Parcels(parcels) => {
-                    lot.began.get_or_insert_with(Instant::now);
-                    // From here on the giver's connections stand still.
+                FromGiver::Ahead(parcels) | FromGiver::Parcels(parcels) => {
+                    // Soon the giver's connections stand still, or do by now.
                     deadline = Instant::now() + self.patience.step;
                     lot.prepare(&self.running, parcels, sockets);
                 }
+                FromGiver::Still { unchanged, changed } => lot.renew(unchanged, changed),
                 FromGiver::End => {
                     lot.settle();
                     let misfits = std::mem::take(&mut lot.misfits);
@@ -194,6 +198,11 @@ impl Taking {
                     let shared = self.running.current.load_full();
                     memory.recall(&shared);
                     let taken = lot.go_on(&self.running);
+                    let pause_us = u64::try_from(taken.pause.as_micros()).unwrap_or(u64::MAX);
+                    let gone_on = FromTaker::GoneOn { pause_us };
+                    self.wire.send(&gone_on, &[], deadline).unwrap_or_else(|error| {
+                        tracing::debug!(%error, "the old process does not hear that all go on");
+                    });
                     // Who is at such a replica must be there to be told.
                     memory.drain_again(&shared);
                     return Ok(Some(taken));

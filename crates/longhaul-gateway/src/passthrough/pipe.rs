@@ -90,11 +90,13 @@ impl Pipe {
             match control.look(cx) {
                 Hold::Free => {}
                 // The prefix goes first; the wish is heard at the next look.
-                Hold::Wanted if self.prefix.is_some() => {
+                // It goes over as a whole, when it stands still.
+                Hold::Ahead => books.movers.decline_ahead(control),
+                Hold::Wanted(_) if self.prefix.is_some() => {
                     control.hold();
                     cx.waker().wake_by_ref();
                 }
-                Hold::Wanted => {
+                Hold::Wanted(_) => {
                     books.put_down(self);
                     return Poll::Pending;
                 }

@@ -1,7 +1,7 @@
 //! How the rest of the gateway reaches a relay: one word and a waker, no channel and no lock.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering, fence};
+use std::sync::atomic::{AtomicU16, Ordering, fence};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Waker};
 
@@ -36,37 +36,53 @@ pub(crate) enum Order {
 pub(crate) enum Hold {
     /// It goes on.
     Free,
+    /// It is to give a copy of itself and goes on: most of what makes it up stays as it is.
+    Ahead,
     /// It is to stand still, and to give itself up to be copied.
-    Wanted,
+    Wanted(Since),
     /// It was copied and stands still until it is told more.
     Still,
     /// Another process goes on with it: this one lets go of its sockets without a word.
     Gone,
 }
 
-/// These stand beside an order in one word, so that a relay looks once.
-const WANTED: u8 = 0x80;
-const STILL: u8 = 0x40;
-const GONE: u8 = 0x20;
-/// It is known whom to wake.
-const ATTENDED: u8 = 0x10;
-const HOLDS: u8 = WANTED | STILL | GONE;
-const ORDERS: u8 = 0x0f;
+/// What has become of a connection since it gave a copy ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// It has given none.
+    Never,
+    /// Nothing: its task was not polled.
+    Untouched,
+    /// Perhaps something.
+    Touched,
+}
 
-const NONE: u8 = 0;
-const DRAIN: u8 = 1;
-const REPLICA_LOST: u8 = 2;
-const REPLICA_LEAVES: u8 = 3;
-const REPLICA_LEFT: u8 = 4;
-const REPLICA_DRAINED: u8 = 5;
-const CLOSE: u8 = 6;
-const EXPIRED: u8 = 7;
-const REVOKED: u8 = 8;
+/// These stand beside an order in one word, so that a relay looks once.
+const TOUCHED: u16 = 0x400;
+const AHEAD: u16 = 0x200;
+const AHEAD_WANTED: u16 = 0x100;
+const WANTED: u16 = 0x80;
+const STILL: u16 = 0x40;
+const GONE: u16 = 0x20;
+/// It is known whom to wake.
+const ATTENDED: u16 = 0x10;
+const HOLDS: u16 = TOUCHED | AHEAD | AHEAD_WANTED | WANTED | STILL | GONE;
+const ORDERS: u16 = 0x0f;
+
+const NONE: u16 = 0;
+const DRAIN: u16 = 1;
+const REPLICA_LOST: u16 = 2;
+const REPLICA_LEAVES: u16 = 3;
+const REPLICA_LEFT: u16 = 4;
+const REPLICA_DRAINED: u16 = 5;
+const CLOSE: u16 = 6;
+const EXPIRED: u16 = 7;
+const REVOKED: u16 = 8;
 
 /// The outside's end of one relay.
 #[derive(Debug)]
 pub(crate) struct Control {
-    order: AtomicU8,
+    order: AtomicU16,
     /// The relay's task, from its first look on. It is the same until it moves to another thread.
     task: Mutex<Option<Waker>>,
     /// The replica its backend leg goes to, which may become another.
@@ -78,7 +94,7 @@ pub(crate) struct Control {
 impl Control {
     pub(crate) fn new(replica: SocketAddr, card: Card) -> Self {
         let replica = Mutex::new(replica);
-        Self { order: AtomicU8::new(NONE), task: Mutex::default(), replica, card }
+        Self { order: AtomicU16::new(NONE), task: Mutex::default(), replica, card }
     }
 
     /// Where the backend leg goes.
@@ -106,9 +122,31 @@ impl Control {
         self.change(|before| before & !ORDERS | word);
     }
 
-    /// Has the connection stand still and give itself up to be copied.
+    /// Has the connection give a copy of itself, and go on.
+    pub(crate) fn ask_ahead(&self) {
+        self.change(|before| before & !HOLDS | AHEAD_WANTED);
+    }
+
+    /// It has given one: from here on it shows whether anything happens to it. By its task.
+    pub(crate) fn note_ahead(&self) {
+        // Who is to stand still by now is not counted upon any more.
+        let note = |before| (before & WANTED == 0).then_some(before | AHEAD);
+        let _ = self.order.fetch_update(Ordering::AcqRel, Ordering::Acquire, note);
+    }
+
+    /// Whether it gave a copy ahead, and so its descriptors exist twice.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.order.load(Ordering::Acquire) & AHEAD != 0
+    }
+
+    /// Has the connection stand still and give itself up to be copied, but for what went ahead.
     pub(crate) fn hold(&self) {
         self.change(|before| before | WANTED);
+    }
+
+    /// The same where nothing went ahead, or came too late.
+    pub(crate) fn hold_whole(&self) {
+        self.change(|before| before & !HOLDS | WANTED);
     }
 
     /// Has it go on as if nothing had happened.
@@ -126,7 +164,7 @@ impl Control {
         self.change(|before| before | GONE);
     }
 
-    fn change(&self, change: impl Fn(u8) -> u8) {
+    fn change(&self, change: impl Fn(u16) -> u16) {
         let change = |before| Some(change(before));
         let _ = self.order.fetch_update(Ordering::Release, Ordering::Relaxed, change);
         // Beside the fence in `attend`: either this sees the task, or the task sees the order.
@@ -164,12 +202,16 @@ impl Control {
         if word & GONE != 0 {
             return Hold::Gone;
         }
-        // The wish may be taken back at any moment.
-        let answer = |before| (before & WANTED != 0).then_some(before & !WANTED | STILL);
+        // A wish may be taken back at any moment.
         match self.order.fetch_update(Ordering::AcqRel, Ordering::Acquire, answer) {
-            Ok(_) => Hold::Wanted,
+            Ok(before) if before & WANTED != 0 => Hold::Wanted(match before & (AHEAD | TOUCHED) {
+                AHEAD => Since::Untouched,
+                touched if touched & AHEAD != 0 => Since::Touched,
+                _ => Since::Never,
+            }),
+            Ok(before) if before & AHEAD_WANTED != 0 => Hold::Ahead,
             Err(before) if before & STILL != 0 => Hold::Still,
-            Err(_) => Hold::Free,
+            Ok(_) | Err(_) => Hold::Free,
         }
     }
 
@@ -199,6 +241,19 @@ impl Control {
     }
 }
 
+/// What the word becomes by a look at it, if anything.
+fn answer(before: u16) -> Option<u16> {
+    if before & WANTED != 0 {
+        Some(before & !(WANTED | AHEAD_WANTED) | STILL)
+    } else if before & STILL != 0 {
+        None
+    } else if before & AHEAD_WANTED != 0 {
+        Some(before & !AHEAD_WANTED)
+    } else {
+        (before & (AHEAD | TOUCHED) == AHEAD).then_some(before | TOUCHED)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -208,6 +263,34 @@ mod tests {
     use super::*;
     use crate::telemetry::Telemetry;
 
+    fn control() -> Control {
+        let card = Card::new(&Telemetry::new(1), "chat".into(), [127, 0, 0, 1].into());
+        Control::new(([127, 0, 0, 1], 1).into(), card)
+    }
+
+    #[test]
+    fn who_gave_a_copy_ahead_knows_whether_it_was_touched_since() {
+        let (control, cx) = (control(), Context::from_waker(Waker::noop()));
+        control.ask_ahead();
+        assert_eq!(control.look(&cx), Hold::Ahead);
+        control.note_ahead();
+        control.hold();
+        assert_eq!(control.look(&cx), Hold::Wanted(Since::Untouched));
+        control.release();
+        control.hold();
+        assert_eq!(control.look(&cx), Hold::Wanted(Since::Never), "all is forgotten");
+        control.release();
+        control.ask_ahead();
+        assert_eq!(control.look(&cx), Hold::Ahead);
+        control.note_ahead();
+        // Something happens to it; it goes on.
+        assert_eq!((control.look(&cx), control.look(&cx)), (Hold::Free, Hold::Free));
+        control.hold();
+        assert_eq!(control.look(&cx), Hold::Wanted(Since::Touched));
+        control.release();
+        assert_eq!(control.look(&cx), Hold::Free);
+    }
+
     #[test]
     fn a_wish_to_stand_still_is_told_once_and_orders_wait_for_its_end() {
         let card = Card::new(&Telemetry::new(1), "chat".into(), [127, 0, 0, 1].into());
@@ -216,7 +299,7 @@ mod tests {
         assert_eq!(control.look(&cx), Hold::Free);
         control.hold();
         control.order(Order::Close);
-        assert_eq!((control.look(&cx), control.is_still()), (Hold::Wanted, true));
+        assert_eq!((control.look(&cx), control.is_still()), (Hold::Wanted(Since::Never), true));
         assert_eq!(control.look(&cx), Hold::Still);
         control.release();
         assert_eq!((control.look(&cx), control.is_still()), (Hold::Free, false));
@@ -227,7 +310,7 @@ mod tests {
         control.release();
         assert_eq!(control.look(&cx), Hold::Free);
         control.hold();
-        assert_eq!(control.look(&cx), Hold::Wanted);
+        assert_eq!(control.look(&cx), Hold::Wanted(Since::Never));
         control.let_go();
         assert_eq!(control.look(&cx), Hold::Gone);
     }
@@ -255,7 +338,7 @@ mod tests {
         assert_eq!(control.take_order(&cx), Some(Order::Drain));
         control.hold();
         assert_eq!((rung(&first), rung(&second)), (0, 1));
-        assert_eq!(control.look(&cx), Hold::Wanted);
+        assert_eq!(control.look(&cx), Hold::Wanted(Since::Never));
         control.release();
         assert_eq!(rung(&second), 2);
     }

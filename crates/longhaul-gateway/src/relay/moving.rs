@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use longhaul_proto::session::Session;
+use rustix::net::Shutdown;
 
 use super::control::Control;
 use super::stream::{Bound, LegIo, Stream};
 use super::{Relay, RelayPolicy};
+
 use crate::handoff::state::{RelayState, Sockets};
 use crate::reactor::Socket;
 use crate::telemetry::tally::Tally;
@@ -33,11 +35,43 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
     /// # Errors
     /// What keeps it here.
     pub(crate) fn freeze(&self) -> Result<(RelayState, Sockets), Bound> {
-        let session = self.session.freeze(Instant::now()).ok_or(Bound::Ending)?;
+        let state = self.freeze_changes()?;
         let (to_client, to_backend) = (self.client.io().put_down()?, self.backend.io().put_down()?);
         let sockets = to_client.socket.into_iter().chain(to_backend.socket).collect();
+        Ok((RelayState { leg: to_backend.leg, ..state }, sockets))
+    }
+
+    /// The part of it that changes with each message, where sockets alone carry both legs.
+    ///
+    /// # Errors
+    /// What keeps it here.
+    pub(crate) fn freeze_changes(&self) -> Result<RelayState, Bound> {
+        let session = self.session.freeze(Instant::now()).ok_or(Bound::Ending)?;
         let (client, backend) = (self.client.freeze(), self.backend.freeze());
-        Ok((RelayState { session, client, backend, leg: to_backend.leg }, sockets))
+        Ok(RelayState { session, client, backend, leg: None })
+    }
+
+    /// Goes on from there instead, before it has begun. `None` for a state that cannot be.
+    pub(crate) fn renew(&mut self, state: RelayState, policy: &RelayPolicy) -> Option<()> {
+        let now = Instant::now();
+        self.session = Session::thaw(policy.session.clone(), &state.session, now)?;
+        self.client.renew(state.client);
+        self.backend.renew(state.backend);
+        Some(())
+    }
+
+    /// Has both peers hear at once that it has ended, though another process has descriptors too.
+    pub(crate) fn hang_up(&self) {
+        let sockets = [self.client.io().socket(), self.backend.io().socket()];
+        for socket in sockets.into_iter().flatten() {
+            // What refuses it has ended already.
+            let _ = rustix::net::shutdown(socket, Shutdown::Both);
+        }
+    }
+
+    /// Whether sockets are all that carries the legs.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.client.io().is_socket() && self.backend.io().is_socket()
     }
 
     /// Goes on where another process has left off. `None` for a state that cannot be.

@@ -84,6 +84,10 @@ impl LegIo for Socket {
         !self.is_readable()
     }
 
+    fn is_socket(&self) -> bool {
+        true
+    }
+
     fn socket(&self) -> Result<BorrowedFd<'_>, Bound> {
         Ok(self.as_fd())
     }
@@ -227,15 +231,21 @@ impl<S: LegIo> Stream<S> {
 
     /// Goes on from there.
     pub(crate) fn thaw(io: S, frozen: StreamState) -> Self {
+        let mut stream = Self::new(io);
+        stream.renew(frozen);
+        stream
+    }
+
+    /// Goes on from there with the connection it has.
+    pub(crate) fn renew(&mut self, frozen: StreamState) {
         let StreamState { waiting, bytes_read, is_finishing, is_finished } = frozen;
-        let end = match (is_finished, is_finishing) {
+        self.end = match (is_finished, is_finishing) {
             (true, _) => End::Done,
             (false, true) => End::Due,
             (false, false) => End::Open,
         };
-        let mut stream = Self { io, waiting: None, end, bytes_read };
-        stream.store(&waiting);
-        stream
+        (self.bytes_read, self.waiting) = (bytes_read, None);
+        self.store(&waiting);
     }
 
     /// The same leg on a reactor's socket, as it stands. `None` where there is no such socket.

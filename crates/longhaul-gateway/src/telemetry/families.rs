@@ -87,7 +87,7 @@ pub(crate) static UPGRADE_PAUSE_SECONDS: Family = histogram(
     "longhaul_binary_upgrade_pause_seconds",
     PAUSE_S,
     &[],
-    "How long connections that this process took over stood still at most, for each lot of them",
+    "For how long each connection that this process took over stood still",
 );
 pub(crate) static CONNECTIONS_MOVED: Family = counter(
     "longhaul_connections_moved_total",

@@ -7,7 +7,7 @@ mod newcomer;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use longhaul_proto::session::Session;
 use self::newcomer::Newcomer;
 use crate::admission::Pass;
 use crate::connection::Connection;
-use crate::handoff::state::{Kind, Misfit, Parcel, Sockets, adopt};
+use crate::handoff::state::{Change, Kind, Misfit, Parcel, Sockets, adopt};
 use crate::http::http2::OpenStream;
 use crate::http::visit::Visit;
 use crate::places::Place;
@@ -25,8 +25,8 @@ use crate::reactor::{self, Fate, Hub, Socket};
 use crate::redial::origin::Wire;
 use crate::redial::{Lasting, Origin};
 use crate::registry::Slot;
-use crate::relay::control::{Control, Hold, Order};
-use crate::relay::stream::LegIo;
+use crate::relay::control::{Control, Hold, Order, Since};
+use crate::relay::stream::{Bound, LegIo};
 use crate::relay::{Ended, Leg, Relay, RelayPolicy};
 use crate::shared::Shared;
 use crate::telemetry::Card;
@@ -193,18 +193,44 @@ impl Tunnel {
         tally.open.sub(1);
     }
 
-    /// Gives a copy of itself to whoever moves it to another process.
-    fn put_down<C: LegIo, B: LegIo>(&self, relay: &Relay<C, B>) {
+    /// Gives a copy of itself to whoever moves it to another process: it stands still now. What went
+    /// ahead is not said again.
+    fn put_down<C: LegIo, B: LegIo>(&self, relay: &Relay<C, B>, since: Since) {
         let shared = self.worker.current.load();
-        let frozen = relay.freeze().map(|(relay, sockets)| {
-            let extras = self.extras.as_deref();
-            let pass = extras.and_then(|extras| extras.pass.as_deref());
-            let pass = pass.and_then(|pass| pass.freeze(&shared.admission.live));
-            let sequel = extras.and_then(|extras| extras.sequel.as_deref());
-            let kind = Kind::WebSocket { relay, pass, trace: sequel.map(Sequel::carried) };
-            (Parcel::of(&self.control, self.worker.index, sockets.len(), kind), sockets)
-        });
-        shared.movers.tell(&self.control, frozen);
+        match since {
+            Since::Never => shared.movers.tell(&self.control, self.copy(relay, &shared)),
+            Since::Untouched => shared.movers.tell_change(&self.control, Ok(None)),
+            Since::Touched => {
+                let change = relay.freeze_changes().map(|relay| Change::of(&self.control, relay));
+                shared.movers.tell_change(&self.control, change.map(Some));
+            }
+        }
+    }
+
+    /// Gives a copy of itself and goes on, if sockets alone carry it: other legs have much that
+    /// changes, and go over as a whole when they stand still.
+    fn copy_ahead<C: LegIo, B: LegIo>(&self, relay: &Relay<C, B>) {
+        let shared = self.worker.current.load();
+        let is_plain = !relay.is_new() && relay.is_plain();
+        let copied = if is_plain { self.copy(relay, &shared).ok() } else { None };
+        match copied {
+            Some((parcel, sockets)) => shared.movers.tell_ahead(&self.control, parcel, sockets),
+            None => shared.movers.decline_ahead(&self.control),
+        }
+    }
+
+    fn copy<C: LegIo, B: LegIo>(
+        &self,
+        relay: &Relay<C, B>,
+        shared: &Shared,
+    ) -> Result<(Parcel, Sockets), Bound> {
+        let (relay, sockets) = relay.freeze()?;
+        let extras = self.extras.as_deref();
+        let pass = extras.and_then(|extras| extras.pass.as_deref());
+        let pass = pass.and_then(|pass| pass.freeze(&shared.admission.live));
+        let sequel = extras.and_then(|extras| extras.sequel.as_deref());
+        let kind = Kind::WebSocket { relay, pass, trace: sequel.map(Sequel::carried) };
+        Ok((Parcel::of(&self.control, self.worker.index, sockets.len(), kind), sockets))
     }
 }
 
@@ -292,6 +318,16 @@ pub(crate) struct ForReactor {
 }
 
 impl Resumed {
+    /// What has happened to it since it was copied, in the process that still has it.
+    ///
+    /// # Errors
+    /// Why it cannot be taken up: the sender keeps it then.
+    pub(crate) fn renew(&mut self, change: Change) -> Result<(), Misfit> {
+        let Going::Plain(relay) = &mut self.relay else { return Err(Misfit::State) };
+        change.count_on(&self.tunnel.control.card);
+        relay.renew(change.relay, &self.tunnel.policy).ok_or(Misfit::State)
+    }
+
     /// Goes on with it, in a task of the worker it was made for; what is the reactor's comes back.
     pub(crate) fn go_on(self) -> Option<ForReactor> {
         let Self { relay, tunnel } = self;
@@ -362,24 +398,35 @@ impl<C: LegIo, B: LegIo> Future for Open<C, B> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fate> {
         let this = self.get_mut();
+        let mut is_asked_ahead = false;
         if let Some((tunnel, _)) = &this.tunnel {
             match tunnel.control.look(cx) {
                 Hold::Free => {}
                 // What is left of the handshakes goes first; the wish is heard at the next look.
-                Hold::Wanted if this.relay.is_new() => {
+                Hold::Wanted(_) if this.relay.is_new() => {
                     tunnel.control.hold();
                     cx.waker().wake_by_ref();
                 }
-                Hold::Wanted => {
-                    tunnel.put_down(&this.relay);
+                Hold::Wanted(since) => {
+                    tunnel.put_down(&this.relay, since);
                     return Poll::Pending;
                 }
+                Hold::Ahead => is_asked_ahead = true,
                 Hold::Still => return Poll::Pending,
                 Hold::Gone => return this.leave(cx),
             }
         }
-        let ended = ready!(Pin::new(&mut this.relay).poll(cx));
+        let Poll::Ready(ended) = Pin::new(&mut this.relay).poll(cx) else {
+            // Behind this turn: what happens from here on has it polled, and that is seen.
+            if let Some((tunnel, _)) = this.tunnel.as_ref().filter(|_| is_asked_ahead) {
+                tunnel.copy_ahead(&this.relay);
+            }
+            return Poll::Pending;
+        };
         if let Some((tunnel, slot)) = this.tunnel.take() {
+            if tunnel.control.is_ahead() {
+                this.relay.hang_up();
+            }
             tunnel.end(slot, this.relay.tally(), &ended);
         }
         Poll::Ready(Fate::Closed)

@@ -1,6 +1,7 @@
 //! What a process does that takes another one's place.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use longhaul_gateway::Gateway;
 use longhaul_gateway::handoff::{Arrival, Giver, HandoffError, Taking};
@@ -66,8 +67,14 @@ pub(crate) fn prepare_app(
 pub(crate) async fn take_up(gateway: &Gateway, arrival: Arrival) -> Result<Taking, HandoffError> {
     let (taken, taking) = gateway.take_up(arrival).await?;
     gateway.handle().note_upgrade("taken");
-    let pause_ms = taken.pause.as_secs_f64() * 1000.0;
-    tracing::info!(connections = taken.connections, pause_ms, "took over from the process before");
+    let ms = |pause: Duration| (pause.as_secs_f64() * 10_000.0).round() / 10.0;
+    tracing::info!(
+        connections = taken.connections,
+        pause_ms = ms(taken.pause),
+        pause_p50_ms = ms(taken.pause_p50),
+        pause_p99_ms = ms(taken.pause_p99),
+        "took over from the process before"
+    );
     Ok(taking)
 }
 
@@ -76,7 +83,7 @@ pub(crate) async fn take_up(gateway: &Gateway, arrival: Arrival) -> Result<Takin
 pub(crate) async fn await_end(taking: Taking, heir: Heir, desk: Desk) {
     let _ = tokio::task::spawn_blocking(move || taking.take_rest()).await;
     while heir.ended().is_none() {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     desk.open();
 }

@@ -1,5 +1,6 @@
 //! Another binary takes the place of the running one, and nobody who is connected notices.
 
+mod ahead;
 mod legs;
 mod pause;
 
@@ -306,7 +307,8 @@ fn a_binary_that_fails_in_any_way_leaves_the_old_one_where_it_was() {
         ("ends", "exit 3".to_owned(), "it ended with exit code 3"),
         ("other", format!("printf '{head}{other}' >&0; exec sleep 600"), "format 99"),
         ("speechless", format!("{failing} standing"), "it has ended"),
-        ("dropping", format!("{failing} parcels"), "it has ended"),
+        ("dropping", format!("{failing} ahead"), "it has ended"),
+        ("forgetful", format!("{failing} still"), "it has ended"),
         ("undecided", format!("{failing} fitted"), "it has ended"),
     ] {
         let program = upgradable.program(name, &script);

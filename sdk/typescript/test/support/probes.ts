@@ -2,46 +2,10 @@
 // to ours: a drop-in replacement gives the same answers. They follow the areas of the platform's own tests:
 // construction, constants, events, binaryType, bufferedAmount, close, protocol, readyState, send, url.
 
-type Class = typeof WebSocket;
-export type Probe = (WebSocket: Class, base: string) => unknown;
+import { type Class, log, made, nameOf, once, opened, type Probe } from "./asking.js";
+import { surface } from "./surface.js";
 
 const DEADLINE_MS = 20_000;
-
-const nameOf = (run: () => unknown): string => {
-  try {
-    const value = run();
-    // What was made by the way is not wanted.
-    if (value instanceof EventTarget) (value as WebSocket).close();
-    return `no error${typeof value === "string" ? `: ${value}` : ""}`;
-  } catch (error) {
-    return (error as Error).name;
-  }
-};
-
-function once<E extends Event>(target: EventTarget, type: string): Promise<E> {
-  return new Promise((resolve, reject) => {
-    setTimeout(() => reject(new Error(`no ${type}`)), DEADLINE_MS);
-    target.addEventListener(type, (event) => resolve(event as E), { once: true });
-  });
-}
-
-async function opened(Class: Class, url: string, protocols?: string | string[]): Promise<WebSocket> {
-  const socket = protocols === undefined ? new Class(url) : new Class(url, protocols);
-  await once(socket, "open");
-  return socket;
-}
-
-/** Writes down every event with the state it found. */
-function log(socket: WebSocket): string[] {
-  const lines: string[] = [];
-  for (const type of ["open", "message", "error", "close"]) {
-    socket.addEventListener(type, (event) => {
-      const { code, reason, wasClean } = event as CloseEvent;
-      lines.push(`${type} ${socket.readyState}${type === "close" ? ` ${code} ${reason} ${wasClean}` : ""}`);
-    });
-  }
-  return lines;
-}
 
 async function show(data: unknown): Promise<string> {
   if (data instanceof Blob) return `Blob ${data.type} [${new Uint8Array(await data.arrayBuffer())}]`;
@@ -58,9 +22,6 @@ async function echo(Class: Class, base: string, data: unknown, binaryType: Binar
   socket.close();
   return shown;
 }
-
-const made = (url: unknown, protocols?: unknown): Probe => (Class) =>
-  nameOf(() => new Class(url as string, protocols as string).url);
 
 export const probes: Record<string, Probe> = {
   // Construction.
@@ -420,6 +381,7 @@ export const probes: Record<string, Probe> = {
     await once(socket, "close");
     return lines;
   },
+  ...surface,
 };
 
 /** The answers of a class, by question. */

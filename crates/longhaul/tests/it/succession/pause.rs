@@ -2,6 +2,7 @@
 //! second hop that fails.
 
 use std::fs;
+use std::path::PathBuf;
 use std::thread;
 
 use super::{Upgradable, upstream};
@@ -10,6 +11,21 @@ use crate::support::gateway::longhaul;
 use crate::support::process::Signal;
 use crate::support::{e2e, frames, s, wait_until};
 use crate::traces::{TRACE, span, traceparent};
+
+/// The real binary behind one that holds a word back until the gate is there; `gate.here` says that it
+/// does.
+pub(super) fn slow_heir(upgradable: &Upgradable, held: &str) -> (PathBuf, String) {
+    let gate = upgradable.directory.path().join("gate");
+    let slow = script(&e2e().join("apps/slow_heir.py"));
+    let program = longhaul().get_program().to_string_lossy().into_owned();
+    let slow: Vec<_> = std::iter::once(slow.get_program())
+        .chain(slow.get_args())
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let run = format!("exec {} {} {held} {program} \"$@\"", slow.join(" "), gate.display());
+    let slow = upgradable.program("slow", &run);
+    (gate, slow)
+}
 
 #[test]
 fn an_order_that_comes_while_everybody_stands_still_is_obeyed_by_the_new_binary() {
@@ -22,15 +38,7 @@ fn an_order_that_comes_while_everybody_stands_still_is_obeyed_by_the_new_binary(
         (frames::open(upgradable.address(), "/echo"), frames::open(upgradable.address(), "/echo"));
     frames::echo(&mut told, "before");
     let id = upgradable.json(&["connections"])["connections"][0]["id"].clone();
-    let gate = upgradable.directory.path().join("gate");
-    let slow = script(&e2e().join("apps/slow_heir.py"));
-    let program = longhaul().get_program().to_string_lossy().into_owned();
-    let slow: Vec<_> = std::iter::once(slow.get_program())
-        .chain(slow.get_args())
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let run = format!("exec {} {} {program} \"$@\"", slow.join(" "), gate.display());
-    let slow = upgradable.program("slow", &run);
+    let (gate, slow) = slow_heir(&upgradable, "fitted");
     thread::scope(|scope| {
         let upgrade = scope.spawn(|| upgradable.ask(&["upgrade", "--binary", &slow]));
         wait_until("they stand still", s(60), || gate.with_extension("here").exists());
