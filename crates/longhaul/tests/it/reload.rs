@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use crate::redial::held;
 use crate::support::admin::{Admin, TOKEN};
 use crate::support::apps::{App, free_address};
 use crate::support::gateway::{Gateway, longhaul};
@@ -55,6 +56,35 @@ fn a_new_file_takes_new_work_elsewhere_and_leaves_open_websockets_alone() {
     // The same connection, the next request.
     answers(&mut kept, "two");
     frames::echo(&mut websocket, "after");
+    assert_eq!(logged(&gateway, "websocket closed"), 0);
+}
+
+#[test]
+fn a_replica_struck_from_the_file_is_left_while_its_clients_talk() {
+    let [one, two] = ["one", "two"].map(|name| App::start("echo_ws.mjs", name));
+    let server = format!("{SERVER}admin = \"localhost:0\"\nadmin_token = \"{TOKEN}\"\n");
+    let terms =
+        "[websocket]\non_replica_loss = \"redial\"\ncutover = \"now\"\nleave_within = \"2s\"\n";
+    let file = |replicas: &[SocketAddr]| format!("{server}{}{terms}", upstream("app", replicas));
+    let mut gateway = Gateway::with_config(&file(&[one.address, two.address]));
+    let admin = Admin::of(&mut gateway);
+    let mut clients: Vec<Raw> = (0..12).map(|_| frames::open(gateway.address(), "/echo")).collect();
+    wait_until("both have some", s(30), || held(admin).iter().all(|one| one.1 == 6));
+
+    gateway.rewrite_config(&file(&[two.address]));
+    let mut number = 0;
+    wait_until("all of them are with the other one", s(60), || {
+        for client in &mut clients {
+            frames::echo(client, &format!("message {number}"));
+        }
+        number += 1;
+        held(admin).iter().any(|one| one.0 == two.address.to_string() && one.1 == 12)
+    });
+    let listed = || held(admin).into_iter().map(|one| one.0).collect::<Vec<_>>();
+    wait_until("the API has forgotten it", s(30), || listed() == [two.address.to_string()]);
+    for client in &mut clients {
+        frames::echo(client, "after");
+    }
     assert_eq!(logged(&gateway, "websocket closed"), 0);
 }
 
