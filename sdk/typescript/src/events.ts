@@ -11,18 +11,21 @@ type Handler = ((event: Event) => unknown) | null;
 
 /** Gives `prototype` the property `on<type>` for each type, with the order of calls that HTML asks for. */
 export function defineHandlers(prototype: EventTarget, types: string[]): void {
+  // The getter reads a private field, and somebody else's object has none: that is the error wanted.
+  const checkOwner = (socket: EventTarget): unknown => Reflect.get(prototype, "url", socket);
   for (const type of types) {
     const slots = new WeakMap<EventTarget, { handler: Handler; listener: (event: Event) => void }>();
     const name = `on${type}`;
     // Of an object, so that its functions have the names that the platform's have.
     const property: object & ThisType<EventTarget> = {
       get [name](): Handler {
+        checkOwner(this);
         return slots.get(this)?.handler ?? null;
       },
       set [name](value: unknown) {
+        checkOwner(this);
         let slot = slots.get(this);
         if (Object(value) !== value) {
-          // Somebody else's object has no such method, and that is the error wanted.
           this.removeEventListener(type, slot?.listener ?? null);
           slots.delete(this);
           return;

@@ -170,10 +170,11 @@ export class DurableWebSocket extends EventTarget {
 
   send(data: Sendable): void {
     if (!arguments.length) throw new TypeError("too few arguments");
-    if (this.readyState === CONNECTING) {
+    // A private field is read before anything is judged: on somebody else's object that is a TypeError.
+    if (this.#plain) return this.#plain.send(data);
+    if (this.#readyState === CONNECTING) {
       throw new DOMException("not open yet", "InvalidStateError");
     }
-    if (this.#plain) return this.#plain.send(data);
     const message = capture(data);
     const bytes = sizeOfPart(message);
     if (this.#readyState !== OPEN) this.#refusedBytes += bytes;
@@ -182,6 +183,8 @@ export class DurableWebSocket extends EventTarget {
 
   /** Written so that it has no argument that must be given, as `length` shows. */
   close(...[code, reason]: [code?: number, reason?: string]): void {
+    // Before anything is judged, as in `send`.
+    const plain = this.#plain;
     // The nearest whole number, and of two as near the even one: `[Clamp]` of Web IDL.
     const status = code === undefined ? code : Math.round(code) - +(code % 2 === 0.5);
     const isAllowed = status === undefined ? reason === undefined : status === 1000 || (status >= 3000 && status <= 4999);
@@ -189,7 +192,7 @@ export class DurableWebSocket extends EventTarget {
     // A lone surrogate cannot be sent; the platform replaces it.
     const text = (reason === undefined ? "" : `${reason}`).replace(/\p{Surrogate}/gu, "\uFFFD");
     if (utf8Length(text) > 123) throw new DOMException("bad reason: over 123 bytes", "SyntaxError");
-    if (this.#plain) return this.#plain.close(code, reason);
+    if (plain) return plain.close(code, reason);
     if (this.#readyState >= CLOSING) return;
     this.#readyState = CLOSING;
     this.#unsent.push(["close", status ?? 1005, text]);

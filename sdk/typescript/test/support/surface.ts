@@ -49,6 +49,17 @@ export const surface: Record<string, Probe> = {
   "setters of somebody else": ({ prototype }) =>
     ["onopen", "binaryType"].map((name) =>
       nameOf(() => Object.getOwnPropertyDescriptor(prototype, name)!.set!.call({}, null))),
+  "handlers of somebody else": ({ prototype }) =>
+    ["onopen", "onmessage", "onerror", "onclose"].flatMap((name) => {
+      const { get, set } = Object.getOwnPropertyDescriptor(prototype, name)!;
+      return [prototype, {}, new EventTarget(), undefined, null, 1].flatMap((owner) =>
+        [() => get!.call(owner), () => set!.call(owner, null), () => set!.call(owner, () => 1)].map(nameOf));
+    }),
+  "somebody else is refused before any argument is": ({ prototype }) =>
+    [
+      () => prototype.close.call({} as WebSocket, 7), () => prototype.close.call(prototype, 1000, "x".repeat(124)),
+      () => prototype.send.call({ readyState: 0 } as WebSocket, "x"), () => prototype.send.call({ readyState: 1 } as WebSocket, "x"),
+    ].map(nameOf),
 
   // URLs.
   "relative URLs": (Class, base) => {
