@@ -68,7 +68,7 @@ impl<'a> Round<'a> {
             answers: shared.movers.open(),
             asked: HashMap::new(),
             until: Instant::now(),
-            rest: shared.registry.all(),
+            rest: here(shared.registry.all()),
             ahead: HashMap::new(),
             is_still: false,
             still: HashMap::new(),
@@ -95,7 +95,7 @@ impl<'a> Round<'a> {
         let mut all = self.shared.registry.all();
         all.extend(self.shared.streams.all());
         let (mut ahead, rest): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|control| self.ahead.contains_key(&control.card.id));
+            here(all).into_iter().partition(|control| self.ahead.contains_key(&control.card.id));
         // The last ones are asked first.
         ahead.extend(rest);
         (self.rest, self.is_still) = (ahead, true);
@@ -223,4 +223,10 @@ impl Drop for Round<'_> {
             control.release();
         }
     }
+}
+
+/// Without those whom another process has by now, and who have not let go yet.
+fn here(mut all: Vec<Arc<Control>>) -> Vec<Arc<Control>> {
+    all.retain(|control| !control.is_gone());
+    all
 }

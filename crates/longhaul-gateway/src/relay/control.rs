@@ -124,7 +124,7 @@ impl Control {
 
     /// Has the connection give a copy of itself, and go on.
     pub(crate) fn ask_ahead(&self) {
-        self.change(|before| before & !HOLDS | AHEAD_WANTED);
+        self.change_hold(|before| before & !HOLDS | AHEAD_WANTED);
     }
 
     /// It has given one: from here on it shows whether anything happens to it. By its task.
@@ -146,12 +146,12 @@ impl Control {
 
     /// The same where nothing went ahead, or came too late.
     pub(crate) fn hold_whole(&self) {
-        self.change(|before| before & !HOLDS | WANTED);
+        self.change_hold(|before| before & !HOLDS | WANTED);
     }
 
     /// Has it go on as if nothing had happened.
     pub(crate) fn release(&self) {
-        self.change(|before| before & !HOLDS);
+        self.change_hold(|before| before & !HOLDS);
     }
 
     /// Whether it was copied and stands still.
@@ -162,6 +162,17 @@ impl Control {
     /// Has it let go of its sockets: another process has them now.
     pub(crate) fn let_go(&self) {
         self.change(|before| before | GONE);
+    }
+
+    /// Whether another process has it, and this one has only to let go.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.order.load(Ordering::Acquire) & GONE != 0
+    }
+
+    /// Who is gone stays gone, whatever is wanted of it before it has heard of that: it would be served
+    /// by two.
+    fn change_hold(&self, change: impl Fn(u16) -> u16) {
+        self.change(|before| if before & GONE == 0 { change(before) } else { before });
     }
 
     fn change(&self, change: impl Fn(u16) -> u16) {
@@ -313,6 +324,12 @@ mod tests {
         assert_eq!(control.look(&cx), Hold::Wanted(Since::Never));
         control.let_go();
         assert_eq!(control.look(&cx), Hold::Gone);
+        // The next round may begin before it has let go.
+        for ask in [Control::hold, Control::hold_whole, Control::ask_ahead, Control::release] {
+            ask(&control);
+            assert!(control.is_gone());
+            assert_eq!(control.look(&cx), Hold::Gone);
+        }
     }
 
     struct Bell(AtomicUsize);
