@@ -220,7 +220,8 @@ pub(crate) fn begin(
     let (worker, security) = (worker.clone(), Security::Plain);
     let Ends { peer, local } = ends;
     let connection = Connection { worker, shared, listener, peer, local, security, place };
-    tokio::spawn(connection::serve(stream, connection));
+    // Boxed: it is large, and the runtime moves what it is given several times.
+    tokio::spawn(Box::pin(connection::serve(stream, connection)));
 }
 
 fn name(worker: &Worker, id: ListenerId) -> String {

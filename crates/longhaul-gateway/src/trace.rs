@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use http::Method;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request};
 use longhaul_policy::redact;
 use longhaul_proto::otlp::Value;
 use longhaul_proto::otlp::traces::{self, Kind, Span};
@@ -279,19 +279,15 @@ impl Child {
         Self(Trace::of(head).map(|trace| Doing::begin(trace, name, Kind::Internal)))
     }
 
-    /// Work by a replica, which is told so in `request`.
-    pub(crate) fn begin_by_replica<B>(
-        head: &Parts,
-        name: &'static str,
-        request: &mut Request<B>,
-    ) -> Self {
-        Self(Trace::of(head).map(|trace| {
-            let doing = Doing::begin(trace, name, Kind::Client);
-            if let Some(value) = traceparent(trace.0.trace, doing.id) {
-                request.headers_mut().insert(TRACEPARENT, value);
-            }
-            doing
-        }))
+    /// Work by a replica, which is told of it by [`Self::as_parent`].
+    pub(crate) fn begin_by_replica(head: &Parts, name: &'static str) -> Self {
+        Self(Trace::of(head).map(|trace| Doing::begin(trace, name, Kind::Client)))
+    }
+
+    /// The field that makes a replica's work a part of this.
+    pub(crate) fn as_parent(&self) -> Option<(HeaderName, HeaderValue)> {
+        let doing = self.0.as_ref()?;
+        Some((TRACEPARENT, traceparent(doing.work.0.trace, doing.id)?))
     }
 
     /// Adds what there is to know.

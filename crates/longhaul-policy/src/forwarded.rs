@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use self::element::{address_of, elements, forwarded_element};
+use self::element::{address_of, elements, write_element};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -47,16 +47,6 @@ const IDENTITY: &[&str] = &[
     "x-rewrite-url",
     "x-scheme",
     "x-url-scheme",
-];
-
-/// Fields written by [`apply`] itself; trusted peers may send them, under this very name.
-static WRITTEN: [HeaderName; 6] = [
-    header::FORWARDED,
-    X_FORWARDED_FOR,
-    X_FORWARDED_HOST,
-    X_FORWARDED_PORT,
-    X_FORWARDED_PROTO,
-    X_REAL_IP,
 ];
 
 /// Hops that are read and passed on; what is farther away than that is forgotten.
@@ -213,26 +203,35 @@ fn write(
     host: Option<HeaderValue>,
     port: u16,
 ) {
-    for name in &WRITTEN {
-        headers.remove(name);
+    let (mut forwarded, mut addresses) = (String::with_capacity(64), String::new());
+    for (index, hop) in hops.iter().enumerate() {
+        let address = hop.to_string();
+        if index > 0 {
+            forwarded.push_str(", ");
+            addresses.push_str(", ");
+        }
+        let spoken = (index == 0).then_some((scheme, host.as_ref()));
+        write_element(&mut forwarded, &address, spoken);
+        addresses.push_str(&address);
     }
-    let joined = |texts: Vec<String>| HeaderValue::try_from(texts.join(", ")).ok();
-    let forwarded = hops.iter().enumerate().map(|(index, hop)| match index {
-        0 => forwarded_element(*hop, Some((scheme, host.as_ref()))),
-        _ => forwarded_element(*hop, None),
-    });
+    let addresses = HeaderValue::try_from(addresses).ok();
+    let client = match hops {
+        [_] => addresses.clone(),
+        _ => HeaderValue::try_from(client.to_string()).ok(),
+    };
     let fields = [
-        (header::FORWARDED, joined(forwarded.collect())),
-        (X_FORWARDED_FOR, joined(hops.iter().map(IpAddr::to_string).collect())),
+        (header::FORWARDED, HeaderValue::try_from(forwarded).ok()),
+        (X_FORWARDED_FOR, addresses),
         (X_FORWARDED_PROTO, Some(HeaderValue::from_static(scheme.name()))),
         (X_FORWARDED_PORT, Some(HeaderValue::from(port))),
-        (X_REAL_IP, joined(vec![client.to_string()])),
+        (X_REAL_IP, client),
         (X_FORWARDED_HOST, host),
     ];
     for (name, value) in fields {
-        if let Some(value) = value {
-            headers.insert(name, value);
-        }
+        match value {
+            Some(value) => headers.insert(name, value),
+            None => headers.remove(name),
+        };
     }
 }
 

@@ -82,7 +82,10 @@ pub(super) async fn serve(
     };
     match offered {
         Offered::Switch(switch) => {
-            switch.by_socket(stream, prefix.split_off(head_len).freeze());
+            // Mostly nothing, which keeps no memory.
+            let behind =
+                if head_len < prefix.len() { prefix.split_off(head_len) } else { BytesMut::new() };
+            switch.by_socket(stream, behind.freeze());
             None
         }
         Offered::Answer(answer) => Some(Rest { stream, prefix, answer: Some(answer) }),

@@ -64,17 +64,23 @@ impl<'a> Visit<'a> {
             let origin = request.uri().path_and_query().cloned();
             *request.uri_mut() = origin.map_or_else(|| Uri::from_static("/"), Uri::from);
         }
-        if !self.route().preserve_host || !request.headers().contains_key(HOST) {
-            let config = self.upstream().config();
-            let host = match config.tls.as_ref().and_then(UpstreamTls::server_name) {
-                Some(name) => format!("{name}:{}", replica.address().port()),
-                None => replica.address().to_string(),
-            };
-            if let Ok(host) = HeaderValue::from_str(&host) {
-                request.headers_mut().insert(HOST, host);
-            }
+        if let Some(host) = self.host_for(head, replica) {
+            request.headers_mut().insert(HOST, host);
         }
         request
+    }
+
+    /// The host that `replica` is asked for, where that is not the one the client asked for.
+    pub(crate) fn host_for(&self, head: &Parts, replica: &Replica) -> Option<HeaderValue> {
+        if self.route().preserve_host && head.headers.contains_key(HOST) {
+            return None;
+        }
+        let config = self.upstream().config();
+        let host = match config.tls.as_ref().and_then(UpstreamTls::server_name) {
+            Some(name) => format!("{name}:{}", replica.address().port()),
+            None => replica.address().to_string(),
+        };
+        HeaderValue::try_from(host).ok()
     }
 
     /// Makes a request of HTTP/2 out of an outbound one: the host and the scheme have fields of their

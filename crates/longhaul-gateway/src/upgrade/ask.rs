@@ -11,6 +11,7 @@ use std::task::{Poll, ready};
 use std::time::Instant;
 
 use bytes::BytesMut;
+use http::header::HOST;
 use http::request::Parts;
 use http::{Request, Response, response};
 use hyper::body::Incoming;
@@ -61,10 +62,18 @@ pub(super) async fn ask(
     loop {
         let replica = pick(head, dial)?;
         let held = replica.hold(Work::WebSocket);
-        let mut request = visit.outbound(head, &replica, Upload::empty());
-        let mut dialling = Child::begin_by_replica(head, "dial", &mut request);
+        let mut dialling = Child::begin_by_replica(head, "dial");
         dialling.note("longhaul.replica", || replica.address().to_string());
+        // Copied for the library alone, which few handshakes need.
+        let request = || {
+            let mut request = visit.outbound(head, &replica, Upload::empty());
+            if let Some((name, value)) = dialling.as_parent() {
+                request.headers_mut().insert(name, value);
+            }
+            request
+        };
         let Some(spelling) = head.extensions.get::<Spelling>() else {
+            let request = request();
             let Some(stream) = dial.connect(&replica).await else {
                 dialling.fail("no connection");
                 continue;
@@ -77,7 +86,9 @@ pub(super) async fn ask(
             dialling.fail("the connection was closed");
             continue;
         };
-        let words = spelling::write_request(&request, Some(spelling));
+        let host = visit.host_for(head, &replica).map(|host| (HOST, host));
+        let instead = host.into_iter().chain(dialling.as_parent()).collect::<Vec<_>>();
+        let words = spelling::write_request(head, &instead, Some(spelling));
         let Some(mut stream) = dial.connect_and_say(&replica, Alpn::Http1, &words).await else {
             dialling.fail("no connection");
             continue;
@@ -93,7 +104,7 @@ pub(super) async fn ask(
             Err(_) => return Err(blame(late, &replica, &mut dialling)),
         };
         let left = patience.saturating_sub(asked_at.elapsed());
-        let stream = Rehearsed::new(stream, read);
+        let (stream, request) = (Rehearsed::new(stream, read), request());
         let answered = Box::pin(by_library(visit, &replica, stream, request, left)).await;
         return match answered {
             Ok(answered) => Ok((replica, held, answered)),
@@ -143,7 +154,8 @@ async fn read_answer(stream: &mut Transport) -> Read {
         match switching::judge(&read, &LIMITS) {
             Start::Partial => {}
             Start::Switching { len } => {
-                let behind = read.split_off(len);
+                // Mostly nothing: then the bytes need no second owner.
+                let behind = if len < read.len() { read.split_off(len) } else { BytesMut::new() };
                 let head = read.freeze();
                 return match spelling::read_switching(head.clone()) {
                     Some(answer) => Read::Clean(answer, behind),

@@ -12,8 +12,9 @@ use http::response;
 use http::{Extensions, Method, Request, Response, StatusCode, Uri, Version};
 use longhaul_proto::http1::switching;
 
-/// Fields of most heads, room for which is made at once.
-const FIELDS_USUAL: usize = 16;
+/// Fields of most requests and of most answers, room for which is made at once.
+const FIELDS_ASKED: usize = 16;
+const FIELDS_ANSWERED: usize = 6;
 
 /// How the field names of a head were spelled. Kept in the extensions of heads that no library has
 /// read.
@@ -42,7 +43,7 @@ pub(crate) fn read_request(head: Bytes) -> Option<request::Parts> {
     parts.method = Method::from_bytes(method).ok()?;
     parts.uri = Uri::from_maybe_shared(head.slice_ref(target)).ok()?;
     parts.version = Version::HTTP_11;
-    read_fields(head, &mut parts.headers, &mut parts.extensions)?;
+    read_fields(head, FIELDS_ASKED, &mut parts.headers, &mut parts.extensions)?;
     Some(parts)
 }
 
@@ -50,13 +51,18 @@ pub(crate) fn read_request(head: Bytes) -> Option<request::Parts> {
 pub(super) fn read_switching(head: Bytes) -> Option<response::Parts> {
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = StatusCode::SWITCHING_PROTOCOLS;
-    read_fields(head, &mut parts.headers, &mut parts.extensions)?;
+    read_fields(head, FIELDS_ANSWERED, &mut parts.headers, &mut parts.extensions)?;
     Some(parts)
 }
 
-fn read_fields(head: Bytes, headers: &mut HeaderMap, extensions: &mut Extensions) -> Option<()> {
-    let mut places = Vec::with_capacity(FIELDS_USUAL);
-    headers.reserve(FIELDS_USUAL);
+fn read_fields(
+    head: Bytes,
+    usual: usize,
+    headers: &mut HeaderMap,
+    extensions: &mut Extensions,
+) -> Option<()> {
+    let mut places = Vec::with_capacity(usual);
+    headers.reserve(usual);
     for (spelled, value) in switching::fields(&head) {
         let name = HeaderName::from_bytes(spelled.as_bytes()).ok()?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(value)).ok()?;
@@ -68,16 +74,24 @@ fn read_fields(head: Bytes, headers: &mut HeaderMap, extensions: &mut Extensions
     Some(())
 }
 
-/// Writes the head of a request in origin form.
-pub(super) fn write_request<B>(request: &Request<B>, spelling: Option<&Spelling>) -> Vec<u8> {
-    let mut head = Vec::with_capacity(1024);
-    head.extend_from_slice(request.method().as_str().as_bytes());
-    head.push(b' ');
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    head.extend_from_slice(target.as_bytes());
-    head.extend_from_slice(b" HTTP/1.1\r\n");
-    write_fields(&mut head, request.headers(), spelling);
-    head
+/// Writes the head of a request in origin form; `instead` stands for the fields of its names.
+pub(super) fn write_request(
+    head: &request::Parts,
+    instead: &[(HeaderName, HeaderValue)],
+    spelling: Option<&Spelling>,
+) -> Vec<u8> {
+    let mut words = Vec::with_capacity(1024);
+    words.extend_from_slice(head.method.as_str().as_bytes());
+    words.push(b' ');
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    words.extend_from_slice(target.as_bytes());
+    words.extend_from_slice(b" HTTP/1.1\r\n");
+    let stays = |field: &(&HeaderName, _)| instead.iter().all(|(name, _)| name != field.0);
+    let fields = head.headers.iter().filter(stays);
+    // In front, where servers look for the host.
+    let fields = instead.iter().map(|(name, value)| (name, value)).chain(fields);
+    write_fields(&mut words, fields, spelling);
+    words
 }
 
 /// Writes the head of a 101.
@@ -88,8 +102,12 @@ pub(super) fn write_switching(answer: &response::Parts) -> Vec<u8> {
     head
 }
 
-fn write_fields(head: &mut Vec<u8>, headers: &HeaderMap, spelling: Option<&Spelling>) {
-    for (name, value) in headers {
+fn write_fields<'a>(
+    head: &mut Vec<u8>,
+    fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    spelling: Option<&Spelling>,
+) {
+    for (name, value) in fields {
         let name = name.as_str();
         let spelled = spelling.and_then(|spelling| spelling.of(name));
         head.extend_from_slice(spelled.unwrap_or(name.as_bytes()));
@@ -122,8 +140,10 @@ mod tests {
         assert_eq!(head.headers["sec-websocket-key"], "dGhlIHNhbXBsZSBub25jZQ==");
         head.headers.insert("x-forwarded-for", HeaderValue::from_static("10.0.0.1"));
         head.headers.insert("upgrade", HeaderValue::from_static("other"));
-        let spelling = head.extensions.get::<Spelling>().unwrap().clone();
-        let written = write_request(&Request::from_parts(head, ()), Some(&spelling));
+        let spelling = head.extensions.get::<Spelling>();
+        let host = ("host".parse().unwrap(), HeaderValue::from_static("b.example"));
+        let own = ("traceparent".parse().unwrap(), HeaderValue::from_static("00"));
+        let written = write_request(&head, &[host, own], spelling);
         let written = String::from_utf8(written).unwrap();
         let mut lines: Vec<&str> = written.split("\r\n").collect();
         assert_eq!(lines.remove(0), "GET /chat?a=b HTTP/1.1");
@@ -135,7 +155,8 @@ mod tests {
             "Upgrade: other",
             "X-Two: 1",
             "X-Two: 2",
-            "hOST: a.example",
+            "hOST: b.example",
+            "traceparent: 00",
             "x-forwarded-for: 10.0.0.1",
         ];
         assert_eq!(lines, expected);

@@ -27,23 +27,22 @@ pub(super) fn address_of(element: &str, is_x: bool) -> Option<IpAddr> {
     nodes.next().is_none().then(|| node_address(node)).flatten()
 }
 
-/// Writes one element. The client's own also names how it spoke, and to which host.
-pub(super) fn forwarded_element(
-    hop: IpAddr,
+/// Writes one element, for a hop with this address. The client's own also names how it spoke, and to
+/// which host.
+pub(super) fn write_element(
+    out: &mut String,
+    address: &str,
     spoken: Option<(Scheme, Option<&HeaderValue>)>,
-) -> String {
-    let mut element = match hop {
-        IpAddr::V4(address) => format!("for={address}"),
-        IpAddr::V6(address) => format!("for=\"[{address}]\""),
-    };
+) {
+    let is_v6 = address.contains(':');
+    let (before, behind) = if is_v6 { ("for=\"[", "]\"") } else { ("for=", "") };
+    out.extend([before, address, behind]);
     if let Some((scheme, host)) = spoken {
         if let Some(host) = host.and_then(|host| host.to_str().ok()).filter(|host| is_plain(host)) {
-            element.push_str(&format!(";host=\"{host}\""));
+            out.extend([";host=\"", host, "\""]);
         }
-        element.push_str(";proto=");
-        element.push_str(scheme.name());
+        out.extend([";proto=", scheme.name()]);
     }
-    element
 }
 
 /// Whether a host can stand between quotes as it is. One that cannot is no host.
