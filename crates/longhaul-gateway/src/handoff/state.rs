@@ -184,6 +184,7 @@ pub(crate) struct Change {
 /// Of each kind, what may have changed while its sockets are the same.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one, and none stays")]
 pub(crate) enum News {
     WebSocket {
         relay: RelayState,
