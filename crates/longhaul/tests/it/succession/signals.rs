@@ -244,7 +244,8 @@ fn end_in_upgrade(moment: Duration, is_whole_group: bool) {
     assert_eq!(upgradable.gateway.process.end(s(60)).code(), Some(0), "{moment:?}");
     ask.end(s(60));
     assert!(matches!(state(app), None | Some('Z')), "{moment:?}: the app was left behind");
-    assert_eq!(with_environment(&directory), [""; 0], "{moment:?}: left behind");
+    // One that was killed may take a moment.
+    wait_until("nobody is left behind", s(30), || with_environment(&directory).is_empty());
 }
 
 /// The processes in whose environment this is.
