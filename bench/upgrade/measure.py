@@ -2,11 +2,13 @@
 """How long does a connection stand still while the binary is upgraded, and does anybody notice?
 
     bench/upgrade/measure.py target/release/longhaul --clients 5000 --upgrades 5
+    bench/upgrade/measure.py target/release/longhaul --kind redial
 
 Every client sends a number once a second (`--every`) and expects it back, once and in order. Printed are, for
 each hop, for how long connections stood still, as the gateway has measured it for each of them; and how long
 echoes took while an upgrade was under way and otherwise, all of them and the slowest of each client.
 Client and echo server share the machine with the gateway, so their own waiting is part of the echo times.
+`--kind redial` has lost replicas replaced, `--kind tcp` passes the same bytes on as raw TCP.
 Python alone; needs twice as many descriptors as clients, four times for the gateway.
 """
 
@@ -28,6 +30,12 @@ HANDSHAKE = (
     b"GET /echo HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n\r\n"
 )
+# What is particular to connections of each kind.
+KINDS = {
+    "websocket": "",
+    "redial": '[websocket]\non_replica_loss = "redial"\n',
+    "tcp": '[[tcp]]\nlistener = "main"\nupstream = "app"\n',
+}
 ACCEPTED = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n\r\n"
@@ -145,6 +153,7 @@ def main():
     parser.add_argument("--clients", type=int, default=5000)
     parser.add_argument("--upgrades", type=int, default=5)
     parser.add_argument("--every", type=float, default=1.0, help="seconds between a client's messages")
+    parser.add_argument("--kind", choices=KINDS, default="websocket")
     arguments = parser.parse_args()
     raise_limit()
     ports = []
@@ -156,8 +165,12 @@ def main():
     server.start()
     with tempfile.TemporaryDirectory() as directory:
         admin = os.path.join(directory, "admin")
-        command = [arguments.gateway, "run", "--listen", f"127.0.0.1:{ports[0]}"]
-        command += ["--upstream", f"127.0.0.1:{ports[1]}", "--admin", f"unix:{admin}"]
+        config = os.path.join(directory, "longhaul.toml")
+        with open(config, "w") as file:
+            file.write(f'[server]\nlisten = ["main=127.0.0.1:{ports[0]}"]\nadmin = "unix:{admin}"\n')
+            file.write(f'[[upstreams]]\nname = "app"\nreplicas = ["127.0.0.1:{ports[1]}"]\n')
+            file.write(KINDS[arguments.kind])
+        command = [arguments.gateway, "run", "--config", config]
         with open(os.path.join(directory, "log"), "w+") as log:
             gateway = subprocess.Popen(command, stderr=log)
             try:
@@ -165,12 +178,15 @@ def main():
                     time.sleep(0.1)
                 asyncio.run(measure(arguments, ports[0], admin, gateway))
                 log.seek(0)
-                pauses = [line for line in log if "took over from the process before" in line]
+                lines = [line for line in log if line.startswith("{")]
+                pauses = [line for line in lines if "took over from the process before" in line]
                 print(f"{len(pauses)} hops, in each of which connections stood still for:")
                 for line in map(json.loads, pauses):
                     p50, p99, most = (line[f"pause{of}_ms"] for of in ("_p50", "_p99", ""))
                     count = line["connections"]
                     print(f"  {count} connections: p50 {p50} ms, p99 {p99} ms, most {most} ms")
+                for line in map(json.loads, (line for line in lines if '"connections moved"' in line)):
+                    print(f"  {line['whole']} whole, {line['changed']} changed of {line['moved']}")
                 print(f"load of the machine: {' '.join(map(str, os.getloadavg()))}")
             finally:
                 gateway.terminate()

@@ -32,7 +32,7 @@ def say(word):
     wire.sendall(struct.pack("!II", len(body), 0) + body)
 
 
-say({"format": 3, "version": "0.0.0"})
+say({"format": 4, "version": "0.0.0"})
 hear()
 if before == "standing":
     sys.exit(0)

@@ -19,8 +19,9 @@ use crate::{durable, passthrough};
 #[derive(Default)]
 pub(super) struct Lot {
     coming: Vec<Coming>,
-    /// Those that still went on when they were copied, by id.
-    ahead: HashMap<u64, Waiting>,
+    /// Those that still went on when they were copied, by id. Who cannot be taken up may still go over
+    /// as a whole, and be taken up then.
+    ahead: HashMap<u64, Result<Waiting, Misfit>>,
     ready: Vec<Waiting>,
     pub(super) misfits: Vec<(u64, Misfit)>,
 }
@@ -64,6 +65,18 @@ impl Resumed {
     }
 }
 
+impl Resumed {
+    /// What has happened to it since it went ahead.
+    fn renew(&mut self, change: Change) -> Result<(), Misfit> {
+        match self {
+            Self::WebSocket(resumed) => resumed.renew(change),
+            Self::Tcp(resumed) => resumed.renew(change),
+            // These do not go ahead.
+            Self::Durable(_) => Err(Misfit::State),
+        }
+    }
+}
+
 impl Lot {
     pub(super) fn prepare(
         &mut self,
@@ -91,49 +104,36 @@ impl Lot {
     pub(super) fn settle(&mut self) {
         let runtime = tokio::runtime::Handle::current();
         for Coming { worker, names, resumed } in std::mem::take(&mut self.coming) {
-            let Ok(resumed) = runtime.block_on(resumed) else {
-                self.misfits.extend(names.into_iter().map(|(id, _)| (id, Misfit::State)));
-                continue;
-            };
+            // Not if they panicked, which was logged when it happened.
+            let resumed = runtime.block_on(resumed).into_iter().flatten();
+            let resumed = resumed.chain(std::iter::repeat_with(|| Err(Misfit::State)));
             for ((id, still_us), resumed) in names.into_iter().zip(resumed) {
-                match resumed {
-                    Ok(resumed) => self.put(id, Waiting { worker, still_us, resumed }),
+                let waiting = resumed.map(|resumed| Waiting { worker, still_us, resumed });
+                // What goes over as a whole takes the place of what went ahead of it.
+                self.ahead.remove(&id);
+                match waiting {
+                    waiting if still_us == 0 => drop(self.ahead.insert(id, waiting)),
+                    Ok(waiting) => self.ready.push(waiting),
                     Err(misfit) => self.misfits.push((id, misfit)),
                 }
             }
         }
     }
 
-    fn put(&mut self, id: u64, waiting: Waiting) {
-        if waiting.still_us == 0 {
-            self.ahead.insert(id, waiting);
-        } else {
-            self.ready.push(waiting);
-        }
-    }
-
     /// Some that went ahead stand still now. Blocks; to be called inside the runtime.
     pub(super) fn renew(&mut self, unchanged: Vec<(u64, u64)>, changed: Vec<(Change, u64)>) {
         self.settle();
-        for (id, still_us) in unchanged {
-            match self.ahead.remove(&id) {
-                Some(waiting) => self.ready.push(Waiting { still_us, ..waiting }),
-                // For whatever reason: what is not here cannot go on here.
-                None => self.misfits.push((id, Misfit::State)),
-            }
-        }
-        for (change, still_us) in changed {
-            let id = change.id;
-            let Some(mut waiting) = self.ahead.remove(&id) else {
-                self.misfits.push((id, Misfit::State));
-                continue;
-            };
-            let renewed = match &mut waiting.resumed {
-                Resumed::WebSocket(resumed) => resumed.renew(change),
-                Resumed::Tcp(_) | Resumed::Durable(_) => Err(Misfit::State),
-            };
+        let unchanged = unchanged.into_iter().map(|(id, still_us)| (id, still_us, None));
+        let changed = changed.into_iter().map(|(it, still_us)| (it.id, still_us, Some(it)));
+        for (id, still_us, change) in unchanged.chain(changed) {
+            // For whatever reason: what is not here cannot go on here.
+            let waiting = self.ahead.remove(&id).unwrap_or(Err(Misfit::State));
+            let renewed = waiting.and_then(|mut waiting| {
+                change.map_or(Ok(()), |change| waiting.resumed.renew(change))?;
+                Ok(Waiting { still_us, ..waiting })
+            });
             match renewed {
-                Ok(()) => self.ready.push(Waiting { still_us, ..waiting }),
+                Ok(waiting) => self.ready.push(waiting),
                 Err(misfit) => self.misfits.push((id, misfit)),
             }
         }

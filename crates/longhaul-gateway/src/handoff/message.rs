@@ -25,7 +25,7 @@ use crate::durable::Keys;
 use crate::relay::control::Order;
 
 /// Names the words and the state of connections. Processes with different ones part at once.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 
 /// The first word. It must stay readable for every version.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! Moves listeners and open connections to another process: a newer binary, or the same one again.
 //!
 //! The giver serves until the taker has said that it does, and whatever goes wrong before that leaves
-//! the giver where it was. Of WebSockets in clear text a copy goes ahead while they go on; then all
-//! connections stand still, and say what has become of them since, or give themselves up to be copied
-//! as a whole. They go on when nothing comes of it (decision 0012). What cannot be copied (TLS ended here, HTTP/2, what has begun to end) stays and is
-//! finished by the giver.
+//! the giver where it was. Of WebSockets in clear text and of raw TCP a copy goes ahead while they go
+//! on; then all connections stand still, and say what has become of them since, or give themselves up
+//! to be copied as a whole. They go on when nothing comes of it (decision 0012). What cannot be copied
+//! (TLS ended here, HTTP/2, what has begun to end) stays and is finished by the giver.
 //!
 //! `message` has the words and their order, `wire` carries them, `state` is a connection on its way.
 //! Start at [`Giver`] and [`Arrival`]. Which process starts which is not known here.
@@ -47,6 +47,16 @@ impl Patience {
     fn of(timeouts: &Timeouts) -> Self {
         Self { start: timeouts.upgrade_start, step: timeouts.upgrade_step }
     }
+}
+
+/// The process that takes over, in the hands of whoever has started it.
+pub trait Taker: Send {
+    /// The last word is next, and whoever has it serves. False: it must not be said any more, since this
+    /// process is about to end.
+    fn may_serve(&self) -> bool;
+
+    /// Ends it for good.
+    fn kill(&self);
 }
 
 /// Why nothing was moved.

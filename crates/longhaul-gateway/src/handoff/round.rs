@@ -68,7 +68,7 @@ impl<'a> Round<'a> {
             answers: shared.movers.open(),
             asked: HashMap::new(),
             until: Instant::now(),
-            rest: here(shared.registry.all()),
+            rest: here(shared),
             ahead: HashMap::new(),
             is_still: false,
             still: HashMap::new(),
@@ -92,10 +92,9 @@ impl<'a> Round<'a> {
 
     /// From here on everybody stands still, who has not gone ahead first: that takes the longest.
     pub(super) fn stand_still(&mut self) {
-        let mut all = self.shared.registry.all();
-        all.extend(self.shared.streams.all());
-        let (mut ahead, rest): (Vec<_>, Vec<_>) =
-            here(all).into_iter().partition(|control| self.ahead.contains_key(&control.card.id));
+        let (mut ahead, rest): (Vec<_>, Vec<_>) = here(self.shared)
+            .into_iter()
+            .partition(|control| self.ahead.contains_key(&control.card.id));
         // The last ones are asked first.
         ahead.extend(rest);
         (self.rest, self.is_still) = (ahead, true);
@@ -225,8 +224,10 @@ impl Drop for Round<'_> {
     }
 }
 
-/// Without those whom another process has by now, and who have not let go yet.
-fn here(mut all: Vec<Arc<Control>>) -> Vec<Arc<Control>> {
+/// All connections, without those whom another process has by now, and who have not let go yet.
+fn here(shared: &Shared) -> Vec<Arc<Control>> {
+    let mut all = shared.registry.all();
+    all.extend(shared.streams.all());
     all.retain(|control| !control.is_gone());
     all
 }

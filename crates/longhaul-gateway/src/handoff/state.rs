@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use crate::admission::Right;
 use crate::durable::CarriedSession;
-use crate::redial::CarriedLeg;
+use crate::redial::{CarriedLeg, LegState};
 use crate::relay::control::Control;
 use crate::telemetry::Card;
 use crate::telemetry::tally::Number;
@@ -172,23 +172,36 @@ impl Parcel {
     }
 }
 
-/// What has happened to a WebSocket since a copy of it went ahead.
+/// What has happened to a connection since a copy of it went ahead.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Change {
     pub(crate) id: u64,
     messages: [u64; 2],
     bytes: [u64; 2],
-    pub(crate) relay: RelayState,
+    pub(crate) news: News,
+}
+
+/// Of each kind, what may have changed while its sockets are the same.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one, and none stays")]
+pub(crate) enum News {
+    WebSocket {
+        relay: RelayState,
+        /// Of a leg that outlasts its replica.
+        leg: Option<Box<LegState>>,
+    },
+    Tcp(PipeState),
 }
 
 impl Change {
-    pub(crate) fn of(control: &Control, relay: RelayState) -> Self {
+    pub(crate) fn of(control: &Control, news: News) -> Self {
         let card = &control.card;
         Self {
             id: card.id,
             messages: card.messages.each_ref().map(Number::get),
             bytes: card.bytes.each_ref().map(Number::get),
-            relay,
+            news,
         }
     }
 

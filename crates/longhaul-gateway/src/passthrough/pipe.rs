@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::{Sleep, sleep_until};
 
-use super::Books;
 use super::splice::{Bulk, Moved};
+use super::{Books, Parties};
 use crate::config::TcpRoute;
 use crate::handoff::state::PipeState;
 use crate::relay::control::{Control, Hold, Order};
-use crate::relay::stream::{Stream, with_scratch};
+use crate::relay::stream::{LegIo, Stream, shut_down, with_scratch};
 use crate::transport::Transport;
 
 /// Bytes moved at once, and the most that waits for a slow peer.
@@ -67,37 +67,45 @@ impl Pipe {
 
     /// Goes on from there.
     pub(super) fn thaw(client: Transport, backend: Transport, state: PipeState) -> Self {
-        let PipeState { client: client_state, backend: backend_state, has_ended, moved_us } = state;
         let now = Instant::now();
-        let moved_at = now.checked_sub(Duration::from_micros(moved_us)).unwrap_or(now);
-        Self {
-            has_ended,
-            prefix: None,
-            ..Self::new(
-                Stream::thaw(client, client_state),
-                Stream::thaw(backend, backend_state),
-                Bytes::new(),
-                moved_at,
-            )
-        }
+        let mut pipe = Self::new(Stream::new(client), Stream::new(backend), Bytes::new(), now);
+        pipe.prefix = None;
+        pipe.renew(state);
+        pipe
+    }
+
+    /// Goes on from there instead, over the connections it has, before it has begun.
+    pub(super) fn renew(&mut self, state: PipeState) {
+        let PipeState { client, backend, has_ended, moved_us } = state;
+        self.client.renew(client);
+        self.backend.renew(backend);
+        self.has_ended = has_ended;
+        let now = Instant::now();
+        self.moved_at = now.checked_sub(Duration::from_micros(moved_us)).unwrap_or(now);
+    }
+
+    /// Has both peers hear at once that it has ended, though another process has descriptors too.
+    pub(super) fn hang_up(&self) {
+        let sockets = [self.client.io().socket(), self.backend.io().socket()];
+        sockets.into_iter().flatten().for_each(shut_down);
     }
 
     /// Moves bytes until the end, and names what brought it; `None` when another process goes on.
     pub(super) async fn run(&mut self, books: &Books) -> Option<&'static str> {
-        let Books { route, control, .. } = books;
+        let Parties { route, control, .. } = &books.parties;
         let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
         poll_fn(|cx| {
+            let mut is_asked_ahead = false;
             match control.look(cx) {
                 Hold::Free => {}
+                Hold::Ahead => is_asked_ahead = true,
                 // The prefix goes first; the wish is heard at the next look.
-                // It goes over as a whole, when it stands still.
-                Hold::Ahead => books.movers.decline_ahead(control),
                 Hold::Wanted(_) if self.prefix.is_some() => {
                     control.hold();
                     cx.waker().wake_by_ref();
                 }
-                Hold::Wanted(_) => {
-                    books.put_down(self);
+                Hold::Wanted(since) => {
+                    books.put_down(self, since);
                     return Poll::Pending;
                 }
                 Hold::Still => return Poll::Pending,
@@ -106,7 +114,12 @@ impl Pipe {
                     return Poll::Ready(None);
                 }
             }
-            self.turn(cx, control, route, &mut timer.as_mut()).map(Some)
+            let turn = self.turn(cx, control, route, &mut timer.as_mut());
+            // Behind this turn: what happens from here on has it polled, and that is seen.
+            if is_asked_ahead && turn.is_pending() {
+                books.copy_ahead(self);
+            }
+            turn.map(Some)
         })
         .await
     }

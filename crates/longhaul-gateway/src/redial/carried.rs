@@ -26,14 +26,20 @@ use crate::worker::Worker;
 /// Such a leg, beside the socket of its replica. Not to be shown: there are credentials in it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct CarriedLeg {
-    redial: FrozenRedial,
+    state: LegState,
     origin: CarriedOrigin,
-    #[serde(with = "longhaul_proto::frozen::bytes")]
-    ahead: Vec<u8>,
     leg: u32,
-    is_deaf: bool,
     /// What is looked for, where no replica is there.
     errand: Option<Errand>,
+}
+
+/// The part of it that changes while its replica stays the same.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct LegState {
+    redial: FrozenRedial,
+    #[serde(with = "longhaul_proto::frozen::bytes")]
+    ahead: Vec<u8>,
+    is_deaf: bool,
 }
 
 /// What later legs are dialled with.
@@ -65,6 +71,12 @@ impl std::fmt::Debug for CarriedLeg {
     }
 }
 
+impl std::fmt::Debug for LegState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LegState").field("redial", &self.redial).finish_non_exhaustive()
+    }
+}
+
 impl Inner {
     /// What another process needs to go on with it. What was dialled in advance stays behind; the other
     /// process dials again.
@@ -72,41 +84,52 @@ impl Inner {
     /// # Errors
     /// What keeps it here, mostly for a moment.
     pub(super) fn put_down(&self) -> Result<PutDown, Bound> {
-        if self.is_over || self.is_finishing {
-            return Err(Bound::Ending);
-        }
-        if self.former.is_some() {
-            return Err(Bound::Redial);
-        }
-        let redial = self.redial.freeze(Instant::now()).ok_or(Bound::Ending)?;
+        let state = self.state()?;
         let (socket, errand) = match (&self.current, &self.search) {
             (Some(wire), _) => (wire.io.put_down()?.socket, None),
             (None, Some(search)) => (None, Some(search.errand)),
             (None, None) => return Err(Bound::Redial),
         };
         let leg = CarriedLeg {
-            redial,
+            state,
             origin: self.origin.carried(self.search.as_ref().map(|search| search.began)),
-            ahead: self.current.as_ref().map_or_else(Vec::new, |wire| wire.ahead.to_vec()),
             leg: self.leg,
-            is_deaf: self.is_deaf,
             errand,
         };
         Ok(PutDown { socket, leg: Some(Box::new(leg)) })
     }
+
+    /// What may be another thing a moment later, though the replica is the same.
+    ///
+    /// # Errors
+    /// What keeps it here.
+    pub(super) fn state(&self) -> Result<LegState, Bound> {
+        if self.is_over || self.is_finishing {
+            return Err(Bound::Ending);
+        }
+        if self.former.is_some() {
+            return Err(Bound::Redial);
+        }
+        Ok(LegState {
+            redial: self.redial.freeze(Instant::now()).ok_or(Bound::Ending)?,
+            ahead: self.current.as_ref().map_or_else(Vec::new, |wire| wire.ahead.to_vec()),
+            is_deaf: self.is_deaf,
+        })
+    }
 }
 
 impl Lasting {
-    /// Goes on with a leg of another process: over its socket and at its replica, or looking for one.
-    /// `None` for a state that cannot be.
+    /// A leg of another process, over its socket and at its replica, which does nothing before it
+    /// [goes on](Self::go_on). Beside it, what is to be looked for then. `None` for a state that cannot be.
     pub(crate) fn take_up(
         carried: CarriedLeg,
         current: Option<(Transport, Held)>,
         terms: &RedialTerms,
         worker: &Arc<Worker>,
         control: &Arc<Control>,
-    ) -> Option<Self> {
-        let CarriedLeg { redial, origin, ahead, leg, is_deaf, errand } = carried;
+    ) -> Option<(Self, Option<Errand>)> {
+        let CarriedLeg { state, origin, leg, errand } = carried;
+        let LegState { redial, ahead, is_deaf } = state;
         if redial.is_between_replicas() != current.is_none()
             || current.is_some() == errand.is_some()
         {
@@ -118,11 +141,29 @@ impl Lasting {
         let mut lasting = Self::with(redial, terms.clone(), origin, control.clone(), wire);
         let inner = &mut *lasting.0;
         (inner.leg, inner.is_deaf) = (leg, is_deaf);
+        Some((lasting, errand))
+    }
+
+    /// What has become of it in the process that still has it. `None` for a state that cannot be.
+    pub(crate) fn renew(&mut self, state: LegState) -> Option<()> {
+        let inner = &mut *self.0;
+        let LegState { redial, ahead, is_deaf } = state;
+        if redial.is_between_replicas() {
+            return None;
+        }
+        inner.redial = Redial::thaw(inner.terms.policy.clone(), redial, Instant::now())?;
+        inner.current.as_mut()?.ahead = Bytes::from(ahead);
+        inner.is_deaf = is_deaf;
+        Some(())
+    }
+
+    /// This process has it now. To be called in the worker that shall have it.
+    pub(crate) fn go_on(&mut self, errand: Option<Errand>) {
+        let inner = &mut *self.0;
         inner.search = errand.map(|errand| inner.origin.search(errand));
         // What this process knows of the replica, nobody tells again.
         inner.note_replica_leaves(false);
         inner.note_replica_lost();
-        Some(lasting)
     }
 }
 

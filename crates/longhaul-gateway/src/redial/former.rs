@@ -12,6 +12,7 @@ use longhaul_proto::websocket::frame::OwnFrame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::origin::Wire;
+use crate::relay::stream::{LegIo, shut_down};
 use crate::transport::Transport;
 
 /// Silence after which a replica that was left is taken to have answered what it was asked, and is
@@ -56,6 +57,11 @@ impl Former {
         (self.wire.held.replica().address(), self.unread)
     }
 
+    /// What carries it.
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
     /// When [`Self::poll_read`] has to be called at the latest.
     pub(super) fn deadline(&self) -> Instant {
         self.farewell.as_ref().map_or(self.ends_at, |(at, _)| self.ends_at.min(*at))
@@ -85,6 +91,11 @@ impl Former {
 }
 
 impl Wire {
+    /// Has the replica hear at once that it has ended, whoever else has a descriptor of it.
+    pub(super) fn hang_up(&self) {
+        self.io.socket().into_iter().for_each(shut_down);
+    }
+
     /// Reads what was read ahead, then from the connection.
     pub(super) fn poll_read(
         &mut self,

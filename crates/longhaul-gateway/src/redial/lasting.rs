@@ -16,9 +16,9 @@ use longhaul_proto::session::{Cause, Side};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
-use super::RedialTerms;
 use super::former::Former;
 use super::origin::{Origin, Reason, Search, Wire};
+use super::{LegState, RedialTerms};
 use crate::relay::control::Control;
 use crate::relay::stream::{Bound, PutDown};
 use crate::transport::Transport;
@@ -32,7 +32,7 @@ pub(crate) struct Lasting(pub(super) Box<Inner>);
 
 pub(super) struct Inner {
     pub(super) redial: Redial,
-    terms: RedialTerms,
+    pub(super) terms: RedialTerms,
     pub(super) origin: Arc<Origin>,
     control: Arc<Control>,
     pub(super) current: Option<Wire>,
@@ -43,6 +43,8 @@ pub(super) struct Inner {
     leaving: Option<Leaving>,
     /// Counts the connections, from 1.
     pub(super) leg: u32,
+    /// The one that was copied for another process while it went on, if one was.
+    copied: Option<u32>,
     /// The write direction ends once everything owed was written.
     pub(super) is_finishing: bool,
     /// The connection takes nothing more. What it still says is read first; then its end is found.
@@ -94,6 +96,7 @@ impl Lasting {
             search: None,
             leaving: None,
             leg: 1,
+            copied: None,
             is_finishing: false,
             is_deaf: false,
             is_over: false,
@@ -113,6 +116,38 @@ impl Lasting {
     /// What keeps it here.
     pub(crate) fn put_down(&self) -> Result<PutDown, Bound> {
         self.0.put_down()
+    }
+
+    /// Whether it can be copied while it goes on: it is at one replica, and nothing is begun elsewhere.
+    pub(crate) fn may_go_ahead(&self) -> bool {
+        let Inner { current, next, former, search, is_finishing, is_over, .. } = &*self.0;
+        let is_elsewhere = next.is_some() || former.is_some() || search.is_some();
+        current.is_some() && !is_elsewhere && !is_finishing && !is_over
+    }
+
+    /// It was copied, and goes on.
+    pub(crate) fn note_copied(&mut self) {
+        self.0.copied = Some(self.0.leg);
+    }
+
+    /// Whether that copy needs no more than [`Self::state`] to be up to date. Otherwise a replica was
+    /// lost or is left since.
+    pub(crate) fn is_as_copied(&self) -> bool {
+        self.0.copied == Some(self.0.leg)
+    }
+
+    /// What changes while its replica stays the same.
+    ///
+    /// # Errors
+    /// What keeps it here.
+    pub(crate) fn state(&self) -> Result<LegState, Bound> {
+        self.0.state()
+    }
+
+    /// Has its replicas hear at once that it has ended, though another process has descriptors too.
+    pub(crate) fn hang_up(&self) {
+        let former = self.0.former.as_ref().map(Former::wire);
+        self.0.current.iter().chain(former).for_each(Wire::hang_up);
     }
 
     /// Why no connection comes any more, when that is not simply that the last one ended.

@@ -24,7 +24,7 @@ use longhaul_proto::redial::RedialPolicy;
 
 use agreed::Agreed;
 pub(crate) use agreed::{impose_forgetting, speaks_items};
-pub(crate) use carried::{CarriedLeg, CarriedOrigin};
+pub(crate) use carried::{CarriedLeg, CarriedOrigin, LegState};
 pub(crate) use lasting::Lasting;
 pub(crate) use origin::Origin;
 

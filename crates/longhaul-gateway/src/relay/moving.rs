@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use longhaul_proto::session::Session;
-use rustix::net::Shutdown;
 
 use super::control::Control;
-use super::stream::{Bound, LegIo, Stream};
+use super::stream::{Bound, LegIo, Stream, shut_down};
 use super::{Relay, RelayPolicy};
 
 use crate::handoff::state::{RelayState, Sockets};
 use crate::reactor::Socket;
+use crate::redial::Lasting;
 use crate::telemetry::tally::Tally;
 
 impl<C: LegIo, B: LegIo> Relay<C, B> {
@@ -41,7 +41,7 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         Ok((RelayState { leg: to_backend.leg, ..state }, sockets))
     }
 
-    /// The part of it that changes with each message, where sockets alone carry both legs.
+    /// The part of it that changes with each message, but for that of a leg that outlasts its replica.
     ///
     /// # Errors
     /// What keeps it here.
@@ -62,16 +62,30 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
 
     /// Has both peers hear at once that it has ended, though another process has descriptors too.
     pub(crate) fn hang_up(&self) {
-        let sockets = [self.client.io().socket(), self.backend.io().socket()];
-        for socket in sockets.into_iter().flatten() {
-            // What refuses it has ended already.
-            let _ = rustix::net::shutdown(socket, Shutdown::Both);
+        self.client.io().socket().into_iter().for_each(shut_down);
+        match self.backend.io().as_lasting() {
+            Some(leg) => leg.hang_up(),
+            None => self.backend.io().socket().into_iter().for_each(shut_down),
         }
     }
 
-    /// Whether sockets are all that carries the legs.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.client.io().is_socket() && self.backend.io().is_socket()
+    /// Whether it can be copied while it goes on, and the copy be brought up to date later.
+    pub(crate) fn may_go_ahead(&self) -> bool {
+        let backend = self.backend.io();
+        let has_leg =
+            backend.as_lasting().map_or_else(|| backend.is_socket(), Lasting::may_go_ahead);
+        !self.is_new() && self.client.io().is_socket() && has_leg
+    }
+
+    /// Whether that copy can be brought up to date, by [`Self::freeze_changes`] and what has become of the
+    /// [leg](Lasting::state).
+    pub(crate) fn is_as_copied(&self) -> bool {
+        self.backend.io().as_lasting().is_none_or(Lasting::is_as_copied)
+    }
+
+    /// The backend leg, if it outlasts its replica.
+    pub(crate) fn lasting(&mut self) -> Option<&mut Lasting> {
+        self.backend.lasting()
     }
 
     /// Goes on where another process has left off. `None` for a state that cannot be.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use rustix::net::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handoff::state::StreamState;
@@ -42,6 +43,11 @@ pub(crate) trait LegIo: AsyncRead + AsyncWrite + Unpin {
 
     /// The leg that outlasts its replica, if this is one.
     fn lasting(&mut self) -> Option<&mut Lasting> {
+        None
+    }
+
+    /// The same, to look at.
+    fn as_lasting(&self) -> Option<&Lasting> {
         None
     }
 
@@ -91,6 +97,12 @@ impl LegIo for Socket {
     fn socket(&self) -> Result<BorrowedFd<'_>, Bound> {
         Ok(self.as_fd())
     }
+}
+
+/// Has the peer hear at once that the connection has ended, though another process has a descriptor too.
+pub(crate) fn shut_down(socket: BorrowedFd<'_>) {
+    // What refuses it has ended already.
+    let _ = rustix::net::shutdown(socket, Shutdown::Both);
 }
 
 /// What carries a leg, on its way to another process.
@@ -147,6 +159,10 @@ impl LegIo for Lasting {
     }
 
     fn lasting(&mut self) -> Option<&mut Lasting> {
+        Some(self)
+    }
+
+    fn as_lasting(&self) -> Option<&Lasting> {
         Some(self)
     }
 }

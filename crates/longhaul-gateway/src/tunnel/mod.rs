@@ -17,12 +17,12 @@ use longhaul_proto::session::Session;
 use self::newcomer::Newcomer;
 use crate::admission::Pass;
 use crate::connection::Connection;
-use crate::handoff::state::{Change, Kind, Misfit, Parcel, Sockets, adopt};
+use crate::handoff::state::{Change, Kind, Misfit, News, Parcel, Sockets, adopt};
 use crate::http::http2::OpenStream;
 use crate::http::visit::Visit;
 use crate::places::Place;
 use crate::reactor::{self, Fate, Hub, Socket};
-use crate::redial::origin::Wire;
+use crate::redial::origin::{Errand, Wire};
 use crate::redial::{Lasting, Origin};
 use crate::registry::Slot;
 use crate::relay::control::{Control, Hold, Order, Since};
@@ -198,25 +198,35 @@ impl Tunnel {
     fn put_down<C: LegIo, B: LegIo>(&self, relay: &Relay<C, B>, since: Since) {
         let shared = self.worker.current.load();
         match since {
-            Since::Never => shared.movers.tell(&self.control, self.copy(relay, &shared)),
             Since::Untouched => shared.movers.tell_change(&self.control, Ok(None)),
-            Since::Touched => {
-                let change = relay.freeze_changes().map(|relay| Change::of(&self.control, relay));
-                shared.movers.tell_change(&self.control, change.map(Some));
+            Since::Touched if relay.is_as_copied() => {
+                let change = self.change(relay).map(Some);
+                shared.movers.tell_change(&self.control, change);
+            }
+            Since::Never | Since::Touched => {
+                shared.movers.tell(&self.control, self.copy(relay, &shared));
             }
         }
     }
 
-    /// Gives a copy of itself and goes on, if sockets alone carry it: other legs have much that
-    /// changes, and go over as a whole when they stand still.
-    fn copy_ahead<C: LegIo, B: LegIo>(&self, relay: &Relay<C, B>) {
+    fn change<C: LegIo, B: LegIo>(&self, relay: &Relay<C, B>) -> Result<Change, Bound> {
+        let leg = relay.ios().1.as_lasting().map(Lasting::state).transpose()?.map(Box::new);
+        let news = News::WebSocket { relay: relay.freeze_changes()?, leg };
+        Ok(Change::of(&self.control, news))
+    }
+
+    /// Gives a copy of itself and goes on, if that copy can be brought up to date in few words. Otherwise
+    /// it goes over as a whole, when it stands still.
+    fn copy_ahead<C: LegIo, B: LegIo>(&self, relay: &mut Relay<C, B>) {
         let shared = self.worker.current.load();
-        let is_plain = !relay.is_new() && relay.is_plain();
-        let copied = if is_plain { self.copy(relay, &shared).ok() } else { None };
-        match copied {
-            Some((parcel, sockets)) => shared.movers.tell_ahead(&self.control, parcel, sockets),
-            None => shared.movers.decline_ahead(&self.control),
+        let copied = relay.may_go_ahead().then(|| self.copy(relay, &shared).ok()).flatten();
+        let Some((parcel, sockets)) = copied else {
+            return shared.movers.decline_ahead(&self.control);
+        };
+        if let Some(leg) = relay.lasting() {
+            leg.note_copied();
         }
+        shared.movers.tell_ahead(&self.control, parcel, sockets);
     }
 
     fn copy<C: LegIo, B: LegIo>(
@@ -274,9 +284,9 @@ impl Tunnel {
                 let current = is_there.then(|| adopt(&mut sockets)).transpose()?;
                 let current = current.map(|io| (io, hold()));
                 let leg = Lasting::take_up(*leg, current, terms, worker, &control);
-                let leg = leg.ok_or(Misfit::State)?;
+                let (leg, errand) = leg.ok_or(Misfit::State)?;
                 let relay = Relay::thaw(relay, client, leg, &policy, told, tally);
-                (relay.map(Going::Lasting), None)
+                (relay.map(|relay| Going::Lasting(relay, errand)), None)
             }
         };
         let sequel = trace.zip(shared.tracer.as_ref());
@@ -307,7 +317,8 @@ pub(crate) struct Resumed {
 #[derive(Debug)]
 enum Going {
     Plain(Relay<Socket, Socket>),
-    Lasting(Relay<Transport, Lasting>),
+    /// Beside it, what is to be looked for where it is between two replicas.
+    Lasting(Relay<Transport, Lasting>, Option<Errand>),
 }
 
 /// One that goes on in the reactor of the worker it was made for.
@@ -323,9 +334,17 @@ impl Resumed {
     /// # Errors
     /// Why it cannot be taken up: the sender keeps it then.
     pub(crate) fn renew(&mut self, change: Change) -> Result<(), Misfit> {
-        let Going::Plain(relay) = &mut self.relay else { return Err(Misfit::State) };
         change.count_on(&self.tunnel.control.card);
-        relay.renew(change.relay, &self.tunnel.policy).ok_or(Misfit::State)
+        let News::WebSocket { relay: state, leg } = change.news else { return Err(Misfit::State) };
+        let policy = &self.tunnel.policy;
+        let renewed = match (&mut self.relay, leg) {
+            (Going::Plain(relay), None) => relay.renew(state, policy),
+            (Going::Lasting(relay, None), Some(leg)) => {
+                relay.renew(state, policy).and_then(|()| relay.lasting()?.renew(*leg))
+            }
+            _ => None,
+        };
+        renewed.ok_or(Misfit::State)
     }
 
     /// Goes on with it, in a task of the worker it was made for; what is the reactor's comes back.
@@ -333,8 +352,13 @@ impl Resumed {
         let Self { relay, tunnel } = self;
         match relay {
             Going::Plain(relay) => Some(ForReactor { relay, tunnel }),
-            Going::Lasting(relay) => {
-                tokio::spawn(tokio::task::unconstrained(tunnel.reopen(relay)));
+            Going::Lasting(relay, errand) => {
+                let mut open = tunnel.reopen(relay);
+                // Behind its entry in the registry: what is told from here on reaches it.
+                if let Some(leg) = open.relay.lasting() {
+                    leg.go_on(errand);
+                }
+                tokio::spawn(tokio::task::unconstrained(open));
                 None
             }
         }
@@ -419,7 +443,7 @@ impl<C: LegIo, B: LegIo> Future for Open<C, B> {
         let Poll::Ready(ended) = Pin::new(&mut this.relay).poll(cx) else {
             // Behind this turn: what happens from here on has it polled, and that is seen.
             if let Some((tunnel, _)) = this.tunnel.as_ref().filter(|_| is_asked_ahead) {
-                tunnel.copy_ahead(&this.relay);
+                tunnel.copy_ahead(&mut this.relay);
             }
             return Poll::Pending;
         };

@@ -118,6 +118,7 @@ impl Inner {
     /// cannot be hidden from the client.
     pub(super) fn lose(&mut self, reason: Reason, is_abrupt: bool, cause: Option<Cause>) {
         let Some(wire) = self.current.take() else { return };
+        self.hang_up_if_copied(&wire);
         let is_draining = self.leaving.is_some() || wire.held.replica().is_draining();
         let reason = if is_draining { Reason::Drain } else { reason };
         match self.redial.lose(is_abrupt, Instant::now()) {
@@ -138,8 +139,20 @@ impl Inner {
 
     /// The replica does not go through with the opening of the client's protocol.
     pub(super) fn give_up(&mut self) {
-        self.current = None;
+        self.drop_current();
         self.end(Some(Cause::RedialUnsettled));
+    }
+
+    fn drop_current(&mut self) {
+        let left = self.current.take();
+        left.inspect(|wire| self.hang_up_if_copied(wire));
+    }
+
+    /// A replica that is left is to hear of it now, though another process may have a copy of the socket.
+    fn hang_up_if_copied(&self, left: &Wire) {
+        if self.control.is_ahead() {
+            left.hang_up();
+        }
     }
 
     pub(super) fn end(&mut self, cause: Option<Cause>) {
@@ -150,12 +163,14 @@ impl Inner {
     }
 
     pub(super) fn end_former(&mut self) {
-        let left = self.former.take().map(|former| former.unread());
-        if let Some((replica, Some(unread))) = left {
-            self.origin.log_silent_leave(replica, unread);
+        if let Some(former) = self.former.take() {
+            self.hang_up_if_copied(former.wire());
+            if let (replica, Some(unread)) = former.unread() {
+                self.origin.log_silent_leave(replica, unread);
+            }
         }
         if !self.redial.end_former() {
-            self.current = None;
+            self.drop_current();
             self.end(None);
         }
     }

@@ -1,68 +1,228 @@
 //! What happens to connections between the copy that goes ahead of them and the moment in which they stand
 //! still.
 
+use std::collections::HashMap;
 use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 
 use serde_json::Value;
 
 use super::pause::slow_heir;
-use super::{Upgradable, upstream};
+use super::{Upgradable, e2e, upstream};
+use crate::redial::{self, LOST};
 use crate::support::apps::App;
+use crate::support::raw::Raw;
 use crate::support::{frames, s, wait_until};
 
 /// More than fit into the socket between the two processes, so that the old one waits among them.
 const CLIENTS: usize = 300;
+/// The same of raw TCP, of which there is less to say.
+const RAW_CLIENTS: usize = 900;
+
+/// WebSockets whose lost replicas are replaced.
+const REDIALLED: &str = "[websocket]\non_replica_loss = \"redial\"\n";
+/// Everything is raw TCP, WebSockets too.
+const RAW: &str = "[[tcp]]\nlistener = \"main\"\nupstream = \"app\"\n";
+
+fn start(replica: SocketAddr, more: &str) -> Upgradable {
+    let step = "[timeouts]\nupgrade_step = \"1m\"\n";
+    let upgradable = Upgradable::start_unready(&format!("{step}{}{more}", upstream(replica)));
+    if more != RAW {
+        upgradable.gateway.wait_ready();
+    }
+    upgradable
+}
+
+fn open(upgradable: &Upgradable, count: usize) -> Vec<Raw> {
+    (0..count).map(|_| frames::open(upgradable.address(), "/echo")).collect()
+}
+
+/// Upgrades, and does something to connections while copies of some are under way: of those who came last.
+#[track_caller]
+fn while_copies_are_under_way(
+    upgradable: &Upgradable,
+    moved: usize,
+    happens: impl FnOnce(),
+) -> Value {
+    let (gate, slow) = slow_heir(upgradable, "ahead");
+    thread::scope(|scope| {
+        let opens = Gate(&gate);
+        let upgrade = scope.spawn(|| upgradable.ask(&["upgrade", "--binary", &slow]));
+        wait_until("copies are under way", s(60), || gate.with_extension("here").exists());
+        happens();
+        drop(opens);
+        let (is_done, said) = upgrade.join().unwrap();
+        assert!(is_done && said.contains(&format!("{moved} connections moved")), "{said}");
+    });
+    let mut moved = None;
+    wait_until("the first hop is logged", s(60), || {
+        let lines = upgradable.gateway.process.lines();
+        moved = lines.into_iter().find(|line| line.contains("\"connections moved\""));
+        moved.is_some()
+    });
+    serde_json::from_str(&moved.expect("it was just found")).unwrap()
+}
+
+/// Opened also by a test that fails before it.
+struct Gate<'a>(&'a Path);
+
+impl Drop for Gate<'_> {
+    fn drop(&mut self) {
+        fs::write(self.0, "").expect("its directory is there");
+    }
+}
+
+#[track_caller]
+fn all_echo(clients: &mut [Raw]) {
+    for (at, client) in clients.iter_mut().enumerate() {
+        frames::echo(client, &at.to_string());
+    }
+}
 
 #[test]
 fn who_talks_opens_or_ends_behind_its_copy_goes_over_as_it_is_then() {
+    goes_over_as_it_is_then("");
+}
+
+#[test]
+fn so_does_who_would_outlast_its_replica() {
+    goes_over_as_it_is_then(REDIALLED);
+}
+
+fn goes_over_as_it_is_then(more: &str) {
     let echo = App::start("echo_ws.mjs", "one");
-    let upgradable = Upgradable::start(&format!(
-        "[timeouts]\nupgrade_step = \"1m\"\n{}",
-        upstream(echo.address)
-    ));
-    let mut clients: Vec<_> =
-        (0..CLIENTS).map(|_| frames::open(upgradable.address(), "/echo")).collect();
+    let upgradable = start(echo.address, more);
+    let mut clients = open(&upgradable, CLIENTS);
     let told = latest_but_one(&upgradable).to_string();
-    let (gate, slow) = slow_heir(&upgradable, "ahead");
-    let mut newcomer = None;
-    thread::scope(|scope| {
-        let upgrade = scope.spawn(|| upgradable.ask(&["upgrade", "--binary", &slow]));
-        wait_until("copies are under way", s(60), || gate.with_extension("here").exists());
+    let whole = frames::from_client(frames::TEXT, b"in two halves");
+    let mut newcomer = Vec::new();
+    let moved = while_copies_are_under_way(&upgradable, CLIENTS - 1, || {
         // The last ones to come are copied first. Everybody goes on.
         let mut closing = clients.pop().expect("there are some");
         closing.send(frames::close_from_client(1000, ""));
         assert_eq!(frames::close_code(&mut closing).unwrap(), 1000);
+        closing.assert_closed();
         let (is_told, said) = upgradable.ask(&["close", &told]);
         assert!(is_told, "{said}");
         let mut told = clients.pop().expect("there are some");
         assert_eq!(frames::close_code(&mut told).unwrap(), 1001);
         let [.., talking, halved] = &mut clients[..] else { panic!("there are some") };
         frames::echo(talking, "behind its copy");
-        let whole = frames::from_client(frames::TEXT, b"in two halves");
         halved.send(&whole[..9]);
-        newcomer = Some(frames::open(upgradable.address(), "/echo"));
+        newcomer = open(&upgradable, 1);
         wait_until("the half message is with the old process", s(60), || {
             of_each(&upgradable, "bytes_up").contains(&9)
         });
-        fs::write(&gate, "").unwrap();
-        let (is_done, said) = upgrade.join().unwrap();
-        assert!(is_done && said.contains(&format!("{} connections moved", CLIENTS - 1)), "{said}");
-        clients.last_mut().expect("there are some").send(&whole[9..]);
     });
     let last = clients.last_mut().expect("there are some");
+    last.send(&whole[9..]);
     assert_eq!(frames::read(last).unwrap().payload, b"in two halves");
-    for (at, client) in clients.iter_mut().chain(&mut newcomer).enumerate() {
-        frames::echo(client, &at.to_string());
-    }
-    let moved = upgradable.gateway.process.lines();
-    let moved = moved.iter().find(|line| line.contains("\"connections moved\""));
-    let moved: Value = serde_json::from_str(moved.expect("the first hop is logged")).unwrap();
+    clients.append(&mut newcomer);
+    all_echo(&mut clients);
     assert!(moved["changed"].as_u64() >= Some(2), "{moved}");
-    assert!(moved["whole"].as_u64() >= Some(1), "{moved}");
+    // The newcomer alone, and perhaps one that was busy for long.
+    assert!((1..=CLIENTS as u64 / 2).contains(&moved["whole"].as_u64().unwrap()), "{moved}");
     upgradable.wait_settled(1);
-    for (at, client) in clients.iter_mut().chain(&mut newcomer).enumerate() {
-        frames::echo(client, &at.to_string());
+    all_echo(&mut clients);
+}
+
+/// Both peers of what ends behind its copy hear of it at once, though its sockets are open elsewhere.
+#[test]
+fn raw_tcp_goes_ahead_and_who_ends_behind_its_copy_ends_at_once() {
+    let mut echo = App::start("echo_ws.mjs", "one");
+    let upgradable = start(echo.address, RAW);
+    let mut clients = open(&upgradable, RAW_CLIENTS);
+    let told = latest_but_one(&upgradable).to_string();
+    let whole = frames::from_client(frames::TEXT, b"in two halves");
+    let mut newcomer = Vec::new();
+    let moved = while_copies_are_under_way(&upgradable, RAW_CLIENTS - 1, || {
+        let mut closing = clients.pop().expect("there are some");
+        closing.send(frames::close_from_client(1000, ""));
+        assert_eq!(frames::close_code(&mut closing).unwrap(), 1000);
+        closing.assert_closed();
+        let (is_told, said) = upgradable.ask(&["close", &told]);
+        assert!(is_told, "{said}");
+        clients.pop().expect("there are some").assert_closed();
+        echo.process.line("closed 1006", s(60), |line| line.contains("closed 1006").then_some(()));
+        let [.., talking, halved] = &mut clients[..] else { panic!("there are some") };
+        frames::echo(talking, "behind its copy");
+        halved.send(&whole[..9]);
+        newcomer = open(&upgradable, 1);
+    });
+    let last = clients.last_mut().expect("there are some");
+    last.send(&whole[9..]);
+    assert_eq!(frames::read(last).unwrap().payload, b"in two halves");
+    clients.append(&mut newcomer);
+    all_echo(&mut clients);
+    assert!(moved["changed"].as_u64() >= Some(2), "{moved}");
+    assert!((1..=RAW_CLIENTS as u64 / 2).contains(&moved["whole"].as_u64().unwrap()), "{moved}");
+    upgradable.wait_settled(1);
+    all_echo(&mut clients);
+}
+
+/// It has another replica then, and goes over with that. The one that was left knows it at once.
+#[test]
+fn who_loses_its_replica_behind_its_copy_goes_over_with_another() {
+    let (ended, ends) = mpsc::channel();
+    let (close, closes) = mpsc::channel();
+    let (cut, cuts) = mpsc::channel();
+    // The two that come last.
+    let told = Mutex::new(HashMap::from([(CLIENTS - 1, closes), (CLIENTS, cuts)]));
+    let replica = redial::replica(move |number, mut raw| {
+        let Some(orders) = told.lock().unwrap().remove(&number) else { return redial::echo(raw) };
+        let told = orders.recv();
+        if told == Ok("close") {
+            raw.patience(s(120));
+            raw.send(frames::encode(0x88, None, &1012_u16.to_be_bytes()));
+            raw.read_to_end();
+            ended.send(()).unwrap();
+        }
+    });
+    let upgradable = start(replica.address, REDIALLED);
+    let mut clients = open(&upgradable, CLIENTS);
+    let moved = while_copies_are_under_way(&upgradable, CLIENTS, || {
+        let last = &mut clients[CLIENTS - 2..];
+        for (at, (order, word)) in [(close, "close"), (cut, "cut")].into_iter().enumerate() {
+            order.send(word).unwrap();
+            redial::wait_for(&upgradable.gateway, LOST, at + 1);
+            frames::echo(&mut last[at], word);
+        }
+        ends.recv_timeout(s(60)).expect("the replica that was left sees its connection end");
+    });
+    all_echo(&mut clients);
+    assert!((2..=CLIENTS as u64 / 2).contains(&moved["whole"].as_u64().unwrap()), "{moved}");
+    upgradable.wait_settled(1);
+    all_echo(&mut clients);
+    assert_eq!(upgradable.logged(LOST), 2, "nobody else lost a replica");
+}
+
+#[test]
+fn nobody_notices_a_binary_that_ends_with_copies_in_its_hands() {
+    for more in [REDIALLED, RAW] {
+        let echo = App::start("echo_ws.mjs", "one");
+        let upgradable = start(echo.address, more);
+        let mut clients = open(&upgradable, 5);
+        let heir = e2e().join("apps/failing_heir.py");
+        let heir = heir.canonicalize().unwrap().display().to_string();
+        for word in ["ahead", "still", "fitted"] {
+            let program = upgradable.program(word, &format!("exec python3 {heir} {word}"));
+            let (is_done, said) = upgradable.ask(&["upgrade", "--binary", &program]);
+            assert!(!is_done && said.contains("it has ended"), "{word}: {said}");
+            all_echo(&mut clients);
+        }
+        // The real one takes everything but the last word.
+        let (is_done, said) = upgradable.ask(&["upgrade", "--dry-run"]);
+        assert!(is_done, "{said}");
+        all_echo(&mut clients);
+        for event in [LOST, "websocket closed", "tcp connection closed"] {
+            assert_eq!(upgradable.logged(event), 0, "{event}");
+        }
+        let said = upgradable.upgrade(0);
+        assert!(said.contains("5 connections moved"), "{said}");
+        all_echo(&mut clients);
     }
 }
 
