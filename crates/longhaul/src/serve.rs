@@ -4,6 +4,7 @@
 //! same path serves `run` and `demo`. A second request to end ends at once, whatever is under way.
 
 mod admin;
+mod end;
 mod leave;
 
 use std::io;
@@ -20,12 +21,12 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use self::admin::{Admin, bind_admin};
-use self::leave::Leave;
+use self::end::Ending;
 use crate::config::{App, Settings};
 use crate::house::{InForce, ThisProcess};
 use crate::parent::{self, Ask, Ended};
 use crate::reload::Reloader;
-use crate::signals::{self, Event, Signals};
+use crate::signals::{Event, Signals};
 use crate::succession::{
     self, Attempt, Desk, GiveBack, Means, Program, Role, Succeeded, Succession, meet, prepare_app,
     take_up,
@@ -34,9 +35,6 @@ use crate::{descriptors, systemd};
 
 /// The gateway's drain ends in time by itself; this is for the case that it does not.
 const DRAIN_MARGIN: Duration = Duration::from_secs(1);
-
-/// After the kill at the end of its grace, an application is gone in no time.
-const KILL_MARGIN: Duration = Duration::from_secs(5);
 
 /// Why serving did not start.
 #[derive(Debug, thiserror::Error)]
@@ -151,12 +149,14 @@ pub(crate) async fn serve(
         house,
         attempt: attempt.clone(),
     };
+    let mut between = None;
     match (succession.take(), taking) {
         (Some(Succession { role: Role::Heir, .. }), Some(taking)) => {
             let next = GiveBack { taking, desk: desk.clone(), successors: successors.clone() };
             tokio::spawn(next.when_asked(wishes, means));
         }
         (Some(Succession { role: Role::Same { heir, .. }, .. }), Some(taking)) => {
+            between = Some(heir.clone());
             tokio::spawn(succession::await_end(taking, heir, desk.clone()));
             tokio::spawn(wishes.fulfil(means, successors));
         }
@@ -187,38 +187,14 @@ pub(crate) async fn serve(
         Asked::ToEnd(signal) => Some(signal),
         Asked::AppGone => None,
         Asked::ToLeave(succeeded) => {
-            let leaving = Leave { gateway, admin, drain_deadline, stop_grace };
+            let leaving = Ending { gateway, admin, drain_deadline, stop_grace };
             return Ok(house.leave(*succeeded, leaving, has_app.then_some(&asks)).await);
         }
     };
-    attempt.call_off();
-    if let Ok(Succeeded { heir: Some(heir), .. }) = house.succeeded.try_recv() {
-        // It serves already, and is asked what this process was asked.
-        heir.signal(Signal::TERM);
-    }
-    // Without one, the application was given up, which has been logged.
-    if let Some(signal) = signal {
-        tracing::info!(signal = signal.as_raw(), "asked to end");
-    }
-    systemd::stopping();
-    let _ = asks.try_send(Ask::NoMoreStarts);
-    let drain = tokio::time::timeout(drain_deadline, gateway.drain());
-    let Ok(drained) = house.finish(drain).await else { return Ok(house.ended_at_once()) };
-    if drained.is_err() {
-        tracing::error!("the drain did not end in time; what is left is cut");
-    }
-    if has_app && house.ended.is_none() {
-        let signal = signal.unwrap_or(Signal::TERM);
-        if house.stop_app(&asks, signal, stop_grace + KILL_MARGIN).await.is_err() {
-            return Ok(house.ended_at_once());
-        }
-    }
-    if let Some(admin) = admin {
-        let _ = house.finish(admin.stop()).await;
-    }
-    let exit_code = house.ended.map_or(0, |ended| ended.exit_code);
-    tracing::info!(exit_code, "ended");
-    Ok(exit_code)
+    // An heir that serves already, or a process in between that is not quite done.
+    let heir = attempt.call_off().or(between);
+    let ending = Ending { gateway, admin, drain_deadline, stop_grace };
+    Ok(house.end(signal, ending, heir, has_app.then_some(&asks)).await)
 }
 
 /// The main task's view while it runs: signals and the life of the application, which is polled
@@ -242,35 +218,13 @@ enum Asked {
     ToLeave(Box<Succeeded>),
 }
 
-/// Somebody asked for the second time.
-struct Impatient;
-
 impl<L: Future<Output = Ended>> House<'_, L> {
     /// Waits to be asked to end, to be succeeded, or for the application to be given up.
     async fn until_asked(&mut self, asks: Option<&mpsc::Sender<Ask>>) -> Asked {
         loop {
             tokio::select! {
-                event = self.signals.next() => match (event, asks) {
-                    (Event::Stop(signal), _) => return Asked::ToEnd(signal),
-                    // Some platforms and images stop their containers with QUIT.
-                    (Event::Other(Signal::QUIT), None) => return Asked::ToEnd(Signal::QUIT),
-                    (Event::Other(signal), Some(asks)) => {
-                        let _ = asks.try_send(Ask::Forward(signal));
-                    }
-                    (Event::Other(Signal::HUP), None) => {
-                        // One that waits already will read what is there by then.
-                        let _ = self.reloads.try_send(());
-                    }
-                    (Event::Other(Signal::USR2), None) => {
-                        let asked = self.upgrades.clone().ask(UpgradeWish::default());
-                        tokio::spawn(async {
-                            // What came of it is logged by who does it; a refusal, here.
-                            if let Err(reason) = asked.await {
-                                tracing::warn!(reason, "USR2 did not upgrade");
-                            }
-                        });
-                    }
-                    (Event::Other(_), None) => {}
+                event = self.signals.next() => if let Some(signal) = self.hear(event, asks) {
+                    return Asked::ToEnd(signal);
                 },
                 ended = &mut self.life => {
                     self.ended = Some(ended);
@@ -282,50 +236,31 @@ impl<L: Future<Output = Ended>> House<'_, L> {
             }
         }
     }
-
-    /// Waits for `work`; a signal to end that comes meanwhile stops the waiting.
-    async fn finish<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Impatient> {
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return Ok(done),
-                signal = self.signals.next_stop_again() => return Err(self.give_in(signal)),
-                ended = &mut self.life, if self.ended.is_none() => self.ended = Some(ended),
+    /// Passes on what is for somebody else. A wish to end is returned.
+    fn hear(&self, event: Event, asks: Option<&mpsc::Sender<Ask>>) -> Option<Signal> {
+        match (event, asks) {
+            (Event::Stop(signal), _) => return Some(signal),
+            // Some platforms and images stop their containers with QUIT.
+            (Event::Other(Signal::QUIT), None) => return Some(Signal::QUIT),
+            (Event::Other(signal), Some(asks)) => {
+                let _ = asks.try_send(Ask::Forward(signal));
             }
-        }
-    }
-
-    /// Asks the application to end and waits until it has, by force in the end.
-    async fn stop_app(
-        &mut self,
-        asks: &mpsc::Sender<Ask>,
-        signal: Signal,
-        patience: Duration,
-    ) -> Result<(), Impatient> {
-        // The queue may be full of signals that were passed on; the app's life empties it.
-        let _ = self.finish(asks.send(Ask::Stop(signal))).await?;
-        if self.ended.is_some() {
-            return Ok(());
-        }
-        tokio::select! {
-            ended = &mut self.life => self.ended = Some(ended),
-            signal = self.signals.next_stop_again() => return Err(self.give_in(signal)),
-            () = tokio::time::sleep(patience) => {
-                tracing::error!("the app cannot be killed");
-                self.ended = Some(Ended { exit_code: 1 });
+            (Event::Other(Signal::HUP), None) => {
+                // One that waits already will read what is there by then.
+                let _ = self.reloads.try_send(());
             }
+            (Event::Other(Signal::USR2), None) => {
+                let asked = self.upgrades.clone().ask(UpgradeWish::default());
+                tokio::spawn(async {
+                    // What came of it is logged by who does it; a refusal, here.
+                    if let Err(reason) = asked.await {
+                        tracing::warn!(reason, "USR2 did not upgrade");
+                    }
+                });
+            }
+            (Event::Other(_), None) => {}
         }
-        Ok(())
-    }
-
-    fn give_in(&mut self, signal: Signal) -> Impatient {
-        tracing::warn!(signal = signal.as_raw(), "asked again; ending at once");
-        self.ended = Some(Ended { exit_code: signals::exit_code(signal) });
-        Impatient
-    }
-
-    fn ended_at_once(&self) -> u8 {
-        self.ended.map_or(1, |ended| ended.exit_code)
+        None
     }
 }
 

@@ -95,4 +95,5 @@ while gate and not os.path.exists(gate):
 server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 while True:
-    signal.pause()
+    # Not `pause`: Python runs a handler in this thread later, and one that came just before it would wait.
+    time.sleep(0.05)

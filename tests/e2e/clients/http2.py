@@ -4,9 +4,11 @@ A WebSocket is an extended CONNECT (RFC 8441) whose frames `wsproto` reads and w
 at the end; any difference ends it with a trace.
 """
 
+import itertools
 import os
 import socket
 import sys
+import time
 
 import h2.config
 import h2.connection
@@ -311,6 +313,15 @@ def drain():
     assert ws.close_code() == 1012
     assert client.goodbye() == h2.errors.ErrorCodes.NO_ERROR
     print("drain: 1012 in a stream, then GOAWAY")
+
+
+def talk():
+    """Says one number after the other, and prints each that came back, until it is ended."""
+    ws = Client().websocket()
+    for number in itertools.count():
+        ws.echoes(str(number))
+        print("heard", number, flush=True)
+        time.sleep(0.02)
 
 
 def silence(first_bytes):

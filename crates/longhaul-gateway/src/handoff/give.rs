@@ -18,7 +18,7 @@ use super::memory::Memory;
 use super::message::{Estate, FORMAT, FromGiver, FromTaker, Hello, ListenerState};
 use super::round::Round;
 use super::wire::Wire;
-use super::{HandoffError, Patience, at};
+use super::{HandoffError, Patience, Taker, at};
 use crate::handle::Handle;
 use crate::running::Running;
 use crate::shared::Shared;
@@ -44,15 +44,15 @@ pub struct Giver {
     version: String,
     /// What the other process was told of what holds here.
     told: Option<Memory>,
-    /// Ends the taker for good. `None`: it must not be.
-    kill: Option<Box<dyn Fn() + Send>>,
+    /// `None`: it must not be ended.
+    taker: Option<Box<dyn Taker>>,
 }
 
 impl Giver {
     /// Hears who is there, tells what there is and waits until it stands. Blocks.
     ///
-    /// `house` and `admin` are passed on. `kill` ends the other process if it does not say whether it
-    /// serves: connections must not be served by two.
+    /// `house` and `admin` are passed on. The `taker` is killed if it does not say whether it serves:
+    /// connections must not be served by two.
     ///
     /// # Errors
     /// [`HandoffError`]; nothing has happened then.
@@ -61,7 +61,7 @@ impl Giver {
         handle: &Handle,
         house: serde_json::Value,
         admin: Option<OwnedFd>,
-        kill: Option<Box<dyn Fn() + Send>>,
+        taker: Option<Box<dyn Taker>>,
     ) -> Result<Self, HandoffError> {
         let refused = |source| HandoffError::System { what: "the socket", source };
         let mut wire = Wire::new(socket).map_err(refused)?;
@@ -85,7 +85,7 @@ impl Giver {
             return Err(HandoffError::Busy);
         }
         let version = hello.version;
-        let mut giver = Self { running, wire, patience, version, told: None, kill };
+        let mut giver = Self { running, wire, patience, version, told: None, taker };
         giver.tell_estate(&shared, house, admin, deadline)?;
         Ok(giver)
     }
@@ -224,6 +224,11 @@ impl Giver {
             report.pause = round.pause();
             let _ = self.wire.send(&FromGiver::Abort, &[], deadline);
             return Ok(report);
+        }
+        let is_asked = purpose == Purpose::All;
+        if is_asked && self.taker.as_ref().is_some_and(|taker| !taker.may_serve()) {
+            let _ = self.wire.send(&FromGiver::Abort, &[], deadline);
+            return Err(HandoffError::Aborted);
         }
         // Of this moment: what was taken back while the other process started holds there as well.
         let memory = if purpose == Purpose::All { Memory::of(shared) } else { Memory::default() };

@@ -49,6 +49,16 @@ impl Patience {
     }
 }
 
+/// The process that takes over, in the hands of whoever has started it.
+pub trait Taker: Send {
+    /// The last word is next, and whoever has it serves. False: it must not be said any more, since this
+    /// process is about to end.
+    fn may_serve(&self) -> bool;
+
+    /// Ends it for good.
+    fn kill(&self);
+}
+
 /// Why nothing was moved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

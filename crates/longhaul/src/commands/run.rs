@@ -14,7 +14,7 @@ use crate::reload::Reloader;
 use crate::serve::{self, ServeError, Started};
 use crate::succession::Succession;
 use crate::systemd::{self, Store};
-use crate::{error_chain, logs};
+use crate::{error_chain, logs, signals};
 
 pub(super) fn run(arguments: RunArgs) -> u8 {
     let mut passed = systemd::listeners();
@@ -35,6 +35,9 @@ pub(super) fn run(arguments: RunArgs) -> u8 {
             return succession.map_or(EXIT_USAGE, |it| it.fall_back(EXIT_USAGE));
         }
     };
+    // Not before: who waits for a configuration that comes by a pipe may give up. Nor later: what writes
+    // the log is a thread.
+    signals::hold();
     logs::start(&settings.log);
     for warning in report.warnings() {
         tracing::warn!("{warning}");
@@ -65,7 +68,9 @@ fn serve(settings: Settings, reloader: Reloader, mut succession: Option<Successi
     // What still runs here is watchers, which nobody waits for.
     runtime.shutdown_background();
     served.unwrap_or_else(|error| {
-        if let ServeError::Succession(HandoffError::Aborted) = &error {
+        if let ServeError::Succession(HandoffError::Aborted) = &error
+            && succession.as_ref().is_some_and(Succession::is_of_heir)
+        {
             tracing::info!("it was a rehearsal; ended");
             return 0;
         }

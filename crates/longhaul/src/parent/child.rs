@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 
-use super::exec;
+use super::{AppSettings, exec};
 use crate::systemd;
 
 /// Why the application cannot be started at all.
@@ -54,6 +55,12 @@ impl Death {
             Self::Code(code) => code,
             Self::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
         }
+    }
+
+    /// Of a program that was asked to end: to die of the very signal is the way to end well for one that
+    /// does not catch it.
+    pub(super) fn exit_code_when_asked(self, asked: Signal) -> u8 {
+        if self == Self::Signal(asked.as_raw()) { 0 } else { self.exit_code() }
     }
 
     /// In words, for the log.
@@ -171,6 +178,24 @@ impl Drop for Child {
     }
 }
 
+/// Ends the program that this process has started before it became another binary, which has no settings
+/// to look after it by. The exit code, unless it had to be killed.
+pub(crate) async fn end_adopted(pid: i32, signal: Signal) -> Option<u8> {
+    const LOOK: Duration = Duration::from_millis(20);
+    let mut child = Child::adopt(pid)?;
+    child.signal_group(signal);
+    let ended = async {
+        loop {
+            if let Some(death) = child.reap() {
+                return death.exit_code_when_asked(signal);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // What is left of its group is killed when it is dropped.
+    tokio::time::timeout(AppSettings::default().stop_grace, ended).await.ok()
+}
+
 /// Orphans of the application become our children, also when we are not the first process.
 pub(super) fn adopt_orphans() {
     #[cfg(target_os = "linux")]
@@ -240,5 +265,8 @@ mod tests {
     fn deaths_have_the_codes_of_shells() {
         assert_eq!(Death::Code(3).exit_code(), 3);
         assert_eq!(Death::Signal(9).exit_code(), 137);
+        assert_eq!(Death::Signal(15).exit_code_when_asked(Signal::TERM), 0);
+        assert_eq!(Death::Signal(9).exit_code_when_asked(Signal::TERM), 137);
+        assert_eq!(Death::Code(3).exit_code_when_asked(Signal::TERM), 3);
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn exec(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     let limit = Rlimit { current: Some(nofile), maximum: limit.maximum };
     let _ = rustix::process::setrlimit(Resource::Nofile, limit);
 
+    crate::signals::release();
     let error = Command::new(&program).args(arguments).exec();
     eprintln!("longhaul: cannot start {}: {error}", program.display());
     if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }

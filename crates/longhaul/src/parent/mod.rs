@@ -12,7 +12,7 @@ mod supervise;
 
 use std::time::Duration;
 
-pub(crate) use child::StartError;
+pub(crate) use child::{StartError, end_adopted};
 pub(crate) use supervise::{App, AppState, Ask, Ended};
 
 /// What to start, and how patient to be with it.

@@ -266,10 +266,7 @@ impl App {
     /// Decides after a death whether this was the last one.
     fn judge(&mut self, life: &Life) -> Option<Ended> {
         if let Some(asked) = life.asked {
-            // Dying of the signal that was sent is the way to end well for a program that does
-            // not catch it.
-            let is_obedient = life.death == Death::Signal(asked.as_raw());
-            let exit_code = if is_obedient { 0 } else { life.death.exit_code() };
+            let exit_code = life.death.exit_code_when_asked(asked);
             tracing::info!(exit_code, "the app has ended");
             return Some(Ended { exit_code });
         }

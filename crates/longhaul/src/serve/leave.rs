@@ -3,25 +3,17 @@
 
 use std::time::Duration;
 
-use longhaul_gateway::Gateway;
 use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Admin, House, KILL_MARGIN};
+use super::House;
+use super::end::{Ending, KILL_MARGIN};
 use crate::parent::{AppState, Ask, Ended};
 use crate::signals::Event;
-use crate::succession::{Leaving, Succeeded, stand_by};
+use crate::succession::{Heir, Leaving, Succeeded, stand_by};
 
 /// How long the application may take to say how it stands.
 const STATE_MAX: Duration = Duration::from_secs(5);
-
-/// What is to be ended.
-pub(super) struct Leave {
-    pub(super) gateway: Gateway,
-    pub(super) admin: Option<Admin>,
-    pub(super) drain_deadline: Duration,
-    pub(super) stop_grace: Duration,
-}
 
 impl<L: Future<Output = Ended>> House<'_, L> {
     /// Finishes what stayed here, and becomes the new binary. Returns the exit code when it does not:
@@ -29,11 +21,11 @@ impl<L: Future<Output = Ended>> House<'_, L> {
     pub(super) async fn leave(
         &mut self,
         succeeded: Succeeded,
-        leave: Leave,
+        ending: Ending,
         asks: Option<&mpsc::Sender<Ask>>,
     ) -> u8 {
         let Succeeded { giver, heir, program } = succeeded;
-        let Leave { gateway, admin, drain_deadline, stop_grace } = leave;
+        let Ending { gateway, admin, drain_deadline, stop_grace } = ending;
         let leaving = Leaving::begin(giver);
         let mut socket = None;
         let end = async {
@@ -46,7 +38,7 @@ impl<L: Future<Output = Ended>> House<'_, L> {
             // What becomes movable at the last moment takes its time, in which signals are heard as well.
             socket = leaving.end().await;
         };
-        let asked = self.finish_with_heir(end).await;
+        let asked = self.finish_with_heir(heir.as_ref(), asks, end).await;
         let Some(heir) = heir else {
             tracing::info!("another process serves; ended");
             return 0;
@@ -55,69 +47,81 @@ impl<L: Future<Output = Ended>> House<'_, L> {
             return self.end_with_heir(&heir, asked, asks, stop_grace).await;
         }
         let app = self.pass_app_on(asks).await;
+        if self.ended.is_some() {
+            heir.signal(Signal::TERM);
+            return self.end_with_heir(&heir, None, asks, stop_grace).await;
+        }
         let Some(socket) = socket else { return 1 };
+        // A signal that comes from here on waits for what this process becomes.
         let error = program.become_it(socket, &heir, app.as_ref());
         tracing::error!(%error, "cannot become the new binary");
         stand_by(&heir, app.and_then(|app| app.pid)).await
     }
 
-    /// Does the work while signals are heard. The signal to end, if there was one.
-    async fn finish_with_heir(&mut self, work: impl Future<Output = ()>) -> Option<Signal> {
+    /// Does the work while signals are heard, by the heir as well. The signal to end, if there was one.
+    async fn finish_with_heir(
+        &mut self,
+        heir: Option<&Heir>,
+        asks: Option<&mpsc::Sender<Ask>>,
+        work: impl Future<Output = ()>,
+    ) -> Option<Signal> {
+        let tell = |signal| heir.into_iter().for_each(|heir| heir.signal(signal));
         tokio::pin!(work);
         let mut asked = None;
         loop {
             tokio::select! {
                 () = &mut work => return asked,
-                event = self.signals.next() => if let Event::Stop(signal) = event {
-                    asked = Some(signal);
+                event = self.signals.next() => match (event, asks) {
+                    // Who serves now is to read its configuration again.
+                    (Event::Other(Signal::HUP), None) => tell(Signal::HUP),
+                    (event, asks) => if let Some(signal) = self.hear(event, asks) {
+                        asked = Some(signal);
+                        tell(signal);
+                    }
                 },
-                ended = &mut self.life, if self.ended.is_none() => self.ended = Some(ended),
+                ended = &mut self.life, if self.ended.is_none() => {
+                    self.ended = Some(ended);
+                    tell(Signal::TERM);
+                }
             }
         }
     }
 
-    /// Somebody wants an end of it all: the heir is told, then the application.
+    /// Somebody wants an end of it all, of which the heir was told: first that, then the application.
     async fn end_with_heir(
         &mut self,
-        heir: &crate::succession::Heir,
+        heir: &Heir,
         asked: Option<Signal>,
         asks: Option<&mpsc::Sender<Ask>>,
         stop_grace: Duration,
     ) -> u8 {
-        const LOOK: Duration = Duration::from_millis(50);
-        let signal = asked.unwrap_or(Signal::TERM);
-        if asked.is_some() || self.ended.is_some() {
-            heir.signal(signal);
-        }
-        let mut is_asked = asked.is_some();
-        while heir.ended().is_none() {
-            tokio::select! {
-                event = self.signals.next() => if let Event::Stop(signal) = event {
-                    is_asked = true;
-                    heir.signal(signal);
-                },
-                ended = &mut self.life, if self.ended.is_none() => {
-                    self.ended = Some(ended);
-                    heir.signal(Signal::TERM);
-                }
-                () = tokio::time::sleep(LOOK) => {}
-            }
-        }
+        let again = self.finish_with_heir(Some(heir), asks, heir.gone()).await;
+        // Both may have been asked at once, and the heir was quicker.
+        let asked = asked.or(again).or_else(|| self.signals.take_stop());
         if let Some(asks) = asks
             && self.ended.is_none()
         {
+            let signal = asked.unwrap_or(Signal::TERM);
             let _ = self.stop_app(asks, signal, stop_grace + KILL_MARGIN).await;
         }
-        self.ended.map_or(u8::from(!is_asked), |ended| ended.exit_code)
+        self.ended.map_or(u8::from(asked.is_none()), |ended| ended.exit_code)
     }
 
     /// How the application stands; from here on nobody looks after it until the new binary does.
     async fn pass_app_on(&mut self, asks: Option<&mpsc::Sender<Ask>>) -> Option<AppState> {
         let (answer, answered) = oneshot::channel();
-        asks?.try_send(Ask::PassOn(answer)).ok()?;
+        let asks = asks?;
+        // The queue may be full of signals that were passed on; the app's life empties it.
+        let state = async {
+            asks.send(Ask::PassOn(answer)).await.ok()?;
+            answered.await.ok()
+        };
         tokio::select! {
-            state = answered => state.ok(),
-            _ = &mut self.life => None,
+            state = state => state,
+            ended = &mut self.life => {
+                self.ended = Some(ended);
+                None
+            }
             () = tokio::time::sleep(STATE_MAX) => None,
         }
     }

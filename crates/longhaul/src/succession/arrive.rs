@@ -11,11 +11,14 @@ use tokio::sync::mpsc;
 use super::{Desk, Heir, Means, Role, Succeeded, Succession, Wishes, stand_by};
 use crate::error_chain;
 use crate::parent::{App, AppSettings, StartError};
+use crate::signals;
 
 impl Succession {
     /// It could not take over: an heir ends, and who is to stay keeps its place. Returns the exit code.
     pub(crate) fn fall_back(self, exit_code: u8) -> u8 {
         let Role::Same { heir, app } = self.role else { return exit_code };
+        // They are since long, unless a program in between has thought better of it.
+        signals::hold();
         // Tells the heir that nobody comes.
         drop(self.socket);
         let Ok(runtime) = crate::runtime() else { return exit_code };
@@ -82,9 +85,7 @@ pub(crate) async fn take_up(gateway: &Gateway, arrival: Arrival) -> Result<Takin
 /// upgrade.
 pub(crate) async fn await_end(taking: Taking, heir: Heir, desk: Desk) {
     let _ = tokio::task::spawn_blocking(move || taking.take_rest()).await;
-    while heir.ended().is_none() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    heir.gone().await;
     desk.open();
 }
 

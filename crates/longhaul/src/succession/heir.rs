@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
 
 /// From the wish to end to the kill.
@@ -37,24 +37,31 @@ impl Heir {
         }
     }
 
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
     /// How it ended, if it has; reaps it. Who looks after an application reaps all children, and so
     /// perhaps this one: then nobody knows how.
     pub(crate) fn ended(&self) -> Option<String> {
-        let pid = Pid::from_raw(self.id)?;
-        match waitpid(Some(pid), WaitOptions::NOHANG) {
+        // It was gone before anybody could ask.
+        let Some(handle) = &self.handle else { return Some(String::new()) };
+        let has_ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        match waitid(WaitId::PidFd(handle.as_fd()), has_ended) {
             Ok(None) => None,
-            Ok(Some((_, status))) => {
-                Some(match (status.exit_status(), status.terminating_signal()) {
-                    (Some(code), _) => format!("; it ended with exit code {code}"),
-                    (None, Some(signal)) => format!("; it was ended by signal {signal}"),
-                    (None, None) => String::new(),
-                })
-            }
+            Ok(Some(status)) => Some(match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => format!("; it ended with exit code {code}"),
+                (None, Some(signal)) => format!("; it was ended by signal {signal}"),
+                (None, None) => String::new(),
+            }),
             Err(_) => Some(String::new()),
+        }
+    }
+
+    /// Waits for its end, however long that takes.
+    pub(crate) async fn gone(&self) {
+        while self.ended().is_none() {
+            tokio::time::sleep(LOOK).await;
         }
     }
 

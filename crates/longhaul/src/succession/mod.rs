@@ -10,6 +10,7 @@
 //! whether this process is to take over.
 
 mod arrive;
+mod attempt;
 mod heir;
 mod leave;
 mod program;
@@ -17,8 +18,8 @@ mod stand_by;
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_admin::{UpgradeWish, Upgraded};
 use longhaul_gateway::Handle;
@@ -28,11 +29,11 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::arrive::{GiveBack, await_end, meet, prepare_app, take_up};
+pub(crate) use self::attempt::Attempt;
 pub(crate) use self::heir::Heir;
 pub(crate) use self::leave::Leaving;
 pub(crate) use self::program::Program;
 pub(crate) use self::stand_by::stand_by;
-use crate::error_chain;
 use crate::parent::AppState;
 
 /// Says to a process that was started as which it is, with the socket to the other one as its input.
@@ -63,6 +64,11 @@ pub(crate) enum Role {
 }
 
 impl Succession {
+    /// Whether this process serves for a while only, or perhaps never.
+    pub(crate) fn is_of_heir(&self) -> bool {
+        matches!(self.role, Role::Heir)
+    }
+
     /// What the process before has left, if there was one. To be asked once, before anything reads
     /// the standard input.
     pub(crate) fn at_start() -> Option<Self> {
@@ -151,40 +157,13 @@ pub(crate) struct Means {
     pub(crate) attempt: Attempt,
 }
 
-/// The heir that is about to take over, for whoever has to call that off.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Attempt(Arc<Mutex<Option<Heir>>>);
-
-impl Attempt {
-    fn begin(&self, heir: Heir) {
-        *self.lock() = Some(heir);
-    }
-
-    /// Whether it was not called off.
-    fn end(&self) -> bool {
-        self.lock().take().is_some()
-    }
-
-    /// Kills the heir, if there is one: this process is asked to end, and would leave it behind.
-    pub(crate) fn call_off(&self) {
-        if let Some(heir) = self.lock().take() {
-            tracing::warn!("the upgrade is called off: this process was asked to end");
-            heir.kill();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Heir>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Wishes {
     /// Fulfils wishes until one has come true, which is passed on.
     pub(crate) async fn fulfil(mut self, means: Means, succeeded: mpsc::Sender<Succeeded>) {
         let means = Arc::new(means);
         while let Some(Wish { what, answer }) = self.wishes.recv().await {
             let (with, is_rehearsal) = (means.clone(), what.is_rehearsal);
-            let tried = tokio::task::spawn_blocking(move || attempt(&with, what)).await;
+            let tried = tokio::task::spawn_blocking(move || attempt::attempt(&with, what)).await;
             let tried = tried.unwrap_or_else(|panic| Err(panic.to_string()));
             if !matches!(tried, Ok((_, Some(_)))) {
                 // Before anybody is told: the next wish may come at once.
@@ -214,39 +193,6 @@ impl Wishes {
                     let _ = answer.send(Err(reason));
                 }
             }
-        }
-    }
-}
-
-/// One attempt. Blocks.
-fn attempt(means: &Means, what: UpgradeWish) -> Result<(Report, Option<Succeeded>), String> {
-    let program = means.program.or(what.binary)?;
-    let (ours, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
-    let heir = program.start_heir(theirs)?;
-    let admin = means.admin.as_ref().map(OwnedFd::try_clone).transpose();
-    let admin = admin.map_err(|error| error.to_string())?;
-    let killer = heir.clone();
-    let kill = Box::new(move || killer.kill());
-    means.attempt.begin(heir.clone());
-    let given = Giver::meet(ours, &means.handle, means.house.clone(), admin, Some(kill)).and_then(
-        |mut giver| match what.is_rehearsal {
-            true => giver.rehearse().map(|report| (report, None)),
-            false => giver.give().map(|report| (report, Some(giver))),
-        },
-    );
-    let goes_on = means.attempt.end();
-    match given {
-        Ok((_, Some(_))) if !goes_on => Err("the gateway was asked to end".to_owned()),
-        Ok((report, Some(giver))) => {
-            Ok((report, Some(Succeeded { giver, heir: Some(heir), program })))
-        }
-        Ok((report, None)) => {
-            heir.end();
-            Ok((report, None))
-        }
-        Err(error) => {
-            let how = heir.end();
-            Err(format!("{}{how}", error_chain(&error)))
         }
     }
 }

@@ -47,7 +47,8 @@ impl Program {
     /// When it cannot be executed, in words.
     pub(super) fn start_heir(&self, socket: UnixStream) -> Result<Heir, String> {
         let mut command = self.command(socket);
-        // Systemd follows this process, and this one becomes the new binary in the end.
+        // It inherits that signals are held back, so it hears those of its very first moment, too. Systemd
+        // follows this process, and this one becomes the new binary in the end.
         command.env_remove("NOTIFY_SOCKET").env(ROLE, OVER);
         let child = command
             .spawn()
@@ -69,6 +70,7 @@ impl Program {
         }
         // The application is to have the limit that this process was started with.
         descriptors::lower();
+        // Signals stay held back meanwhile: `exec` keeps their mask, and what waits behind it.
         let error = command.exec();
         descriptors::raise();
         error

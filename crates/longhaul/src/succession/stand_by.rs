@@ -1,39 +1,49 @@
 //! A process that cannot take back what its heir serves: the heir goes on, and this one keeps its
 //! place.
 
-use std::time::Duration;
-
 use rustix::process::{Pid, Signal};
 
 use super::Heir;
+use crate::parent::end_adopted;
 use crate::signals::{Event, Signals};
 
-const LOOK: Duration = Duration::from_millis(100);
-
-/// Passes signals on until the heir has ended. Returns the exit code.
+/// Passes signals on until the heir has ended, then ends the application. Returns the exit code.
 pub(crate) async fn stand_by(heir: &Heir, app: Option<i32>) -> u8 {
     let words = "the process in between goes on serving; this one keeps its place";
-    if tracing::enabled!(tracing::Level::ERROR) {
+    if heir.ended().is_some() {
+        tracing::error!("the process in between has ended as well");
+    } else if tracing::enabled!(tracing::Level::ERROR) {
         tracing::error!(heir = heir.id(), "{words}");
     } else {
         // It came no further than its configuration, where the log is described.
         eprintln!("longhaul: {words} (process {})", heir.id());
     }
     let Ok(mut signals) = Signals::install() else { return 1 };
-    let mut was_asked = false;
+    let mut asked = None;
     loop {
         tokio::select! {
-            event = signals.next() => if let Event::Stop(signal) = event {
-                was_asked = true;
-                heir.signal(signal);
+            event = signals.next() => match (event, app.and_then(Pid::from_raw)) {
+                // Some platforms and images stop their containers with QUIT.
+                (Event::Stop(signal), _) | (Event::Other(signal @ Signal::QUIT), None) => {
+                    asked = Some(signal);
+                    heir.signal(signal);
+                }
+                (Event::Other(signal), Some(app)) => {
+                    let _ = rustix::process::kill_process(app, signal);
+                }
+                (Event::Other(signal), None) => heir.signal(signal),
             },
-            () = tokio::time::sleep(LOOK) => if heir.ended().is_some() {
+            () = heir.gone() => {
+                // Both may have been asked at once.
+                asked = asked.or_else(|| signals.take_stop());
                 break;
             }
         }
     }
-    if let Some(app) = app.and_then(Pid::from_raw) {
-        let _ = rustix::process::kill_process_group(app, Signal::TERM);
-    }
-    u8::from(!was_asked)
+    let ended = match app {
+        Some(app) => end_adopted(app, asked.unwrap_or(Signal::TERM)).await,
+        None => None,
+    };
+    let unasked = u8::from(asked.is_none());
+    ended.map_or(unasked, |exit_code| exit_code.max(unasked))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::apps::script;
 use crate::support::gateway::{Gateway, longhaul};
-use crate::support::process::{Process, Signal};
+use crate::support::process::{Process, Signal, state};
 use crate::support::{e2e, frames, raw, s, wait_until};
 
 /// The command that starts `tests/e2e/apps/child.py`, which does as it is told.
@@ -49,10 +49,11 @@ fn number(value: &Value) -> i32 {
     i32::try_from(value.as_i64().expect("a number")).expect("it fits")
 }
 
-/// The state letter of a process, `None` when it is gone.
-fn state(pid: i32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit(')').next()?.trim().chars().next()
+/// A set of signals in the status of a process.
+fn signals(pid: &Value, set: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(set)).expect("there is such a set");
+    u64::from_str_radix(line.trim(), 16).expect("it is a number")
 }
 
 fn exists(path: &Path) {
@@ -108,6 +109,7 @@ fn the_app_gets_its_port_its_own_group_and_nothing_of_ours() {
     let ours = environment.keys().filter(|name| name.starts_with("LONGHAUL_")).count();
     assert_eq!(ours, 1, "{environment:?}");
     assert_eq!(facts["group"], facts["pid"]);
+    assert_eq!(signals(&facts["pid"], "SigBlk:"), 0, "we hold signals back, and it must not");
     assert_eq!(number(&facts["parent"]), i32::try_from(gateway.process.id()).unwrap());
 }
 
@@ -255,6 +257,24 @@ fn signals_without_an_app_harm_nothing() {
     }
     wait_until("HUP is answered", s(30), || has_line(&gateway.process, "configuration reloaded"));
     assert_eq!(raw::get(gateway.address(), "/health/live").status, 200);
+}
+
+/// As with nohup, and in the background of a shell that has no jobs.
+#[test]
+fn signals_that_were_ignored_at_the_start_are_heard_and_not_ignored_by_the_app() {
+    let child = child().join(" ");
+    let program = longhaul().get_program().to_string_lossy().into_owned();
+    let run = format!("exec {program} run --listen 127.0.0.1:0 -- {child}");
+    let mut gateway = Gateway::by_shell(&format!("trap '' HUP INT QUIT USR1; {run}"));
+    let facts = facts(&gateway);
+    let ignored = signals(&facts["pid"], "SigIgn:");
+    for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::USR1] {
+        assert_eq!(ignored & 1 << (signal.as_raw() - 1), 0, "{signal:?}");
+    }
+    gateway.process.signal(Signal::HUP);
+    wait_until("HUP is passed on", s(30), || has_line(&gateway.process, "got SIGHUP"));
+    gateway.process.signal(Signal::INT);
+    assert_eq!(gateway.process.end(s(30)).code(), Some(0));
 }
 
 #[test]

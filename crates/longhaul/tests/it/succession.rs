@@ -3,6 +3,7 @@
 pub(crate) mod ahead;
 mod legs;
 mod pause;
+mod signals;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,6 +11,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -18,9 +20,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::admission::authority::{Authority, bearer};
-use crate::support::apps::App;
+use crate::support::apps::{App, script};
 use crate::support::gateway::{Gateway, longhaul};
-use crate::support::process::Signal;
+use crate::support::process::{Process, Signal, state};
 use crate::support::raw::{self, Raw};
 use crate::support::tls;
 use crate::support::{e2e, frames, s, wait_until};
@@ -352,11 +354,9 @@ fn a_gateway_that_is_to_end_calls_its_upgrade_off_and_leaves_nobody_behind() {
     });
     assert_eq!(upgradable.gateway.process.end(s(60)).code(), Some(0));
     let heir = fs::read_to_string(&here).unwrap();
-    wait_until("the new process is gone", s(30), || {
-        // Whoever inherits it may take a moment to bury it.
-        let stat = fs::read_to_string(format!("/proc/{}/stat", heir.trim())).unwrap_or_default();
-        stat.is_empty() || stat.contains(") Z ")
-    });
+    let heir = heir.trim().parse().unwrap();
+    // Whoever inherits it may take a moment to bury it.
+    wait_until("the new process is gone", s(30), || matches!(state(heir), None | Some('Z')));
 }
 
 #[test]
@@ -395,7 +395,8 @@ fn a_rehearsal_counts_what_cannot_move_and_the_upgrade_has_it_come_back() {
     let files = authority.issue("a", &["localhost"]);
     let upgradable = Upgradable::start(&format!(
         "[timeouts]\ndrain = \"2s\"\n[tls]\nmode = \"off\"\n[[certificates]]\n{}\
-         [[listeners]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\n[listeners.tls]\nmode = \"on\"\n{}",
+         [[listeners]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\n[listeners.tls]\nmode = \"on\"\n\
+         [[listeners]]\nname = \"streams\"\naddress = \"127.0.0.1:0\"\nh2c = true\n{}",
         files.toml(),
         upstream(echo.address)
     ));
@@ -413,9 +414,19 @@ fn a_rehearsal_counts_what_cannot_move_and_the_upgrade_has_it_come_back() {
         assert!(head.starts_with(b"HTTP/1.1 101"));
         client
     });
+    let mut streams = script(&e2e().join("clients/http2.py"));
+    let streams_at = upgradable.gateway.listeners[2].port().to_string();
+    let mut in_stream =
+        Process::start("http2.py talk", streams.args(["talk", "127.0.0.1", &streams_at]));
+    in_stream.line("it talks", s(60), |line| line.starts_with("heard ").then_some(()));
     let (is_done, said) = upgradable.ask(&["upgrade", "--dry-run"]);
     assert!(is_done && said.contains("3 connections would move"), "{said}");
+    assert!(said.contains("\n1 would stay to be drained: http2\n"), "{said}");
     assert!(said.contains("\n2 would stay to be drained: tls\n"), "{said}");
+    let heard = in_stream.lines().len();
+    wait_until("it talks on", s(60), || in_stream.lines().len() > heard + 10);
+    assert!(in_stream.is_running());
+    in_stream.kill();
     for client in &mut secure {
         // Nothing has happened to it.
         client.write_all(&frames::from_client(frames::TEXT, b"on")).unwrap();
@@ -423,6 +434,10 @@ fn a_rehearsal_counts_what_cannot_move_and_the_upgrade_has_it_come_back() {
         client.read_exact(&mut echo).unwrap();
         assert_eq!(&echo, b"\x81\x02on");
     }
+    wait_until("the one in a stream has left", s(60), || {
+        let page = upgradable.json(&["connections"]);
+        page["connections"].as_array().map(Vec::len) == Some(5)
+    });
     let said = upgradable.upgrade(0);
     assert!(said.contains("3 connections moved"), "{said}");
     assert!(said.contains("\n2 stay to be drained: tls\n"), "{said}");
@@ -576,19 +591,23 @@ fn process_1_of_a_container_stays_process_1() {
     assert_eq!(upgradable.children(), process_1);
 }
 
+/// A gateway that is the parent of this program.
+#[track_caller]
+fn parent_of(app: &[&str]) -> Upgradable {
+    let directory = tempfile::tempdir().unwrap();
+    let admin = format!("unix:{}/admin", directory.path().display());
+    let prepare = |command: &mut Command| {
+        command.env("LONGHAUL_ADMIN", admin).env("LONGHAUL_DRAIN", "2s");
+    };
+    let gateway = Gateway::as_parent(prepare, app);
+    gateway.wait_ready();
+    Upgradable { gateway, directory }
+}
+
 #[test]
 fn the_app_of_one_container_lives_through_it() {
     let echo = e2e().join("apps/child.py");
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("admin").display().to_string();
-    let gateway = Gateway::as_parent(
-        |command| {
-            command.env("LONGHAUL_ADMIN", format!("unix:{socket}"));
-        },
-        &["python3", &echo.display().to_string()],
-    );
-    gateway.wait_ready();
-    let upgradable = Upgradable { gateway, directory };
+    let mut upgradable = parent_of(&["python3", &echo.display().to_string()]);
     let app = |upgradable: &Upgradable| upgradable.children().trim().to_owned();
     let before = app(&upgradable);
     assert!(!before.is_empty());
@@ -599,7 +618,6 @@ fn the_app_of_one_container_lives_through_it() {
     });
     assert_eq!(raw::get(upgradable.address(), "/").status, 200);
     assert_eq!(upgradable.logged("the app is starting"), 1);
-    let mut upgradable = upgradable;
     upgradable.gateway.process.signal(Signal::TERM);
     assert_eq!(upgradable.gateway.process.end(s(60)).code(), Some(0));
 }

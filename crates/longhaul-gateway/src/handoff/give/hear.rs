@@ -13,12 +13,12 @@ impl Giver {
     /// The last word was said: either the other process has the connections, or it is dead.
     pub(super) fn hear_taken(&mut self, deadline: Instant) -> Result<(), HandoffError> {
         let step = "waiting for the new process to serve";
-        match (self.wire.receive(deadline), &self.kill) {
+        match (self.wire.receive(deadline), &self.taker) {
             (Ok((FromTaker::Taken, _)), _) => Ok(()),
             (Ok((other, _)), _) => Err(unexpected(step, &other)),
             (Err(error @ WireError::Ended), _) => Err(at(step)(error)),
-            (Err(error), Some(kill)) => {
-                kill();
+            (Err(error), Some(taker)) => {
+                taker.kill();
                 // What it had said before it was ended still counts.
                 let until = Instant::now() + self.patience.step;
                 match self.wire.receive(until) {

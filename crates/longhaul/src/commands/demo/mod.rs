@@ -28,7 +28,7 @@ use self::tunnel::Tunnel;
 use crate::config::defaults;
 use crate::logs::LogSettings;
 use crate::signals::{Event, Signals};
-use crate::{error_chain, logs};
+use crate::{error_chain, logs, signals};
 
 /// The page has a colour for each.
 const REPLICAS: [&str; 2] = ["amber", "teal"];
@@ -87,6 +87,7 @@ pub(crate) fn demo(listen: Option<SocketAddr>) -> u8 {
 }
 
 fn run(listen: Option<SocketAddr>) -> Result<u8, DemoError> {
+    signals::hold();
     logs::start(&LogSettings::default());
     let runtime = crate::runtime().map_err(DemoError::because("start threads"))?;
     let ended = runtime.block_on(act(listen));

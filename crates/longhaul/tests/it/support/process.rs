@@ -161,6 +161,12 @@ impl Drop for Process {
     }
 }
 
+/// The state letter of any process, `None` when it is gone.
+pub(crate) fn state(id: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim().chars().next()
+}
+
 fn keep(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     let lines = Arc::clone(lines);
     // Ends with the pipe, so with the last process that holds it.
