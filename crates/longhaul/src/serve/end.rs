@@ -14,6 +14,10 @@ use crate::{signals, systemd};
 /// After the kill at the end of its grace, an application is gone in no time.
 pub(super) const KILL_MARGIN: Duration = Duration::from_secs(5);
 
+/// From the last word to an heir to its first look at what was signalled, and from the end of its drain to
+/// its own, on a machine that has much else to do.
+const HEIR_MARGIN: Duration = Duration::from_secs(10);
+
 /// What is to be ended.
 pub(super) struct Ending {
     pub(super) gateway: Gateway,
@@ -70,8 +74,8 @@ impl<L: Future<Output = Ended>> House<'_, L> {
             tracing::error!("the drain did not end in time; what is left is cut");
         }
         if let Some(heir) = heir {
-            // Its drain began with ours, or as soon as it served.
-            let gone = tokio::time::timeout(drain_deadline, heir.gone());
+            // Its drain begins with ours, or as soon as it serves; then it has all of its time.
+            let gone = tokio::time::timeout(drain_deadline + HEIR_MARGIN, heir.gone());
             if self.finish(gone).await?.is_err() {
                 tracing::error!("the process in between did not end in time and is killed");
                 heir.kill();

@@ -597,7 +597,7 @@ fn parent_of(app: &[&str]) -> Upgradable {
     let directory = tempfile::tempdir().unwrap();
     let admin = format!("unix:{}/admin", directory.path().display());
     let prepare = |command: &mut Command| {
-        command.env("LONGHAUL_ADMIN", admin).env("LONGHAUL_DRAIN", "2s");
+        command.env("LONGHAUL_ADMIN", admin).env("LONGHAUL_DRAIN", "4s");
     };
     let gateway = Gateway::as_parent(prepare, app);
     gateway.wait_ready();

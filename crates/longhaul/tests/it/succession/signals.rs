@@ -108,6 +108,7 @@ fn a_process_that_is_asked_to_end_between_two_programs_ends_in_good_order() {
     for signal in [Signal::TERM, Signal::INT] {
         let upgradable = parent_of_file("echo_ws.mjs");
         let mut client = frames::open(upgradable.address(), "/echo");
+        client.patience(s(60));
         frames::echo(&mut client, "before");
         let mut between = BetweenPrograms::upgrade(upgradable);
         between.signal(signal);
@@ -124,6 +125,7 @@ fn a_process_that_is_asked_to_end_between_two_programs_ends_in_good_order() {
 fn heir_and_parent_that_are_asked_to_end_at_once_both_do() {
     let upgradable = parent_of_file("echo_ws.mjs");
     let mut client = frames::open(upgradable.address(), "/echo");
+    client.patience(s(60));
     let mut between = BetweenPrograms::upgrade(upgradable);
     between.signal(Signal::INT);
     let heir = Pid::from_raw(between.heir).unwrap();
@@ -177,7 +179,9 @@ fn what_cannot_become_the_new_binary_passes_signals_on_all_the_same() {
     between.signal(Signal::USR1);
     between.open();
     wait_until("the app hears it", s(60), || between.upgradable.logged("got SIGUSR1") == 1);
-    assert_eq!(between.upgradable.logged("this one keeps its place"), 1);
+    wait_until("it keeps its place", s(60), || {
+        between.upgradable.logged("this one keeps its place") == 1
+    });
     between.signal(Signal::TERM);
     assert_eq!(between.end(), Some(0));
 }
@@ -218,6 +222,7 @@ fn end_in_upgrade(moment: Duration, is_whole_group: bool) {
     let mut upgradable = parent_of_file("echo_ws.mjs");
     let app = upgradable.children().trim().parse().unwrap();
     let mut client = frames::open(upgradable.address(), "/echo");
+    client.patience(s(60));
     frames::echo(&mut client, "before");
     let directory = upgradable.directory.path().display().to_string();
     let mut ask = longhaul();
@@ -235,11 +240,12 @@ fn end_in_upgrade(moment: Duration, is_whole_group: bool) {
     upgradable.gateway.process.signal(Signal::TERM);
     let close = frames::close_code(&mut client);
     drop(client);
-    assert_eq!(close.ok(), Some(1012), "{moment:?}");
+    assert!(matches!(close, Ok(1012)), "{moment:?}: {close:?}");
     assert_eq!(upgradable.gateway.process.end(s(60)).code(), Some(0), "{moment:?}");
     ask.end(s(60));
     assert!(matches!(state(app), None | Some('Z')), "{moment:?}: the app was left behind");
-    assert_eq!(with_environment(&directory), [""; 0], "{moment:?}: left behind");
+    // One that was killed may take a moment.
+    wait_until("nobody is left behind", s(30), || with_environment(&directory).is_empty());
 }
 
 /// The processes in whose environment this is.
