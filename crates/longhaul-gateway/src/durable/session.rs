@@ -80,6 +80,8 @@ struct Session {
     logins: Logins,
     timer: Pin<Box<Sleep>>,
     ended: Option<Ended>,
+    /// Whether it was copied for another process while it went on, and has the same leg and links since.
+    is_as_copied: bool,
 }
 
 /// Opens a session on this leg for a client that asked for one, in a task of its own.
@@ -134,6 +136,7 @@ pub(super) fn open(link: Link, first: First, caller: Box<Caller>, window: Window
         logins: Logins::default(),
         timer: Box::pin(sleep_until(now.into())),
         ended: None,
+        is_as_copied: false,
         sid,
         sessions: shared.sessions.clone(),
         registry: shared.registry.clone(),
@@ -158,6 +161,7 @@ fn start(mut session: Session, shared: &Shared) {
         let _guard = Guard { sessions, sid };
         let ended = poll_fn(|cx| session.poll_if_here(cx)).await;
         session.registry.remove(slot);
+        session.links.iter().for_each(|lane| session.hang_up_if_copied(&lane.link.wire));
         let Some(ended) = ended else {
             debug!(sid = session.sid, "session moved");
             return;
@@ -186,12 +190,15 @@ impl Session {
         match self.control.look(cx) {
             Hold::Free => self.poll(cx).map(Some),
             Hold::Ahead => {
-                // It goes over as a whole, when it stands still.
-                self.movers.decline_ahead(&self.control);
-                self.poll(cx).map(Some)
+                let turn = self.poll(cx);
+                // Behind this turn: what happens from here on has it polled, and that is seen.
+                if turn.is_pending() {
+                    self.copy_ahead();
+                }
+                turn.map(Some)
             }
-            Hold::Wanted(_) => {
-                self.movers.tell(&self.control, self.put_down());
+            Hold::Wanted(since) => {
+                self.put_down(since);
                 Poll::Pending
             }
             Hold::Still => Poll::Pending,
@@ -330,7 +337,7 @@ impl Session {
                 return lane.link.wire.queued_bytes();
             }
             Output::Close { link, code } => self.see_off(link, code),
-            Output::Abort(link) => self.links.retain(|lane| lane.key != link),
+            Output::Abort(link) => self.drop_link(link),
             Output::Deliver { form, payload, seq } => {
                 if let Some(leg) = &mut self.leg {
                     leg.wire.send_pieces(form, payload);

@@ -137,6 +137,13 @@ pub(super) enum Astray {
 pub(super) type Stray = Box<(Link, Box<Caller>, Astray)>;
 
 impl Entry {
+    /// Of a session that is not here yet, and its mail.
+    fn new(subject: [u8; 32]) -> (Arc<Self>, mpsc::Receiver<Mail>) {
+        let (mail, receiver) = mpsc::channel(MAIL_MAX);
+        let (bytes, is_detached) = (AtomicUsize::new(0), AtomicBool::new(false));
+        (Arc::new(Self { mail, subject, bytes, is_detached }), receiver)
+    }
+
     pub(super) fn subject(&self) -> [u8; 32] {
         self.subject
     }
@@ -194,17 +201,18 @@ impl Sessions {
         subject
     }
 
-    /// A place for a session of another process: it had one there.
-    pub(super) fn take_up(
+    /// A place for a session of another process, which had one there. `None` when it is here already.
+    pub(super) fn prepare(
         &self,
         sid: &str,
         subject: [u8; 32],
     ) -> Option<(Arc<Entry>, mpsc::Receiver<Mail>)> {
-        let (mail, receiver) = mpsc::channel(MAIL_MAX);
-        let (bytes, is_detached) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let entry = Arc::new(Entry { mail, subject, bytes, is_detached });
-        let before = self.lock().live.insert(sid.to_owned(), entry.clone());
-        before.is_none().then_some((entry, receiver))
+        (!self.lock().live.contains_key(sid)).then(|| Entry::new(subject))
+    }
+
+    /// That session is here now.
+    pub(super) fn take_up(&self, sid: &str, entry: &Arc<Entry>) {
+        self.lock().live.insert(sid.to_owned(), entry.clone());
     }
 
     /// A place for a new session, and its mail; `None` when there are as many as there may be.
@@ -213,9 +221,7 @@ impl Sessions {
         sid: &str,
         subject: [u8; 32],
     ) -> Option<(Arc<Entry>, mpsc::Receiver<Mail>)> {
-        let (mail, receiver) = mpsc::channel(MAIL_MAX);
-        let (bytes, is_detached) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let entry = Arc::new(Entry { mail, subject, bytes, is_detached });
+        let (entry, receiver) = Entry::new(subject);
         let mut table = self.lock();
         if table.live.len() >= self.config.sessions_max || self.is_full() {
             return None;

@@ -67,13 +67,18 @@ impl Resumed {
 
 impl Resumed {
     /// What has happened to it since it went ahead.
-    fn renew(&mut self, change: Change) -> Result<(), Misfit> {
-        match self {
-            Self::WebSocket(resumed) => resumed.renew(change),
-            Self::Tcp(resumed) => resumed.renew(change),
-            // These do not go ahead.
-            Self::Durable(_) => Err(Misfit::State),
-        }
+    fn renew(self, change: Change) -> Result<Self, Misfit> {
+        Ok(match self {
+            Self::WebSocket(mut resumed) => {
+                resumed.renew(change)?;
+                Self::WebSocket(resumed)
+            }
+            Self::Tcp(mut resumed) => {
+                resumed.renew(change)?;
+                Self::Tcp(resumed)
+            }
+            Self::Durable(resumed) => Self::Durable(Box::new(resumed.renew(change)?)),
+        })
     }
 }
 
@@ -128,9 +133,12 @@ impl Lot {
         for (id, still_us, change) in unchanged.chain(changed) {
             // For whatever reason: what is not here cannot go on here.
             let waiting = self.ahead.remove(&id).unwrap_or(Err(Misfit::State));
-            let renewed = waiting.and_then(|mut waiting| {
-                change.map_or(Ok(()), |change| waiting.resumed.renew(change))?;
-                Ok(Waiting { still_us, ..waiting })
+            let renewed = waiting.and_then(|Waiting { worker, resumed, .. }| {
+                let resumed = match change {
+                    Some(change) => resumed.renew(change)?,
+                    None => resumed,
+                };
+                Ok(Waiting { worker, still_us, resumed })
             });
             match renewed {
                 Ok(waiting) => self.ready.push(waiting),

@@ -1,10 +1,10 @@
 //! Moves listeners and open connections to another process: a newer binary, or the same one again.
 //!
 //! The giver serves until the taker has said that it does, and whatever goes wrong before that leaves
-//! the giver where it was. Of WebSockets in clear text and of raw TCP a copy goes ahead while they go
-//! on; then all connections stand still, and say what has become of them since, or give themselves up
-//! to be copied as a whole. They go on when nothing comes of it (decision 0012). What cannot be copied
-//! (TLS ended here, HTTP/2, what has begun to end) stays and is finished by the giver.
+//! the giver where it was. Copies of connections go ahead while they go on; then all stand still, and
+//! say what has become of them since, or give themselves up to be copied as a whole. They go on when
+//! nothing comes of it (decision 0012). What cannot be copied (TLS ended here, HTTP/2, what has begun
+//! to end) stays and is finished by the giver.
 //!
 //! `message` has the words and their order, `wire` carries them, `state` is a connection on its way.
 //! Start at [`Giver`] and [`Arrival`]. Which process starts which is not known here.

@@ -192,6 +192,8 @@ pub(crate) enum News {
         leg: Option<Box<LegState>>,
     },
     Tcp(PipeState),
+    /// All of it but the sockets.
+    Durable(Box<CarriedSession>),
 }
 
 impl Change {

@@ -1,5 +1,6 @@
 //! Durable sessions: links are cut a thousand times, and nothing is lost, doubled or reordered.
 
+mod ahead;
 mod aware;
 mod legs;
 mod upgrades;

@@ -1,6 +1,6 @@
 //! Another binary takes the place of the running one, and nobody who is connected notices.
 
-mod ahead;
+pub(crate) mod ahead;
 mod legs;
 mod pause;
 mod signals;
@@ -82,7 +82,7 @@ impl Upgradable {
 
     /// Waits until so many upgrades are over, both hops of each.
     #[track_caller]
-    fn wait_settled(&self, upgrades: usize) {
+    pub(crate) fn wait_settled(&self, upgrades: usize) {
         wait_until("both hops are done", s(90), || {
             self.logged("took over from the process before") >= 2 * upgrades
                 && self.children().is_empty()
@@ -119,7 +119,7 @@ impl Upgradable {
     }
 
     /// A program that is to be upgraded to.
-    fn program(&self, name: &str, script: &str) -> String {
+    pub(crate) fn program(&self, name: &str, script: &str) -> String {
         let path: PathBuf = self.directory.path().join(name);
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();

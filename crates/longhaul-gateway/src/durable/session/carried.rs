@@ -5,14 +5,14 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longhaul_proto::durable::LinkKey;
 use longhaul_proto::durable::owner::{FrozenOwner, Owner, Replacement};
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep_until;
+use tokio::time::{Sleep, sleep_until};
 
 use super::links::Lane;
 use super::login::Logins;
@@ -23,13 +23,17 @@ use crate::durable::leg::{Leg, bytes_max};
 use crate::durable::lobby;
 use crate::durable::sessions::Link;
 use crate::durable::wire::{CarriedWire, Wire};
-use crate::handoff::state::{Kind, Misfit, Parcel, Sockets, adopt};
+use crate::handoff::state::{Change, Kind, Misfit, News, Parcel, Sockets, adopt};
 use crate::redial::RedialTerms;
-use crate::relay::control::Control;
+use crate::relay::control::{Control, Since};
 use crate::relay::stream::Bound;
 use crate::shared::Shared;
+use crate::transport::Transport;
 use crate::upstream::Work;
 use crate::worker::Worker;
+
+/// What holds more goes over as a whole when it stands still: there what messages hold is bounded.
+const LIGHT_BYTES: usize = 64 << 10;
 
 /// A session, beside its sockets: that of the leg, that of the leg to come, those of the links, each if it
 /// is there. Not to be shown.
@@ -70,50 +74,101 @@ pub(super) fn micros(time: Duration) -> u64 {
 }
 
 impl Session {
+    /// Gives a copy of itself to whoever moves it to another process: it stands still now. What went
+    /// ahead is not said again.
+    pub(super) fn put_down(&self, since: Since) {
+        match since {
+            Since::Untouched => self.movers.tell_change(&self.control, Ok(None)),
+            Since::Touched if self.is_as_copied && self.is_light() => {
+                let change = self
+                    .freeze()
+                    .map(|session| Change::of(&self.control, News::Durable(Box::new(session))));
+                self.movers.tell_change(&self.control, change.map(Some));
+            }
+            Since::Never | Since::Touched => self.movers.tell(&self.control, self.copy()),
+        }
+    }
+
+    /// Gives a copy of itself, and goes on.
+    pub(super) fn copy_ahead(&mut self) {
+        match self.is_light().then(|| self.copy().ok()).flatten() {
+            Some((parcel, sockets)) => {
+                self.is_as_copied = true;
+                self.movers.tell_ahead(&self.control, parcel, sockets);
+            }
+            None => self.movers.decline_ahead(&self.control),
+        }
+    }
+
+    /// Whether it is to be said in few words: it holds little, and no other leg is looked for.
+    fn is_light(&self) -> bool {
+        self.weight() <= LIGHT_BYTES && self.next_leg.as_ref().is_none_or(|next| next.is_idle())
+    }
+
+    /// About how many bytes it holds.
+    fn weight(&self) -> usize {
+        let queued = self.links.iter().map(|lane| lane.link.wire.queued_bytes());
+        self.owner.bytes() + queued.sum::<usize>()
+    }
+
+    /// The connection is let go of. Where another process may have a copy of the socket, its peer is to
+    /// hear of it all the same.
+    pub(super) fn note_parted(&mut self, wire: &Wire) {
+        self.is_as_copied = false;
+        self.hang_up_if_copied(wire);
+    }
+
+    pub(super) fn hang_up_if_copied(&self, wire: &Wire) {
+        if self.control.is_ahead() {
+            wire.hang_up();
+        }
+    }
+
     /// What another process needs to go on with it, as it stands. Nothing here changes.
     ///
     /// # Errors
     /// What keeps it here.
-    pub(super) fn put_down(&self) -> Result<(Parcel, Sockets), Bound> {
+    fn copy(&self) -> Result<(Parcel, Sockets), Bound> {
+        let kind = Kind::Durable(Box::new(self.freeze()?));
+        let sockets = self.wires_that_move().map(Wire::socket).collect::<Result<Sockets, _>>()?;
+        let mut parcel = Parcel::of(&self.control, self.worker.index, sockets.len(), kind);
+        parcel.weight = self.weight();
+        Ok((parcel, sockets))
+    }
+
+    /// The leg, unless its replica acknowledges messages itself and is asked what it knows on another
+    /// one; the leg that was found; the links, but for those that cannot move.
+    fn wires_that_move(&self) -> impl Iterator<Item = &Wire> {
+        let leg = self.leg.as_ref().filter(|_| !self.owner.is_aware());
+        let found = self.next_leg.as_ref().and_then(|next_leg| next_leg.found());
+        let links = self.links.iter().map(|lane| &lane.link.wire);
+        let legs = leg.into_iter().chain(found).map(|leg| &leg.wire);
+        legs.chain(links.filter(|wire| wire.bound().is_none()))
+    }
+
+    fn freeze(&self) -> Result<CarriedSession, Bound> {
         let now = Instant::now();
         let left = |until: Instant| micros(until.saturating_duration_since(now));
         let owner = self.owner.freeze(now).filter(|_| self.ended.is_none()).ok_or(Bound::Ending)?;
-        let mut sockets = Sockets::new();
-        let leg = match &self.leg {
-            // A replica that acknowledges messages itself is asked what it knows, on another leg.
-            Some(_) if self.owner.is_aware() => None,
-            Some(leg) => {
-                let (wire, socket) = leg.wire.put_down()?;
-                sockets.push(socket);
-                Some(wire)
-            }
-            None => None,
-        };
-        let next_leg = match &self.next_leg {
-            Some(next_leg) => {
-                let (carried, socket) = next_leg.put_down(now)?;
-                sockets.extend(socket);
-                Some(carried)
-            }
-            None => None,
-        };
+        let leg = self.leg.as_ref().filter(|_| !self.owner.is_aware());
+        if let Some(bound) = leg.and_then(|leg| leg.wire.bound()) {
+            return Err(bound);
+        }
         let (mut links, mut lost) = (Vec::with_capacity(self.links.len()), Vec::new());
         for Lane { key, link, is_blocked } in &self.links {
             if link.wire.bound().is_some() {
                 lost.push(*key);
                 continue;
             }
-            let (wire, socket) = link.wire.put_down()?;
-            sockets.push(socket);
             let right = link.pass.as_ref().and_then(|pass| pass.freeze(&self.live));
-            let (key, peer, is_blocked) = (*key, link.peer, *is_blocked);
+            let (key, wire, peer, is_blocked) = (*key, link.wire.freeze(), link.peer, *is_blocked);
             links.push(CarriedLink { key, wire, peer, right, is_blocked });
         }
-        let session = CarriedSession {
+        Ok(CarriedSession {
             owner,
             subject: self.entry.subject(),
-            leg,
-            next_leg,
+            leg: leg.map(|leg| leg.wire.freeze()),
+            next_leg: self.next_leg.as_ref().map(|next_leg| next_leg.freeze(now)),
             links,
             lost,
             unconfirmed: self.unconfirmed.clone(),
@@ -122,12 +177,7 @@ impl Session {
             leg_left_us: self.leg_until.map(left),
             keys: self.keys,
             migrate_left_us: self.migrate_at.map(left),
-        };
-        let kind = Kind::Durable(Box::new(session));
-        let mut parcel = Parcel::of(&self.control, self.worker.index, sockets.len(), kind);
-        let queued = self.links.iter().map(|lane| lane.link.wire.queued_bytes());
-        parcel.weight = self.owner.bytes() + queued.sum::<usize>();
-        Ok((parcel, sockets))
+        })
     }
 
     /// Another process has it. Links that stayed are sent there.
@@ -156,6 +206,7 @@ impl Session {
 pub(crate) struct Resumed {
     session: Session,
     shared: Arc<Shared>,
+    route: usize,
 }
 
 impl Resumed {
@@ -173,18 +224,56 @@ impl Resumed {
         let Kind::Durable(carried) = kind else { return Err(Misfit::State) };
         let route = shared.config.routes.iter().position(|route| route.name == card.route);
         let route = route.ok_or(Misfit::Route)?;
-        let (sockets, client, now) = (sockets.into_iter(), card.client, Instant::now());
+        let policy = shared.relay_policy(route);
+        let control = Arc::new(Control::new(replica, card.into_card(&policy.route)));
+        let mut sockets = sockets.into_iter();
+        let mut wires = Vec::with_capacity(sockets.len());
+        while sockets.len() > 0 {
+            wires.push(adopt(&mut sockets)?);
+        }
+        // In the worker's thread, whose clock it goes by.
+        let timer = Box::pin(sleep_until(Instant::now().into()));
+        let bones = Bones { worker: worker.clone(), control, wires, timer };
+        let session = Self::session(&shared, route, *carried, bones)?;
+        Ok(Self { session, shared, route })
+    }
+
+    /// What has happened to it since it was copied, in the process that still has it. It has the same
+    /// leg and links.
+    ///
+    /// # Errors
+    /// Why it cannot be taken up: the sender keeps it then.
+    pub(crate) fn renew(self, change: Change) -> Result<Self, Misfit> {
+        let Self { session, shared, route } = self;
+        let Session { worker, control, leg, links, timer, .. } = session;
+        change.count_on(&control.card);
+        let News::Durable(carried) = change.news else { return Err(Misfit::State) };
+        let links = links.into_iter().map(|lane| lane.link.wire);
+        let legs = leg.into_iter().map(|leg| leg.wire);
+        let wires = legs.chain(links).map(Wire::into_transport).collect::<Option<_>>();
+        let bones = Bones { worker, control, wires: wires.ok_or(Misfit::State)?, timer };
+        let session = Self::session(&shared, route, *carried, bones)?;
+        Ok(Self { session, shared, route })
+    }
+
+    fn session(
+        shared: &Arc<Shared>,
+        route: usize,
+        carried: CarriedSession,
+        bones: Bones,
+    ) -> Result<Session, Misfit> {
+        let Bones { worker, control, wires, timer } = bones;
+        let (wires, client, now) = (wires.into_iter(), control.card.client, Instant::now());
         let is_aware = carried.owner.is_aware();
-        let mut place = NewPlace { shared: &shared, route, client, sockets, is_aware, now };
-        let policy = shared.relay_policy(route).clone();
+        let mut place = NewPlace { shared, route, client, wires, is_aware, now };
+        let (policy, replica) = (shared.relay_policy(route).clone(), control.replica());
         let always = is_aware.then_some(&policy.replacing);
         let terms = always.or(policy.redial.as_ref());
-        let control = Arc::new(Control::new(replica, card.into_card(&policy.route)));
         let leg = carried.leg.map(|wire| place.leg(wire, replica)).transpose()?;
         let next_leg = match carried.next_leg.zip(terms) {
             Some((next_leg, terms)) => {
                 let take = |wire, replica| place.leg(wire, replica);
-                let next_leg = NextLeg::take_up(next_leg, terms, worker, &control, now, take)?;
+                let next_leg = NextLeg::take_up(next_leg, terms, &worker, &control, now, take)?;
                 Some(Box::new(next_leg))
             }
             None => None,
@@ -196,10 +285,10 @@ impl Resumed {
         for key in carried.lost {
             owner.link_lost(key, None, now);
         }
-        let entry = shared.sessions.take_up(&sid, carried.subject);
+        let entry = shared.sessions.prepare(&sid, carried.subject);
         let (entry, mail) = entry.ok_or(Misfit::State)?;
         let leg_heard_at = now.checked_sub(Duration::from_micros(carried.leg_heard_us));
-        let session = Session {
+        Ok(Session {
             owner,
             links,
             parting: Vec::new(),
@@ -215,24 +304,25 @@ impl Resumed {
             entry,
             control,
             movers: shared.movers.clone(),
-            worker: worker.clone(),
+            worker,
             bytes_noted: 0,
             keys: carried.keys,
             migrate_at: carried.migrate_left_us.map(|left| until(left, now)),
             logins: Logins::default(),
-            timer: Box::pin(sleep_until(now.into())),
+            timer,
             ended: None,
+            is_as_copied: false,
             sid,
             sessions: shared.sessions.clone(),
             registry: shared.registry.clone(),
             live: shared.admission.live.clone(),
-        };
-        Ok(Self { session, shared })
+        })
     }
 
     /// Goes on with it, in a task of its own.
     pub(crate) fn go_on(self) {
-        let Self { mut session, shared } = self;
+        let Self { mut session, shared, .. } = self;
+        session.sessions.take_up(&session.sid, &session.entry);
         for pass in session.links.iter_mut().filter_map(|lane| lane.link.pass.as_mut()) {
             pass.list(&session.live, &session.control);
         }
@@ -245,6 +335,15 @@ impl Resumed {
         session.seek_after_move();
         start(session, &shared);
     }
+}
+
+/// What a session is built on, also when it is built anew.
+struct Bones {
+    worker: Arc<Worker>,
+    control: Arc<Control>,
+    /// In the order of [`Session::wires_that_move`].
+    wires: Vec<Transport>,
+    timer: Pin<Box<Sleep>>,
 }
 
 /// No wait of a session is longer: a clock can be counted on to have so much left.
@@ -260,7 +359,7 @@ struct NewPlace<'a> {
     shared: &'a Arc<Shared>,
     route: usize,
     client: IpAddr,
-    sockets: std::vec::IntoIter<OwnedFd>,
+    wires: std::vec::IntoIter<Transport>,
     is_aware: bool,
     now: Instant,
 }
@@ -283,14 +382,14 @@ impl NewPlace<'_> {
         let upstream = &self.shared.upstreams[self.shared.config.routes[self.route].upstream];
         let held = upstream.find_or_depart(replica, self.now).hold(Work::WebSocket);
         let bytes_max = bytes_max(self.shared.sessions.policy.sizes, self.is_aware);
-        let wire = Wire::take_up_leg(wire, adopt(&mut self.sockets)?, bytes_max);
+        let wire = Wire::take_up_leg(wire, self.wires.next().ok_or(Misfit::Socket)?, bytes_max);
         Ok(Leg { wire: wire.ok_or(Misfit::State)?, held })
     }
 
     fn link(&mut self, carried: CarriedLink) -> Result<Lane, Misfit> {
         let CarriedLink { key, wire, peer, right, is_blocked } = carried;
         let bytes_max = lobby::link_bytes_max(self.shared.sessions.policy.sizes);
-        let wire = Wire::take_up_link(wire, adopt(&mut self.sockets)?, bytes_max);
+        let wire = Wire::take_up_link(wire, self.wires.next().ok_or(Misfit::Socket)?, bytes_max);
         let link = Link {
             wire: wire.ok_or(Misfit::State)?,
             peer,

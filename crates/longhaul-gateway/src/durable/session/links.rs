@@ -56,6 +56,7 @@ impl Session {
         let life = life.map(|life| life.mul_f64(0.9 + 0.2 * fastrand::f64()));
         self.migrate_at = life.map(|life| Instant::now() + life);
         self.links.push(Lane { key, link, is_blocked: false });
+        self.is_as_copied = false;
         self.plan_login(Instant::now());
     }
 
@@ -147,6 +148,14 @@ impl Session {
         let mut link = self.links.swap_remove(at).link;
         link.wire.close(Some(code), "");
         self.parting.push(Parting { link, until: Instant::now() + FAREWELL });
+        self.is_as_copied = false;
+    }
+
+    /// Lets go of a link without a word.
+    pub(super) fn drop_link(&mut self, key: LinkKey) {
+        let Some(at) = self.links.iter().position(|lane| lane.key == key) else { return };
+        let lane = self.links.remove(at);
+        self.note_parted(&lane.link.wire);
     }
 
     pub(super) fn lose_link(&mut self, key: LinkKey, closed: Option<CloseCode>, now: Instant) {
@@ -163,14 +172,20 @@ impl Session {
         self.owner.link_lost(key, closed, now);
         match answer {
             Some(code) => self.see_off(key, code),
-            None => self.links.retain(|lane| lane.key != key),
+            None => self.drop_link(key),
         }
     }
 
     /// Goes on with the links that are being seen off.
     pub(super) fn part(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let is_ahead = self.control.is_ahead();
         self.parting.retain_mut(|parting| {
-            parting.until > now && parting.link.wire.poll_parting(cx).is_pending()
+            let wire = &mut parting.link.wire;
+            let stays = parting.until > now && wire.poll_parting(cx).is_pending();
+            if !stays && is_ahead {
+                wire.hang_up();
+            }
+            stays
         });
     }
 }

@@ -4,7 +4,6 @@
 //! the handshake is the work of [`Origin`].
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -25,7 +24,6 @@ use crate::http::visit::Visit;
 use crate::redial::origin::{self, Errand, Reason, Search};
 use crate::redial::{CarriedOrigin, Origin, RedialTerms};
 use crate::relay::control::Control;
-use crate::relay::stream::Bound;
 use crate::worker::Worker;
 
 /// Silence after which a replica that is left is taken to have answered what it was asked.
@@ -57,30 +55,29 @@ pub(super) struct CarriedNextLeg {
 }
 
 impl NextLeg {
-    /// What another process needs to go on with it, and the socket of a leg that was found.
-    ///
-    /// # Errors
-    /// What keeps it here.
-    pub(super) fn put_down(
-        &self,
-        now: Instant,
-    ) -> Result<(CarriedNextLeg, Option<OwnedFd>), Bound> {
+    /// A leg that was found and does not serve yet.
+    pub(super) fn found(&self) -> Option<&Leg> {
+        self.found.as_ref().map(|(leg, _)| leg)
+    }
+
+    /// Whether none is looked for or found.
+    pub(super) fn is_idle(&self) -> bool {
+        self.search.is_none() && self.found.is_none()
+    }
+
+    /// What another process needs to go on with it, beside the socket of a leg that was found.
+    pub(super) fn freeze(&self, now: Instant) -> CarriedNextLeg {
         let left = |until: Instant| micros(until.saturating_duration_since(now));
-        let (found, socket) = match &self.found {
-            Some((leg, until)) => {
-                let (wire, socket) = leg.wire.put_down()?;
-                (Some((wire, leg.replica().address(), left(*until))), Some(socket))
-            }
-            None => (None, None),
-        };
-        let carried = CarriedNextLeg {
+        let found = self.found.as_ref();
+        let found =
+            found.map(|(leg, until)| (leg.wire.freeze(), leg.replica().address(), left(*until)));
+        CarriedNextLeg {
             origin: self.origin.carried(self.search.as_ref().map(|search| search.began)),
             errand: self.search.as_ref().map(|search| search.errand),
             reason: self.reason,
             found,
             leaves_left_us: self.leaves_at.map(left),
-        };
-        Ok((carried, socket))
+        }
     }
 
     /// Goes on with it; a search is begun again. `take` makes a leg of its state and its replica.
@@ -198,7 +195,7 @@ impl Session {
         self.control.set_replica(leg.replica().address());
         // What was said about it before the control named it has reached nobody.
         let (is_lost, is_draining) = (leg.held.is_lost(), leg.replica().is_draining());
-        self.leg = Some(leg);
+        (self.leg, self.is_as_copied) = (Some(leg), false);
         (self.leg_heard_at, self.leg_pings) = (now, 0);
         self.owner.leg_replaced(reason, now);
         if is_lost {

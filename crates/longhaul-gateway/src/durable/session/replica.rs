@@ -107,7 +107,9 @@ impl Session {
     }
 
     pub(super) fn drop_leg(&mut self) {
-        self.leg = None;
+        if let Some(leg) = self.leg.take() {
+            self.note_parted(&leg.wire);
+        }
         self.leg_until = None;
         self.unconfirmed.clear();
     }

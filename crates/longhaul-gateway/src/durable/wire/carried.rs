@@ -1,12 +1,12 @@
 //! One WebSocket of a session as it travels to another process.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use longhaul_proto::websocket::messages::FrozenMessages;
 use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Io, Messages, Role, Transport, Wire};
-use crate::relay::stream::Bound;
+use crate::relay::stream::{Bound, LegIo, shut_down};
 
 /// Such a WebSocket, beside its socket.
 #[derive(Serialize, Deserialize)]
@@ -31,27 +31,44 @@ impl Wire {
         }
     }
 
-    /// What another process needs to go on with it, and a descriptor of its own.
+    /// A descriptor of its own for what carries it.
     ///
     /// # Errors
     /// What keeps it here.
-    pub(in crate::durable) fn put_down(&self) -> Result<(CarriedWire, OwnedFd), Bound> {
-        let socket = match &self.io {
-            Io::Socket(Transport::Plain(socket)) => socket.as_fd().try_clone_to_owned(),
-            Io::Socket(Transport::Tls(_)) => return Err(Bound::Tls),
-            Io::Stream(_) => return Err(Bound::Http2),
-        };
+    pub(in crate::durable) fn socket(&self) -> Result<OwnedFd, Bound> {
+        match &self.io {
+            Io::Socket(io) => io.socket()?.try_clone_to_owned().map_err(|_| Bound::Descriptors),
+            Io::Stream(_) => Err(Bound::Http2),
+        }
+    }
+
+    /// Has the peer hear at once that it has ended, though another process has a descriptor too.
+    pub(in crate::durable) fn hang_up(&self) {
+        if let Io::Socket(io) = &self.io {
+            io.socket().into_iter().for_each(shut_down);
+        }
+    }
+
+    /// What another process needs to go on with it, beside its socket.
+    pub(in crate::durable) fn freeze(&self) -> CarriedWire {
         let mut waiting = Vec::with_capacity(self.queued_bytes);
         self.queue.iter().for_each(|bytes| waiting.extend_from_slice(bytes));
         waiting.extend_from_slice(&self.small);
-        let carried = CarriedWire {
+        CarriedWire {
             messages: self.messages.freeze(),
             read_ahead: self.read_ahead.to_vec(),
             waiting,
             bytes_written: self.bytes_written,
             is_closing: self.is_closing,
-        };
-        Ok((carried, socket.map_err(|_| Bound::Descriptors)?))
+        }
+    }
+
+    /// What carries it, for one that takes its place.
+    pub(in crate::durable) fn into_transport(self) -> Option<Transport> {
+        match self.io {
+            Io::Socket(io) => Some(io),
+            Io::Stream(_) => None,
+        }
     }
 
     /// Goes on with a link of another process. `None` for a state that cannot be.

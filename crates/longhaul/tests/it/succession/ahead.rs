@@ -42,7 +42,7 @@ fn open(upgradable: &Upgradable, count: usize) -> Vec<Raw> {
 
 /// Upgrades, and does something to connections while copies of some are under way: of those who came last.
 #[track_caller]
-fn while_copies_are_under_way(
+pub(crate) fn while_copies_are_under_way(
     upgradable: &Upgradable,
     moved: usize,
     happens: impl FnOnce(),
