@@ -94,6 +94,9 @@ while gate and not os.path.exists(gate):
     time.sleep(0.01)
 server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
+# Not `pause`: Python runs a handler in this thread later, and one that came just before it would wait.
+woken, wakes = os.pipe()
+os.set_blocking(wakes, False)
+signal.set_wakeup_fd(wakes)
 while True:
-    # Not `pause`: Python runs a handler in this thread later, and one that came just before it would wait.
-    time.sleep(0.05)
+    os.read(woken, 512)

@@ -6,9 +6,9 @@ at the end; any difference ends it with a trace.
 
 import itertools
 import os
+import signal
 import socket
 import sys
-import time
 
 import h2.config
 import h2.connection
@@ -316,12 +316,13 @@ def drain():
 
 
 def talk():
-    """Says one number after the other, and prints each that came back, until it is ended."""
+    """Says a number, and the next one at each USR1, and prints each that came back, until it is ended."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     ws = Client().websocket()
     for number in itertools.count():
         ws.echoes(str(number))
         print("heard", number, flush=True)
-        time.sleep(0.02)
+        signal.sigwait({signal.SIGUSR1})
 
 
 def silence(first_bytes):

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
 use rustix::process::Pid;
 
@@ -211,14 +210,23 @@ fn every_thread_holds_signals_back() {
 #[test]
 fn whenever_it_is_asked_to_end_clients_are_told_so_and_nobody_is_left_behind() {
     thread::scope(|scope| {
-        // Some moments of an upgrade, whichever these are on this machine.
-        for moment in [0, 6, 9, 12, 15, 18, 30, 60].map(Duration::from_millis) {
-            scope.spawn(move || end_in_upgrade(moment, moment.as_millis() % 2 == 1));
+        for (at, moment) in MOMENTS.into_iter().enumerate() {
+            scope.spawn(move || end_in_upgrade(moment, at % 2 == 1));
+            scope.spawn(move || end_in_upgrade(moment, at % 2 == 0));
         }
     });
 }
 
-fn end_in_upgrade(moment: Duration, is_whole_group: bool) {
+/// How far an upgrade has come, by what was logged so often.
+const MOMENTS: [(&str, usize); 5] = [
+    ("listening on", 1),
+    ("listening on", 2),
+    ("took over from the process before", 1),
+    ("the new binary serves", 1),
+    ("took over from the process before", 2),
+];
+
+fn end_in_upgrade(moment: (&str, usize), is_whole_group: bool) {
     let mut upgradable = parent_of_file("echo_ws.mjs");
     let app = upgradable.children().trim().parse().unwrap();
     let mut client = frames::open(upgradable.address(), "/echo");
@@ -228,7 +236,8 @@ fn end_in_upgrade(moment: Duration, is_whole_group: bool) {
     let mut ask = longhaul();
     ask.args(["upgrade", "--admin", &format!("unix:{directory}/admin")]);
     let mut ask = Process::start("longhaul upgrade", &mut ask);
-    thread::sleep(moment);
+    let (words, times) = moment;
+    wait_until(words, s(60), || upgradable.logged(words) >= times);
     if is_whole_group {
         let children = upgradable.children();
         let ids = children.split_whitespace().map(|id| id.parse().unwrap());
