@@ -97,7 +97,7 @@ fn goes_over_as_it_is_then(more: &str) {
     let upgradable = start(echo.address, more);
     let mut clients = open(&upgradable, CLIENTS);
     let told = latest_but_one(&upgradable).to_string();
-    let whole = frames::from_client(frames::TEXT, b"in two halves");
+    let halves = Halves::default();
     let mut newcomer = Vec::new();
     let moved = while_copies_are_under_way(&upgradable, CLIENTS - 1, || {
         // The last ones to come are copied first. Everybody goes on.
@@ -109,24 +109,13 @@ fn goes_over_as_it_is_then(more: &str) {
         assert!(is_told, "{said}");
         let mut told = clients.pop().expect("there are some");
         assert_eq!(frames::close_code(&mut told).unwrap(), 1001);
-        let [.., talking, halved] = &mut clients[..] else { panic!("there are some") };
-        frames::echo(talking, "behind its copy");
-        halved.send(&whole[..9]);
+        halves.begin(&mut clients);
         newcomer = open(&upgradable, 1);
         wait_until("the half message is with the old process", s(60), || {
             of_each(&upgradable, "bytes_up").contains(&9)
         });
     });
-    let last = clients.last_mut().expect("there are some");
-    last.send(&whole[9..]);
-    assert_eq!(frames::read(last).unwrap().payload, b"in two halves");
-    clients.append(&mut newcomer);
-    all_echo(&mut clients);
-    assert!(moved["changed"].as_u64() >= Some(2), "{moved}");
-    // The newcomer alone, and perhaps one that was busy for long.
-    assert!((1..=CLIENTS as u64 / 2).contains(&moved["whole"].as_u64().unwrap()), "{moved}");
-    upgradable.wait_settled(1);
-    all_echo(&mut clients);
+    halves.end(&upgradable, clients, newcomer, &moved);
 }
 
 /// Both peers of what ends behind its copy hear of it at once, though its sockets are open elsewhere.
@@ -136,7 +125,7 @@ fn raw_tcp_goes_ahead_and_who_ends_behind_its_copy_ends_at_once() {
     let upgradable = start(echo.address, RAW);
     let mut clients = open(&upgradable, RAW_CLIENTS);
     let told = latest_but_one(&upgradable).to_string();
-    let whole = frames::from_client(frames::TEXT, b"in two halves");
+    let halves = Halves::default();
     let mut newcomer = Vec::new();
     let moved = while_copies_are_under_way(&upgradable, RAW_CLIENTS - 1, || {
         let mut closing = clients.pop().expect("there are some");
@@ -147,20 +136,10 @@ fn raw_tcp_goes_ahead_and_who_ends_behind_its_copy_ends_at_once() {
         assert!(is_told, "{said}");
         clients.pop().expect("there are some").assert_closed();
         echo.process.line("closed 1006", s(60), |line| line.contains("closed 1006").then_some(()));
-        let [.., talking, halved] = &mut clients[..] else { panic!("there are some") };
-        frames::echo(talking, "behind its copy");
-        halved.send(&whole[..9]);
+        halves.begin(&mut clients);
         newcomer = open(&upgradable, 1);
     });
-    let last = clients.last_mut().expect("there are some");
-    last.send(&whole[9..]);
-    assert_eq!(frames::read(last).unwrap().payload, b"in two halves");
-    clients.append(&mut newcomer);
-    all_echo(&mut clients);
-    assert!(moved["changed"].as_u64() >= Some(2), "{moved}");
-    assert!((1..=RAW_CLIENTS as u64 / 2).contains(&moved["whole"].as_u64().unwrap()), "{moved}");
-    upgradable.wait_settled(1);
-    all_echo(&mut clients);
+    halves.end(&upgradable, clients, newcomer, &moved);
 }
 
 /// It has another replica then, and goes over with that. The one that was left knows it at once.
@@ -222,6 +201,46 @@ fn nobody_notices_a_binary_that_ends_with_copies_in_its_hands() {
         }
         let said = upgradable.upgrade(0);
         assert!(said.contains("5 connections moved"), "{said}");
+        all_echo(&mut clients);
+    }
+}
+
+/// A message of which the second half comes under the new binary, by the last client; the one before says
+/// something behind its copy.
+struct Halves(Vec<u8>);
+
+impl Default for Halves {
+    fn default() -> Self {
+        Self(frames::from_client(frames::TEXT, b"in two halves"))
+    }
+}
+
+impl Halves {
+    fn begin(&self, clients: &mut [Raw]) {
+        let [.., talking, halved] = clients else { panic!("there are some") };
+        frames::echo(talking, "behind its copy");
+        halved.send(&self.0[..9]);
+    }
+
+    /// Everybody goes on, through both hops; only who came behind the copies went over as a whole.
+    #[track_caller]
+    fn end(
+        self,
+        upgradable: &Upgradable,
+        mut clients: Vec<Raw>,
+        mut newcomer: Vec<Raw>,
+        moved: &Value,
+    ) {
+        let last = clients.last_mut().expect("there are some");
+        last.send(&self.0[9..]);
+        assert_eq!(frames::read(last).unwrap().payload, b"in two halves");
+        clients.append(&mut newcomer);
+        all_echo(&mut clients);
+        assert!(moved["changed"].as_u64() >= Some(2), "{moved}");
+        // The newcomer alone, and perhaps some that were busy for long.
+        let few = 1..=clients.len() as u64 / 2;
+        assert!(few.contains(&moved["whole"].as_u64().unwrap()), "{moved}");
+        upgradable.wait_settled(1);
         all_echo(&mut clients);
     }
 }
