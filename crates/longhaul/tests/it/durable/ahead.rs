@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use longhaul_client::{Event, Message, Session, connect};
+use longhaul_client::{Event, Session, connect};
 use tokio::runtime::Runtime;
 
-use super::{next, options, runtime};
+use super::{echo_unnoticed, next, options, runtime};
 use crate::succession::Upgradable;
 use crate::succession::ahead::while_copies_are_under_way;
 use crate::support::apps::App;
@@ -23,18 +23,6 @@ fn start(replica: SocketAddr) -> Upgradable {
     ))
 }
 
-/// Sends a text and expects it back, over the link that it has.
-async fn echo(session: &mut Session, text: &str) {
-    session.send(Message::Text(text.to_owned())).await.unwrap();
-    loop {
-        match next(session).await {
-            Event::Message(Message::Text(answer)) => return assert_eq!(answer, text),
-            Event::Opened { .. } => {}
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
 fn open(runtime: &Runtime, address: SocketAddr, count: usize) -> Vec<Session> {
     runtime.block_on(async {
         let mut sessions: Vec<_> = (0..count).map(|_| connect(options(address))).collect();
@@ -45,7 +33,7 @@ fn open(runtime: &Runtime, address: SocketAddr, count: usize) -> Vec<Session> {
 
 async fn all_echo(sessions: &mut [Session]) {
     for (at, session) in sessions.iter_mut().enumerate() {
-        echo(session, &at.to_string()).await;
+        echo_unnoticed(session, &at.to_string()).await;
     }
 }
 
@@ -64,9 +52,9 @@ fn a_session_that_talks_or_has_another_link_behind_its_copy_goes_over_as_it_is_t
             while next(&mut cut).await != Event::Interrupted {}
             cutter.bar(false);
             while next(&mut cut).await != Event::Resumed {}
-            echo(&mut cut, "over another link").await;
+            echo_unnoticed(&mut cut, "over another link").await;
             let last = sessions.last_mut().expect("there are some");
-            echo(last, "behind its copy").await;
+            echo_unnoticed(last, "behind its copy").await;
         });
     });
     sessions.push(cut);
