@@ -52,8 +52,7 @@ impl Resumed {
         let shared = worker.current.load_full();
         let Parcel { card, replica, kind, .. } = parcel;
         let Kind::WebSocket { mut relay, pass, trace } = kind else { return Err(Misfit::State) };
-        let route = shared.config.routes.iter().position(|route| route.name == card.route);
-        let route = route.ok_or(Misfit::Route)?;
+        let route = shared.find_route(&card.route).ok_or(Misfit::Route)?;
         let upstream = &shared.upstreams[shared.config.routes[route].upstream];
         let hold = || upstream.find_or_depart(replica, Instant::now()).hold(Work::WebSocket);
         let policy = shared.relay_policy(route).clone();

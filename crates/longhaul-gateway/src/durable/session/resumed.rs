@@ -45,8 +45,7 @@ impl Resumed {
         let shared = worker.current.load_full();
         let Parcel { card, replica, kind, .. } = parcel;
         let Kind::Durable(carried) = kind else { return Err(Misfit::State) };
-        let route = shared.config.routes.iter().position(|route| route.name == card.route);
-        let route = route.ok_or(Misfit::Route)?;
+        let route = shared.find_route(&card.route).ok_or(Misfit::Route)?;
         let policy = shared.relay_policy(route);
         let control = Arc::new(Control::new(replica, card.into_card(&policy.route)));
         let mut sockets = sockets.into_iter();
