@@ -1,37 +1,39 @@
 //! What the outside may see of a running gateway (snapshots) and ask of it (commands).
 
+mod connections;
+mod degraded;
+mod snapshots;
+
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use longhaul_policy::admission::revocation::Revocation;
+pub use longhaul_policy::diagnosis::Finding;
 
+pub use self::connections::{ConnectionSnapshot, Wanted};
+pub use self::snapshots::*;
 use crate::admission::counters::OUTCOMES;
 use crate::config::Config;
 pub use crate::durable::Counts as SessionCounts;
 use crate::readiness::Readiness;
-use crate::relay::control::{Control, Order};
 use crate::reload::{ReloadDesk, ReloadError, ReloadRefused, Reloaded};
 use crate::retire;
 use crate::running::Running;
 use crate::shared::Shared;
-use crate::supervise::TaskSnapshot;
-use crate::telemetry::tally::Number;
-use crate::telemetry::{gather, process, totals};
-use crate::tls::CertificateSnapshot;
-use crate::upstream::{Draining, Replica, Upstream};
-
 pub use crate::store::StoreSnapshot;
+use crate::supervise::TaskSnapshot;
 pub use crate::telemetry::ends::End;
 pub use crate::telemetry::families::{FAMILIES, Family, Kind};
 pub use crate::telemetry::lag::LoopSnapshot;
 pub use crate::telemetry::page::Format;
 pub use crate::telemetry::process::Memory;
 pub use crate::telemetry::totals::Totals;
+use crate::telemetry::{gather, process, totals};
+use crate::upstream::{Draining, Replica, Upstream};
 pub use crate::validate::ServiceSnapshot;
-pub use longhaul_policy::diagnosis::Finding;
 
 /// A cheap, cloneable view of one gateway. Admin and the binary hold it; the data plane does not.
 #[derive(Debug, Clone)]
@@ -39,123 +41,6 @@ pub struct Handle {
     running: Arc<Running>,
     readiness: Readiness,
     desk: ReloadDesk,
-}
-
-/// The gateway at one moment.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// Addresses that are bound.
-    pub listeners: Vec<SocketAddr>,
-    /// One for each upstream, in the order of the config.
-    pub upstreams: Vec<UpstreamSnapshot>,
-    /// WebSockets open now.
-    pub websockets_open: usize,
-    /// WebSockets opened since the start.
-    pub websockets_total: u64,
-    /// Raw TCP connections open now.
-    pub tcp_open: usize,
-    /// Client connections open now, WebSockets and raw TCP included.
-    pub connections_open: usize,
-    /// TLS handshakes of clients since the start that were finished.
-    pub handshakes: u64,
-    /// Those that failed or took too long.
-    pub handshakes_failed: u64,
-    /// One for each certificate, in the order of the config.
-    pub certificates: Vec<CertificateSnapshot>,
-    /// Durable sessions.
-    pub sessions: SessionCounts,
-    /// Since the start.
-    pub uptime: Duration,
-}
-
-/// Admission at one moment.
-#[derive(Debug, Clone)]
-pub struct AdmissionSnapshot {
-    /// How often each outcome was reached, by its name.
-    pub outcomes: Vec<(&'static str, u64)>,
-    /// Open WebSockets that came by a token and end with it.
-    pub granted_open: usize,
-    /// How the services fare that tokens are judged by.
-    pub services: Vec<ServiceSnapshot>,
-}
-
-/// One route of the config.
-#[derive(Debug, Clone)]
-pub struct RouteSnapshot {
-    /// Its name.
-    pub name: String,
-    /// Whether it takes raw TCP, not HTTP.
-    pub is_tcp: bool,
-    /// What it takes, in words.
-    pub takes: String,
-    /// The upstream it leads to.
-    pub upstream: String,
-}
-
-/// One open connection.
-#[derive(Debug, Clone)]
-pub struct ConnectionSnapshot {
-    /// As in the log; unique within the process.
-    pub id: u64,
-    /// Whether it is raw TCP, not a WebSocket.
-    pub is_tcp: bool,
-    /// Its route.
-    pub route: Arc<str>,
-    /// The client's address; behind trusted proxies, the forwarded one.
-    pub client: IpAddr,
-    /// The replica it is at.
-    pub replica: SocketAddr,
-    /// Since it opened.
-    pub open_for: Duration,
-    /// Messages to the replica, to the client. Of a WebSocket only.
-    pub messages: [u64; 2],
-    /// Bytes to the replica, to the client. Of a WebSocket only.
-    pub bytes: [u64; 2],
-}
-
-/// Which connections to show. `None` means any.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    /// On this route.
-    pub route: Option<String>,
-    /// At this replica.
-    pub replica: Option<SocketAddr>,
-    /// Of this client.
-    pub client: Option<IpAddr>,
-    /// With a larger id: where the page before ended.
-    pub after: u64,
-    /// At most so many.
-    pub limit: usize,
-}
-
-/// One upstream at one moment.
-#[derive(Debug, Clone)]
-pub struct UpstreamSnapshot {
-    /// Its name.
-    pub name: String,
-    /// Its replicas.
-    pub replicas: Vec<ReplicaSnapshot>,
-    /// How often a replica of it changed since the start: `up`, `down`, `ejected`.
-    pub changes: [(&'static str, u64); 3],
-}
-
-/// One replica at one moment.
-#[derive(Debug, Clone)]
-pub struct ReplicaSnapshot {
-    /// Where it is.
-    pub address: SocketAddr,
-    /// `up`, `starting` (slow start), `ejected` or `down`.
-    pub state: &'static str,
-    /// WebSockets it holds through this gateway.
-    pub websockets_open: usize,
-    /// Requests it answers through this gateway.
-    pub requests_open: usize,
-    /// Raw TCP connections it holds through this gateway.
-    pub tcp_open: usize,
-    /// What its last probe failed with; `None` when it passed, or none is sent.
-    pub probe_failure: Option<String>,
-    /// Why it drains (`asked`, `left` or `said`), if it does. What it still holds is listed above.
-    pub draining: Option<&'static str>,
 }
 
 /// Why a command was not obeyed.
@@ -290,39 +175,6 @@ impl Handle {
         gather::page(&self.shared(), &self.running.tasks, format)
     }
 
-    /// Open connections, oldest first, and how many there are beyond this page and with it.
-    pub fn connections(&self, wanted: &Wanted) -> (Vec<ConnectionSnapshot>, usize) {
-        let shared = self.shared();
-        let registries = [(&shared.registry, false), (&shared.streams, true)];
-        let all = registries.into_iter().flat_map(|(registry, is_tcp)| {
-            registry.all().into_iter().map(move |control| (control, is_tcp))
-        });
-        let mut found: Vec<(Arc<Control>, bool)> =
-            all.filter(|(control, _)| wanted.wants(control)).collect();
-        let total = found.len();
-        found.sort_unstable_by_key(|(control, _)| control.card.id);
-        let page = found.iter().take(wanted.limit);
-        (page.map(|(control, is_tcp)| ConnectionSnapshot::of(control, *is_tcp)).collect(), total)
-    }
-
-    /// One open connection.
-    pub fn connection(&self, id: u64) -> Option<ConnectionSnapshot> {
-        let shared = self.shared();
-        let websocket = shared.registry.find(id).map(|control| (control, false));
-        let found = websocket.or_else(|| Some((shared.streams.find(id)?, true)));
-        found.map(|(control, is_tcp)| ConnectionSnapshot::of(&control, is_tcp))
-    }
-
-    /// Ends one connection: a WebSocket with 1001. Says whether it was there.
-    pub fn close(&self, id: u64) -> bool {
-        let shared = self.shared();
-        let found = shared.registry.find(id).or_else(|| shared.streams.find(id));
-        found.is_some_and(|control| {
-            control.order(Order::Close);
-            true
-        })
-    }
-
     /// Every route, HTTP first, each kind in the order of the config.
     pub fn routes(&self) -> Vec<RouteSnapshot> {
         let shared = self.shared();
@@ -374,18 +226,6 @@ impl Handle {
         self.shared().config.limits.connections_max
     }
 
-    /// What is wrong although work may be welcome: replicas that cannot be used, watchers that fail, a
-    /// store that is away, memory or descriptors that run short.
-    pub fn degraded(&self) -> Vec<String> {
-        let mut degraded = degraded(&self.snapshot().upstreams, &self.tasks());
-        degraded.extend(self.store().and_then(|store| {
-            let reason = store.reason?;
-            Some(format!("the store is away, so nobody gets a ticket or gets in by one: {reason}"))
-        }));
-        degraded.extend(self.shared().overload.troubles());
-        degraded
-    }
-
     /// Which event loop hangs, if one does: then the process should be started anew.
     pub fn hanging(&self) -> Option<String> {
         self.running.current.load().telemetry.loops.hanging(Instant::now())
@@ -435,47 +275,4 @@ impl Handle {
     fn shared(&self) -> Arc<Shared> {
         self.running.current.load_full()
     }
-}
-
-impl Wanted {
-    fn wants(&self, control: &Control) -> bool {
-        let card = &control.card;
-        card.id > self.after
-            && self.route.as_deref().is_none_or(|route| route == &*card.route)
-            && self.replica.is_none_or(|replica| replica == control.replica())
-            && self.client.is_none_or(|client| client == card.client)
-    }
-}
-
-impl ConnectionSnapshot {
-    fn of(control: &Control, is_tcp: bool) -> Self {
-        let card = &control.card;
-        Self {
-            id: card.id,
-            is_tcp,
-            route: card.route.clone(),
-            client: card.client,
-            replica: control.replica(),
-            open_for: card.opened_at.elapsed(),
-            messages: card.messages.each_ref().map(Number::get),
-            bytes: card.bytes.each_ref().map(Number::get),
-        }
-    }
-}
-
-/// A watcher that failed counts as troubled for so long after it runs again.
-const TROUBLED_FOR: Duration = Duration::from_secs(60);
-
-fn degraded(upstreams: &[UpstreamSnapshot], tasks: &[TaskSnapshot]) -> Vec<String> {
-    let is_usable = |replica: &ReplicaSnapshot| matches!(replica.state, "up" | "starting");
-    let without = upstreams.iter().filter(|one| !one.replicas.iter().any(is_usable));
-    let without = without.map(|one| format!("upstream {} has no usable replica", one.name));
-    let is_troubled = |task: &&TaskSnapshot| {
-        !task.is_running || (task.restarts > 0 && task.since.elapsed() < TROUBLED_FOR)
-    };
-    let troubled = tasks.iter().filter(is_troubled).map(|task| {
-        let reason = task.last_error.as_deref().unwrap_or("it has not started");
-        format!("background task {} failed: {reason}", task.name)
-    });
-    without.chain(troubled).collect()
 }

@@ -268,6 +268,11 @@ impl Shared {
         self.tcp_routes[route].clone()
     }
 
+    /// The HTTP route of this name, as an index into the config.
+    pub(crate) fn find_route(&self, name: &str) -> Option<usize> {
+        self.config.routes.iter().position(|route| route.name == name)
+    }
+
     pub(crate) fn relay_policy(&self, route: usize) -> &Arc<RelayPolicy> {
         &self.relays[route]
     }

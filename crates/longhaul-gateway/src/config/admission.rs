@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 pub use longhaul_policy::admission::breaker::BreakerPolicy;
+pub use longhaul_policy::admission::limits::Allowance;
 pub use longhaul_policy::admission::verdicts::CachePolicy;
+pub use longhaul_policy::cors::CorsRules;
+pub use longhaul_policy::origin::{OriginPattern, OriginRules};
 pub use longhaul_policy::token::source::TokenSource;
 pub use longhaul_policy::token::{Algorithm, TokenRules};
 
-use super::{Allowance, CorsRules, OriginRules};
 pub use crate::fetch::Service;
 pub use crate::keys::{KeyFault, KeySet};
 

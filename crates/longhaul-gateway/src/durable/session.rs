@@ -1,40 +1,43 @@
-//! The task of one durable session: owns the leg, the links and the machine that decides.
+//! One durable session: owns the leg, the links and the machine that decides.
+//!
+//! `task` begins and ends it; each of its turns is [`Session::poll`]. What the gateway says is heard in
+//! `orders`, what clients say in `links`, what the replica says in `replica`.
 
 mod carried;
 mod links;
 mod login;
 mod next_leg;
+mod orders;
 mod replica;
+mod resumed;
+mod task;
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use longhaul_proto::durable::owner::{Ended, Opening, Output, Owner};
-use longhaul_proto::durable::{LinkKey, Window};
-use longhaul_proto::websocket::CloseCode;
+use longhaul_proto::durable::owner::{Ended, Output, Owner};
+use longhaul_proto::session::SessionPolicy;
 use tokio::sync::mpsc;
-use tokio::time::{Sleep, sleep_until};
-use tracing::{debug, info};
+use tokio::time::Sleep;
 
-pub(crate) use self::carried::{CarriedSession, Resumed};
+pub(crate) use self::carried::CarriedSession;
 use self::links::{Lane, Parting};
 use self::login::Logins;
 pub(super) use self::login::Verdict;
 use self::next_leg::NextLeg;
-use super::leg::{First, Leg};
-use super::lobby::{self, Caller};
-use super::sessions::{Entry, Link, Mail, Sessions};
+pub(crate) use self::resumed::Resumed;
+pub(super) use self::task::open;
+use super::leg::Leg;
+use super::sessions::{Entry, Mail, Sessions};
 use crate::admission::Live;
 use crate::handoff::Movers;
 use crate::registry::Registry;
-use crate::relay::control::{Control, Hold, Order};
+use crate::relay::control::Control;
 use crate::shared::Shared;
-use crate::telemetry::Card;
 use crate::worker::Worker;
 
 /// Reads in a row before other tasks of the worker get their turn.
@@ -45,9 +48,6 @@ const BATCH_BYTES: usize = 64 << 10;
 const CONFIRM_TICK: Duration = Duration::from_millis(20);
 /// How often a session that must not take more looks whether it may again.
 const TIGHT_TICK: Duration = Duration::from_secs(1);
-
-/// What clients are told whose right has ended.
-const TOKEN_OVER: CloseCode = CloseCode(4401);
 
 /// One session.
 struct Session {
@@ -84,129 +84,51 @@ struct Session {
     is_as_copied: bool,
 }
 
-/// Opens a session on this leg for a client that asked for one, in a task of its own.
-pub(super) fn open(link: Link, first: First, caller: Box<Caller>, window: Window) {
-    let shared = &caller.connection.shared;
-    let Some((entry, mail)) = shared.sessions.add(&first.sid, caller.subject) else {
-        // Ends by its deadlines.
-        tokio::spawn(lobby::later(link, Duration::from_secs(5)));
-        return;
-    };
-    let (now, key) = (Instant::now(), LinkKey(1));
-    let replica = first.leg.replica().address();
-    let sid = first.sid.clone();
-    let (route, client) = (shared.relay_policy(caller.route).route.clone(), caller.client.address);
-    info!(sid, route = &*route, %replica, %client, "session opened");
-    let card = Card::new(&shared.telemetry, route, client);
-    let next_leg = NextLeg::of(&caller, &first, card.id);
-    let opening = Opening {
-        sid: sid.clone(),
-        link: key,
-        window,
-        protocol: first.protocol(),
-        replacement: next_leg.as_ref().map(NextLeg::replacement),
-        is_aware: first.is_aware,
-    };
-    let policy = shared.relay_policy(caller.route).session.clone();
-    let mut session = Session {
-        owner: Owner::open(
-            shared.sessions.policy.clone(),
-            shared.sessions.sealer.clone(),
-            opening,
-            now,
-        ),
-        links: Vec::with_capacity(1),
-        parting: Vec::new(),
-        leg: Some(first.leg),
-        next_leg: next_leg.map(Box::new),
-        unconfirmed: VecDeque::new(),
-        leg_heard_at: now,
-        leg_pings: 0,
-        leg_until: None,
-        ping: policy.ping,
-        pings_missed_max: policy.pings_missed_max,
-        mail,
-        entry,
-        control: Arc::new(Control::new(replica, card)),
-        movers: shared.movers.clone(),
-        worker: caller.connection.worker.clone(),
-        bytes_noted: 0,
-        keys: 1,
-        migrate_at: None,
-        logins: Logins::default(),
-        timer: Box::pin(sleep_until(now.into())),
-        ended: None,
-        is_as_copied: false,
-        sid,
-        sessions: shared.sessions.clone(),
-        registry: shared.registry.clone(),
-        live: shared.admission.live.clone(),
-    };
-    session.add_lane(key, link);
-    start(session, shared);
-}
-
-/// Has a session run, in a task of its own.
-fn start(mut session: Session, shared: &Shared) {
-    let slot = session.registry.add(session.control.clone());
-    let is_bound = !session.owner.is_aware()
-        && session.leg.as_ref().is_some_and(|leg| leg.wire.bound().is_some());
-    if shared.readiness.is_draining() || is_bound && shared.readiness.is_leaving() {
-        // It came between the last look at readiness and the list of those to be told.
-        session.control.order(Order::Drain);
-    }
-    // Ends with the session, whose deadlines bound it; a panic drops its links and its leg.
-    tokio::spawn(async move {
-        let (sessions, sid) = (session.sessions.clone(), session.sid.clone());
-        let _guard = Guard { sessions, sid };
-        let ended = poll_fn(|cx| session.poll_if_here(cx)).await;
-        session.registry.remove(slot);
-        session.links.iter().for_each(|lane| session.hang_up_if_copied(&lane.link.wire));
-        let Some(ended) = ended else {
-            debug!(sid = session.sid, "session moved");
-            return;
-        };
-        let duration_s = session.control.card.opened_at.elapsed().as_secs_f64();
-        let (sid, code, links) = (&session.sid, ended.code, session.keys);
-        info!(sid, %code, links, delivered = ended.recv, duration_s, "session closed");
-    });
-}
-
-/// Takes the session off the books even if its task panics.
-struct Guard {
-    sessions: Arc<Sessions>,
-    sid: String,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.sessions.remove(&self.sid, None, Instant::now());
-    }
+/// What a session is built on, in whichever process it began.
+struct Bones {
+    worker: Arc<Worker>,
+    control: Arc<Control>,
+    timer: Pin<Box<Sleep>>,
 }
 
 impl Session {
-    /// Nothing at the end of a session that another process has.
-    fn poll_if_here(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
-        match self.control.look(cx) {
-            Hold::Free => self.poll(cx).map(Some),
-            Hold::Ahead => {
-                let turn = self.poll(cx);
-                // Behind this turn: what happens from here on has it polled, and that is seen.
-                if turn.is_pending() {
-                    self.copy_ahead();
-                }
-                turn.map(Some)
-            }
-            Hold::Wanted(since) => {
-                self.put_down(since);
-                Poll::Pending
-            }
-            Hold::Still => Poll::Pending,
-            Hold::Gone => {
-                self.leave();
-                self.movers.forward(&self.control, cx);
-                Poll::Ready(None)
-            }
+    /// One that has no link yet and no leg, and on which nothing has happened.
+    fn new(
+        shared: &Shared,
+        policy: &SessionPolicy,
+        sid: String,
+        owner: Owner,
+        (entry, mail): (Arc<Entry>, mpsc::Receiver<Mail>),
+        Bones { worker, control, timer }: Bones,
+    ) -> Self {
+        Self {
+            live: shared.admission.live.clone(),
+            sessions: shared.sessions.clone(),
+            registry: shared.registry.clone(),
+            sid,
+            owner,
+            links: Vec::with_capacity(1),
+            parting: Vec::new(),
+            leg: None,
+            next_leg: None,
+            unconfirmed: VecDeque::new(),
+            leg_heard_at: Instant::now(),
+            leg_pings: 0,
+            leg_until: None,
+            ping: policy.ping,
+            pings_missed_max: policy.pings_missed_max,
+            mail,
+            entry,
+            control,
+            movers: shared.movers.clone(),
+            worker,
+            bytes_noted: 0,
+            keys: 0,
+            migrate_at: None,
+            logins: Logins::default(),
+            timer,
+            ended: None,
+            is_as_copied: false,
         }
     }
 
@@ -259,44 +181,6 @@ impl Session {
             }
             self.note_confirmed();
             deadline = self.settle(cx);
-        }
-    }
-
-    fn take_orders(&mut self, cx: &mut Context<'_>) {
-        let now = Instant::now();
-        match self.control.take_order(cx) {
-            Some(Order::Drain) if self.owner.is_attached() => {
-                self.owner.finish(CloseCode::SERVICE_RESTART, "draining", now);
-            }
-            Some(Order::Drain) => self.owner.expire(now),
-            // Looked up, since the word may be about a replica that was left meanwhile.
-            Some(Order::ReplicaLost) if self.leg.as_ref().is_some_and(|leg| leg.held.is_lost()) => {
-                self.lose_leg(now);
-            }
-            Some(Order::ReplicaLost) => {}
-            Some(Order::ReplicaLeaves) => self.note_replica_leaves(false, now),
-            Some(Order::ReplicaLeft) => self.note_replica_leaves(true, now),
-            Some(Order::ReplicaDrained) if self.owner.may_replace_leg() => {
-                self.note_replica_leaves(true, now);
-            }
-            Some(Order::ReplicaDrained) => {
-                let reason = "the replica was drained";
-                self.owner.finish(CloseCode::SERVICE_RESTART, reason, now);
-            }
-            // As a plain WebSocket is told; whoever comes back needs another token.
-            Some(Order::Expired) => self.owner.finish(TOKEN_OVER, "the token has expired", now),
-            Some(Order::Revoked) => self.owner.finish(TOKEN_OVER, "the token was revoked", now),
-            Some(Order::Close) => self.owner.finish(CloseCode::GOING_AWAY, "", now),
-            None => {}
-        }
-        while let Poll::Ready(Some(mail)) = self.mail.poll_recv(cx) {
-            match mail {
-                Mail::Link(arrival) => self.attach(*arrival, now),
-                Mail::Migrate(delay) => self.owner.migrate(delay, now),
-                Mail::Judged(verdict) => self.note_verdict(verdict, now),
-                Mail::Expire if !self.owner.is_attached() => self.owner.expire(now),
-                Mail::Expire => {}
-            }
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::Taken;
 use super::state::{Change, Kind, Misfit, Parcel, Sockets, tick_us};
 use crate::running::Running;
-use crate::tunnel::{self, ForReactor, Tunnel};
+use crate::tunnel::{self, ForReactor};
 use crate::worker::{Seat, Worker};
 use crate::{durable, passthrough};
 
@@ -53,7 +53,7 @@ impl Resumed {
     fn of(worker: &Arc<Worker>, parcel: Parcel, sockets: Sockets) -> Result<Self, Misfit> {
         match parcel.kind {
             Kind::WebSocket { .. } => {
-                Tunnel::resume(worker, parcel, sockets).map(Box::new).map(Self::WebSocket)
+                tunnel::Resumed::of(worker, parcel, sockets).map(Box::new).map(Self::WebSocket)
             }
             Kind::Durable(_) => {
                 durable::Resumed::of(worker, parcel, sockets).map(Box::new).map(Self::Durable)

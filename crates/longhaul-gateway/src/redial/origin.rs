@@ -286,7 +286,7 @@ impl Origin {
 
     /// The session as a request of this moment. `None` while its route is gone from the config.
     fn visit<'a>(&'a self, shared: &'a Arc<Shared>) -> Option<Visit<'a>> {
-        let route = shared.config.routes.iter().position(|route| route.name == *self.route)?;
+        let route = shared.find_route(&self.route)?;
         let Self { worker, client, ends, .. } = self;
         Some(Visit { worker, shared, route, client: *client, ends: *ends })
     }

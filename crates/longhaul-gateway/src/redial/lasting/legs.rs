@@ -144,8 +144,9 @@ impl Inner {
     }
 
     fn drop_current(&mut self) {
-        let left = self.current.take();
-        left.inspect(|wire| self.hang_up_if_copied(wire));
+        if let Some(left) = self.current.take() {
+            self.hang_up_if_copied(&left);
+        }
     }
 
     /// A replica that is left is to hear of it now, though another process may have a copy of the socket.
