@@ -25,9 +25,9 @@ const RAW_CLIENTS: usize = 900;
 /// WebSockets whose lost replicas are replaced.
 const REDIALLED: &str = "[websocket]\non_replica_loss = \"redial\"\n";
 /// Everything is raw TCP, WebSockets too.
-const RAW: &str = "[[tcp]]\nlistener = \"main\"\nupstream = \"app\"\n";
+pub(super) const RAW: &str = "[[tcp]]\nlistener = \"main\"\nupstream = \"app\"\n";
 
-fn start(replica: SocketAddr, more: &str) -> Upgradable {
+pub(super) fn start(replica: SocketAddr, more: &str) -> Upgradable {
     let step = "[timeouts]\nupgrade_step = \"1m\"\n";
     let upgradable = Upgradable::start_unready(&format!("{step}{}{more}", upstream(replica)));
     if more != RAW {
