@@ -114,3 +114,49 @@ impl<L: Future<Output = Ended>> House<'_, L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use nix::sys::signal::{Signal as Number, raise};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::signals::{Signals, hold};
+    use crate::succession::Desk;
+
+    /// What is read here is lost: this process becomes another program next.
+    #[test]
+    fn a_wish_to_end_that_comes_while_the_application_is_passed_on_waits_for_the_new_binary() {
+        hold();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut signals = Signals::install().unwrap();
+            let (asks, mut asked) = mpsc::channel(1);
+            let life = async {
+                let Some(Ask::PassOn(answer)) = asked.recv().await else { panic!("asked to") };
+                raise(Number::SIGTERM).unwrap();
+                // The runtime looks at descriptors every few dozen turns: whoever listens has heard it then.
+                for _ in 0..1000 {
+                    tokio::task::yield_now().await;
+                }
+                let state = r#"{"pid":7,"address":"127.0.0.1:1","is_up":true,"quick_deaths":0}"#;
+                answer.send(serde_json::from_str(state).unwrap()).unwrap();
+                std::future::pending().await
+            };
+            let mut house = House {
+                signals: &mut signals,
+                reloads: mpsc::channel(1).0,
+                upgrades: Desk::new(false).0,
+                asks: Some(asks),
+                life: pin!(life),
+                ended: None,
+            };
+            let state = house.pass_app_on().await.expect("it says how it stands");
+            assert_eq!(state.pid, Some(7));
+            assert!(house.ended.is_none());
+            assert_eq!(signals.take_stop(), Some(Signal::TERM));
+        });
+    }
+}
