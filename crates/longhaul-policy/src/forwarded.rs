@@ -15,6 +15,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use self::element::{address_of, elements, write_element};
+use crate::address::Shown;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -152,6 +153,10 @@ fn delete_spellings(headers: &mut HeaderMap, is_trusted: bool) {
     let doomed: Vec<HeaderName> = headers
         .keys()
         .filter(|name| {
+            // Most names are no more like them than this.
+            if !matches!(name.as_str().as_bytes()[0], b'c' | b'f' | b't' | b'x') {
+                return false;
+            }
             let is_folded = name.as_str().contains(['_', '.']);
             let folded = match is_folded {
                 true => Cow::Owned(name.as_str().replace(['_', '.'], "-")),
@@ -205,7 +210,7 @@ fn write(
 ) {
     let (mut forwarded, mut addresses) = (String::with_capacity(64), String::new());
     for (index, hop) in hops.iter().enumerate() {
-        let address = hop.to_string();
+        let address = Shown(*hop).to_string();
         if index > 0 {
             forwarded.push_str(", ");
             addresses.push_str(", ");
@@ -217,7 +222,7 @@ fn write(
     let addresses = HeaderValue::try_from(addresses).ok();
     let client = match hops {
         [_] => addresses.clone(),
-        _ => HeaderValue::try_from(client.to_string()).ok(),
+        _ => HeaderValue::try_from(Shown(client).to_string()).ok(),
     };
     let fields = [
         (header::FORWARDED, HeaderValue::try_from(forwarded).ok()),

@@ -6,6 +6,7 @@
 //! A request meets [`hop_by_hop`] and [`forwarded`] first, then [`route`], then [`origin`],
 //! [`cors`], [`admission`] and [`token`], then [`affinity`] or [`balance`] among the replicas that [`health`] lets through.
 
+pub mod address;
 pub mod admission;
 pub mod affinity;
 pub mod backoff;

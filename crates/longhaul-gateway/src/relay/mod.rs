@@ -423,6 +423,7 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
         cx: &mut Context<'_>,
         now: Instant,
     ) -> ControlFlow<Cause, Option<Instant>> {
+        let mut is_finishing = false;
         loop {
             match self.session.poll() {
                 Output::Send { to, frame } => {
@@ -437,9 +438,22 @@ impl<C: LegIo, B: LegIo> Relay<C, B> {
                         Side::Client => self.client.finish(),
                         Side::Backend => self.backend.finish(),
                     }
-                    self.flush(cx, to, now);
+                    is_finishing = true;
                 }
-                Output::Done(cause) => return ControlFlow::Break(cause),
+                Output::Wait(_) if std::mem::take(&mut is_finishing) => {
+                    self.flush(cx, Side::Client, now);
+                    self.flush(cx, Side::Backend, now);
+                }
+                Output::Done(cause) => {
+                    // A bare socket ends with being dropped.
+                    if is_finishing && self.client.may_hold_back() {
+                        self.flush(cx, Side::Client, now);
+                    }
+                    if is_finishing && self.backend.may_hold_back() {
+                        self.flush(cx, Side::Backend, now);
+                    }
+                    return ControlFlow::Break(cause);
+                }
                 Output::Wait(deadline) => return ControlFlow::Continue(deadline),
             }
         }

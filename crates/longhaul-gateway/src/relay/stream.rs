@@ -348,6 +348,11 @@ impl<S: LegIo> Stream<S> {
         }
     }
 
+    /// Whether dropping it could lose what it was told to write.
+    pub(crate) fn may_hold_back(&self) -> bool {
+        self.io.may_hold_back()
+    }
+
     /// Writes what waits. Says whether some of it went out.
     ///
     /// # Errors

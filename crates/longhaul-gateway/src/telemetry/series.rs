@@ -3,11 +3,12 @@
 //! Touched when a connection or a request begins or ends, never per message: what relays count is in
 //! `tally`.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+
+use fnv::{FnvHashMap, FnvHasher};
 
 use super::families::{Family, Kind};
 use super::page::Page;
@@ -21,7 +22,7 @@ const SERIES_MAX: usize = 20_000;
 pub(crate) struct Series<T> {
     family: &'static Family,
     /// By the hash of the label values, so that finding one allocates nothing.
-    cells: RwLock<HashMap<u64, Cell<T>>>,
+    cells: RwLock<FnvHashMap<u64, Cell<T>>>,
 }
 
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl<T: New> Series<T> {
     /// The series with these label values, if there is still room for it.
     pub(crate) fn with(&self, values: &[&str]) -> Option<Arc<T>> {
         debug_assert_eq!(values.len(), self.family.labels.len(), "{}", self.family.name);
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = FnvHasher::default();
         values.hash(&mut hasher);
         let hash = hasher.finish();
         let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
+use longhaul_policy::address::Shown;
 use longhaul_proto::session::Cause;
 use tracing::{info, warn};
 
@@ -53,6 +54,7 @@ impl Card {
         telemetry.websockets_total.fetch_add(1, Ordering::Relaxed);
         let card = Self::new(telemetry, route, client);
         let Self { id, route, .. } = &card;
+        let (replica, client) = (Shown(replica), Shown(client));
         info!(id, route = &**route, %replica, %client, path, subprotocol, "websocket opened");
         card
     }
@@ -67,9 +69,10 @@ impl Card {
             _ => cause.client_code().0,
         };
         let (duration, closed_by) = (opened_at.elapsed(), cause.closer());
+        let reason = cause.to_string();
         info!(
-            id, route = &**route, %replica, %client,
-            closed_by, cause = cause.name(), reason = %cause, code,
+            id, route = &**route, replica = %Shown(replica), client = %Shown(client),
+            closed_by, cause = cause.name(), reason, code,
             duration_s = (duration.as_secs_f64() * 1000.0).round() / 1000.0,
             messages_up = up.messages, bytes_up = up.bytes,
             messages_down = down.messages, bytes_down = down.bytes,
@@ -91,7 +94,7 @@ impl Card {
             replica,
             closed_by,
             cause: cause.name(),
-            reason: cause.to_string(),
+            reason,
             code,
             is_drop,
             duration,

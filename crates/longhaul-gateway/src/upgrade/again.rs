@@ -48,7 +48,7 @@ pub(crate) async fn another_leg(
     let (replica, held, answered): (Arc<Replica>, _, _) =
         ask::ask(visit, head, dial).await.map_err(NoLeg::Failed)?;
     let (answer, backend) = match answered {
-        Answered::Directly(answer, leg) => (answer, Backend::Leg(leg)),
+        Answered::Directly(answer, _, leg) => (answer, Backend::Leg(leg)),
         Answered::ByLibrary(_, answer) if answer.status() != SWITCHING_PROTOCOLS => {
             return Err(NoLeg::Answered(answer.status()));
         }

@@ -47,7 +47,7 @@ const LIMITS: Limits =
 /// What a replica said.
 pub(super) enum Answered {
     /// A clean 101.
-    Directly(response::Parts, Leg<Transport>),
+    Directly(response::Parts, Spelling, Leg<Transport>),
     /// What the library read, a 101 or not.
     ByLibrary(Lease, Response<Incoming>),
 }
@@ -96,9 +96,9 @@ pub(super) async fn ask(
         let asked_at = Instant::now();
         let late = ExchangeError::Failed(Refusal::AnswerTimeout, None);
         let read = match timeout(patience, read_answer(&mut stream)).await {
-            Ok(Read::Clean(answer, read_ahead)) => {
+            Ok(Read::Clean(answer, spelling, read_ahead)) => {
                 let leg = Leg::behind(stream, read_ahead.freeze());
-                return Ok((replica, held, Answered::Directly(answer, leg)));
+                return Ok((replica, held, Answered::Directly(answer, spelling, leg)));
             }
             Ok(Read::Other(read)) => read,
             Err(_) => return Err(blame(late, &replica, &mut dialling)),
@@ -132,7 +132,7 @@ fn blame(error: ExchangeError, replica: &Replica, dialling: &mut Child) -> Failu
 /// What was read of an answer.
 enum Read {
     /// A clean 101, and what came behind it.
-    Clean(response::Parts, BytesMut),
+    Clean(response::Parts, Spelling, BytesMut),
     /// Something else, or nothing at all before the end.
     Other(BytesMut),
 }
@@ -158,7 +158,7 @@ async fn read_answer(stream: &mut Transport) -> Read {
                 let behind = if len < read.len() { read.split_off(len) } else { BytesMut::new() };
                 let head = read.freeze();
                 return match spelling::read_switching(head.clone()) {
-                    Some(answer) => Read::Clean(answer, behind),
+                    Some((answer, spelling)) => Read::Clean(answer, spelling, behind),
                     None => Read::Other([&head[..], &behind].concat()[..].into()),
                 };
             }

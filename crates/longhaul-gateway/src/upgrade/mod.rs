@@ -25,7 +25,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use longhaul_policy::{hop_by_hop, redact};
 use longhaul_proto::otlp::Value;
-use longhaul_proto::websocket::handshake::{self, HandshakeFault};
+use longhaul_proto::websocket::handshake::{self, HandshakeFault, Offer};
 
 use crate::admission::{Farewell, Pass};
 use crate::connection::Connection;
@@ -50,6 +50,7 @@ pub(crate) use again::{NoLeg, another_leg};
 use ask::Answered;
 pub(crate) use carried::CarriedHead;
 use rehearsed::Rehearsed;
+use spelling::Spelling;
 
 const SWITCHING_PROTOCOLS: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
 
@@ -87,14 +88,14 @@ pub(crate) async fn offer(
     }
     let mut dial = Dial::new(visit.upstream(), Some(&head), visit.client.address, visit.ends);
     let (replica, held, answered) = ask::ask(visit, &head, &mut dial).await?;
-    let (mut answer, backend) = match answered {
-        Answered::Directly(answer, leg) => (answer, Backend::Leg(leg)),
+    let (mut answer, spelling, backend) = match answered {
+        Answered::Directly(answer, spelling, leg) => (answer, Some(spelling), Backend::Leg(leg)),
         Answered::ByLibrary(lease, answer) if answer.status() != SWITCHING_PROTOCOLS => {
             return Ok(Offered::Answer(pass_on(visit, &head, &replica, held, lease, answer)));
         }
         Answered::ByLibrary(_, mut answer) => {
             let upgrade = hyper::upgrade::on(&mut answer);
-            (answer.into_parts().0, Backend::Library(upgrade))
+            (answer.into_parts().0, None, Backend::Library(upgrade))
         }
     };
     if let Err(fault) = validate(&head, &answer) {
@@ -129,7 +130,8 @@ pub(crate) async fn offer(
     }
     let extras = Extras { stream, pass, origin, sequel };
     let tunnel = Tunnel::new(visit, connection, extras, held, card);
-    Ok(Offered::Switch(Box::new(Switch { answer, next: Next::Relay(tunnel, backend) })))
+    let next = Next::Relay(tunnel, backend);
+    Ok(Offered::Switch(Box::new(Switch { answer, spelling, next })))
 }
 
 /// What came of asking for a leg alone.
@@ -151,7 +153,7 @@ pub(crate) async fn open_leg(
 ) -> Result<Opened, Failure> {
     let (replica, held, answered) = ask::ask(visit, head, dial).await?;
     let (answer, backend) = match answered {
-        Answered::Directly(answer, leg) => (answer, Backend::Leg(leg)),
+        Answered::Directly(answer, _, leg) => (answer, Backend::Leg(leg)),
         Answered::ByLibrary(_, answer) if answer.status() != SWITCHING_PROTOCOLS => {
             return Ok(Opened::Refused(answer.status()));
         }
@@ -191,8 +193,8 @@ fn pass_on(
 
 fn validate(head: &Parts, answer: &response::Parts) -> Result<(), HandshakeFault> {
     let (asked, answered) = (fields(&head.headers), fields(&answer.headers));
-    let method = head.method.as_str().as_bytes();
-    let offer = handshake::validate_request(method, asked.iter().copied())?;
+    // What was asked was judged before it was offered.
+    let offer = Offer::of(asked.iter().copied()).ok_or(HandshakeFault::Key)?;
     let status = answer.status.as_u16();
     handshake::validate_response(status, answered.iter().copied(), &offer).map(drop)
 }
@@ -221,6 +223,8 @@ fn card_of(
 /// A 101 for a client, and what comes behind it.
 pub(crate) struct Switch {
     answer: response::Parts,
+    /// How a replica spelled it, where no library has read it.
+    spelling: Option<Spelling>,
     next: Next,
 }
 
@@ -243,17 +247,17 @@ enum Backend {
 impl Switch {
     /// A WebSocket that is opened to tell why it is closed.
     pub(crate) fn farewell(answer: response::Parts, farewell: Farewell) -> Self {
-        Self { answer, next: Next::Farewell(farewell) }
+        Self { answer, spelling: None, next: Next::Farewell(farewell) }
     }
 
     /// A link of a durable session.
     pub(crate) fn session(answer: response::Parts, reception: Reception) -> Self {
-        Self { answer, next: Next::Session(Box::new(reception)) }
+        Self { answer, spelling: None, next: Next::Session(Box::new(reception)) }
     }
 
     /// The answer, for the library that has the client. What comes behind it begins by itself.
     pub(crate) fn by_library(self, client: OnUpgrade) -> Response<Body> {
-        let Self { answer, next } = self;
+        let Self { answer, next, .. } = self;
         tokio::spawn(async move {
             match next {
                 Next::Relay(tunnel, backend) => join(tunnel, client, backend).await,
@@ -266,7 +270,8 @@ impl Switch {
 
     /// Answers on the client's socket; `read_ahead` came from it behind the request.
     pub(crate) fn by_socket(self, io: Transport, read_ahead: Bytes) {
-        let greeting: Bytes = spelling::write_switching(&self.answer).into();
+        let greeting = spelling::write_switching(&self.answer, self.spelling.as_ref());
+        let greeting = Bytes::from(greeting);
         match self.next {
             Next::Relay(tunnel, Backend::Leg(backend)) => {
                 tunnel.start(Leg { io, greeting, read_ahead }, backend);

@@ -3,26 +3,22 @@
 //! Names go on in the letters they came in: some applications were written for one spelling.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request;
 use http::response;
-use http::{Extensions, Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use longhaul_proto::http1::switching;
 
 /// Fields of most requests and of most answers, room for which is made at once.
 const FIELDS_ASKED: usize = 16;
 const FIELDS_ANSWERED: usize = 6;
 
-/// How the field names of a head were spelled. Kept in the extensions of heads that no library has
+/// How the field names of a head were spelled. Kept in the extensions of requests that no library has
 /// read.
 #[derive(Debug, Clone)]
-pub(crate) struct Spelling(Arc<Names>);
-
-#[derive(Debug)]
-struct Names {
+pub(crate) struct Spelling {
     head: Bytes,
     /// Where in it they stand.
     places: Vec<Range<usize>>,
@@ -43,24 +39,20 @@ pub(crate) fn read_request(head: Bytes) -> Option<request::Parts> {
     parts.method = Method::from_bytes(method).ok()?;
     parts.uri = Uri::from_maybe_shared(head.slice_ref(target)).ok()?;
     parts.version = Version::HTTP_11;
-    read_fields(head, FIELDS_ASKED, &mut parts.headers, &mut parts.extensions)?;
+    let spelling = read_fields(head, FIELDS_ASKED, &mut parts.headers)?;
+    parts.extensions.insert(spelling);
     Some(parts)
 }
 
-/// Reads the head of an answer that was judged a clean 101, with its [`Spelling`].
-pub(super) fn read_switching(head: Bytes) -> Option<response::Parts> {
+/// Reads the head of an answer that was judged a clean 101.
+pub(super) fn read_switching(head: Bytes) -> Option<(response::Parts, Spelling)> {
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = StatusCode::SWITCHING_PROTOCOLS;
-    read_fields(head, FIELDS_ANSWERED, &mut parts.headers, &mut parts.extensions)?;
-    Some(parts)
+    let spelling = read_fields(head, FIELDS_ANSWERED, &mut parts.headers)?;
+    Some((parts, spelling))
 }
 
-fn read_fields(
-    head: Bytes,
-    usual: usize,
-    headers: &mut HeaderMap,
-    extensions: &mut Extensions,
-) -> Option<()> {
+fn read_fields(head: Bytes, usual: usize, headers: &mut HeaderMap) -> Option<Spelling> {
     let mut places = Vec::with_capacity(usual);
     headers.reserve(usual);
     for (spelled, value) in switching::fields(&head) {
@@ -70,8 +62,7 @@ fn read_fields(
         let start = spelled.as_ptr().addr() - head.as_ptr().addr();
         places.push(start..start + spelled.len());
     }
-    extensions.insert(Spelling(Arc::new(Names { head, places })));
-    Some(())
+    Some(Spelling { head, places })
 }
 
 /// Writes the head of a request in origin form; `instead` stands for the fields of its names.
@@ -95,10 +86,10 @@ pub(super) fn write_request(
 }
 
 /// Writes the head of a 101.
-pub(super) fn write_switching(answer: &response::Parts) -> Vec<u8> {
+pub(super) fn write_switching(answer: &response::Parts, spelling: Option<&Spelling>) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
     head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
-    write_fields(&mut head, &answer.headers, answer.extensions.get());
+    write_fields(&mut head, &answer.headers, spelling);
     head
 }
 
@@ -120,7 +111,7 @@ fn write_fields<'a>(
 
 impl Spelling {
     fn of(&self, name: &str) -> Option<&[u8]> {
-        let Names { head, places } = &*self.0;
+        let Self { head, places } = self;
         let mut spelled = places.iter().map(|place| &head[place.clone()]);
         spelled.find(|spelled| spelled.eq_ignore_ascii_case(name.as_bytes()))
     }

@@ -3,6 +3,8 @@
 //! A line is judged once, when its end is seen; what was looked at is never looked at again. The
 //! verdict depends on the bytes alone, not on how they were cut into reads.
 
+use memchr::memchr;
+
 use super::field;
 use super::screen::Limits;
 use super::target;
@@ -65,7 +67,7 @@ impl HeadScan {
             judge_first_byte(first)?;
         }
         let seen = &bytes[..bytes.len().min(limits.head_bytes_max)];
-        while let Some(found) = seen[self.searched..].iter().position(|&byte| byte == b'\n') {
+        while let Some(found) = memchr(b'\n', &seen[self.searched..]) {
             let line_end = self.searched + found;
             let line = &bytes[self.line_start..line_end];
             self.searched = line_end + 1;
@@ -197,11 +199,16 @@ impl HeadScan {
 /// The fields of a head whose lines were all judged: what stands before the first colon of each line
 /// but the first, and what stands behind it.
 pub(super) fn fields(head: &[u8]) -> impl Iterator<Item = (&str, &[u8])> + Clone {
-    let lines = head.strip_prefix(b"\r\n").unwrap_or(head).split(|&byte| byte == b'\n');
+    let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
+    let lines = std::iter::from_fn(move || {
+        let line;
+        (line, rest) = rest.split_at(memchr(b'\n', rest)? + 1);
+        Some(line)
+    });
     lines.skip(1).filter_map(|line| {
-        let colon = line.iter().position(|&byte| byte == b':')?;
-        let value = line[colon + 1..].strip_suffix(b"\r")?;
-        Some((std::str::from_utf8(&line[..colon]).ok()?, field::trim(value)))
+        let (name, value) = line.split_at(memchr(b':', line)?);
+        let value = value[1..].strip_suffix(b"\r\n")?;
+        Some((std::str::from_utf8(name).ok()?, field::trim(value)))
     })
 }
 
@@ -218,7 +225,7 @@ fn judge_first_byte(first: u8) -> Result<(), Violation> {
 fn without_cr(line: &[u8]) -> Result<&[u8], Violation> {
     match line.strip_suffix(b"\r") {
         None => Err(Violation::BareLf),
-        Some(line) if line.contains(&b'\r') => Err(Violation::BareCr),
+        Some(line) if memchr(b'\r', line).is_some() => Err(Violation::BareCr),
         Some(line) => Ok(line),
     }
 }

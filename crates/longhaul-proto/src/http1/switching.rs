@@ -6,6 +6,8 @@
 //!
 //! Start at [`judge`].
 
+use memchr::memchr;
+
 use super::field;
 use super::screen::Limits;
 
@@ -35,7 +37,7 @@ pub fn judge(bytes: &[u8], limits: &Limits) -> Start {
     let seen = &bytes[..bytes.len().min(limits.head_bytes_max)];
     let mut line_start = 0;
     let mut lines = 0;
-    while let Some(found) = seen[line_start..].iter().position(|&byte| byte == b'\n') {
+    while let Some(found) = memchr(b'\n', &seen[line_start..]) {
         let line_end = line_start + found;
         let Some(line) = seen[line_start..line_end].strip_suffix(b"\r") else {
             return Start::Other;
@@ -65,7 +67,7 @@ pub fn fields(head: &[u8]) -> impl Iterator<Item = (&str, &[u8])> + Clone {
 fn is_reason(text: &[u8]) -> bool {
     match text {
         [] => true,
-        [b' ', words @ ..] => words.iter().all(|&byte| field::is_value_byte(byte)),
+        [b' ', words @ ..] => field::is_value(words),
         _ => false,
     }
 }

@@ -19,6 +19,12 @@ impl Session {
             // The client left without answering the gateway's close; the replica is still told.
             self.dismiss(Side::Backend, CloseCode::GOING_AWAY, "client left");
         }
+        if from == Side::Client && self.client.has_closed && self.backend.has_closed {
+            // Both have said goodbye, and nobody is left to hear more. (A replica that ended first may
+            // still have words on their way to the client: that one is waited for.)
+            self.client.finish.order();
+            self.backend.has_ended = true;
+        }
         self.end_across(from);
     }
 

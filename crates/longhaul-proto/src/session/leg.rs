@@ -13,6 +13,8 @@ pub(super) struct Leg {
     pub(super) keepalive: Keepalive,
     /// Since when this leg refuses bytes that wait for it.
     pub(super) blocked_since: Option<Instant>,
+    /// The close frame of this leg has passed.
+    pub(super) has_closed: bool,
     /// Nothing more comes from this leg.
     pub(super) has_ended: bool,
     /// What this leg sends can no longer be followed; it is read to its end and dropped.
@@ -44,6 +46,7 @@ impl Leg {
             scanner: Scanner::new(role),
             keepalive: Keepalive::new(now),
             blocked_since: None,
+            has_closed: false,
             has_ended: false,
             is_garbled: false,
             fault: None,

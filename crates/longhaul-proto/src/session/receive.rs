@@ -91,6 +91,7 @@ impl Session {
                 }
                 to.keepalive.note_spoken(now);
                 if opcode == Opcode::CLOSE {
+                    leg.has_closed = true;
                     let cause = Cause::Closed { by: from, code: frame.close_code() };
                     let until = now + self.policy.linger;
                     begin_closing(&mut self.state, cause, until, false);

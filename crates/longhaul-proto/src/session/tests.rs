@@ -239,6 +239,25 @@ fn a_close_passes_both_ways_and_names_who_closed() {
 }
 
 #[test]
+fn a_client_that_leaves_behind_both_close_frames_leaves_nothing_to_wait_for() {
+    let mut pair = Pair::relaying();
+    pair.sends(Side::Client, &close(Side::Client, 3000));
+    pair.ends(Side::Client);
+    assert_eq!(pair.done, None, "the replica has not answered");
+    let mut pair = Pair::relaying();
+    pair.sends(Side::Backend, &close(Side::Backend, 3000));
+    pair.sends(Side::Client, &close(Side::Client, 3000));
+    pair.session.note_pressure(Side::Backend, true, false, pair.now);
+    pair.ends(Side::Client);
+    assert_eq!(pair.done, None, "the replica has not taken the answer");
+    pair.session.note_pressure(Side::Backend, false, true, pair.now);
+    pair.settle();
+    assert_eq!(pair.finished, [Side::Client, Side::Backend]);
+    let cause = Cause::Closed { by: Side::Backend, code: Some(CloseCode(3000)) };
+    assert_eq!(pair.done, Some(cause));
+}
+
+#[test]
 fn a_replica_that_vanishes_between_frames_is_told_as_1012() {
     let mut pair = Pair::relaying();
     pair.sends(Side::Backend, &frame(Side::Backend, 0x81, b"half an answ"));

@@ -106,6 +106,15 @@ impl<'a> Offer<'a> {
     pub fn plain(key: &'a [u8]) -> Self {
         Self { key, subprotocols: Vec::new(), extensions: Vec::new() }
     }
+
+    /// Reads the offer of a request that [`validate_request`] has passed. `None` without its key.
+    pub fn of(fields: impl Iterator<Item = (&'a str, &'a [u8])> + Clone) -> Option<Self> {
+        Some(Self {
+            key: values(&fields, "sec-websocket-key").next()?,
+            subprotocols: list(&fields, "sec-websocket-protocol").collect(),
+            extensions: extensions(&fields).collect(),
+        })
+    }
 }
 
 /// Judges an HTTP/1.1 request that names websocket in `Upgrade`.
@@ -126,16 +135,18 @@ pub fn validate_request<'a>(
         return Err(HandshakeFault::Body);
     }
     require_upgrade(&fields)?;
-    let key = only(values(&fields, "sec-websocket-key")).filter(|key| is_key(key));
-    let key = key.ok_or(HandshakeFault::Key)?;
+    if !only(values(&fields, "sec-websocket-key")).is_some_and(is_key) {
+        return Err(HandshakeFault::Key);
+    }
     if only(values(&fields, "sec-websocket-version")) != Some(b"13") {
         return Err(HandshakeFault::Version);
     }
-    let subprotocols = list(&fields, "sec-websocket-protocol").collect::<Vec<_>>();
+    let offer = Offer::of(fields).ok_or(HandshakeFault::Key)?;
+    let subprotocols = &offer.subprotocols;
     if subprotocols.iter().enumerate().any(|(index, name)| subprotocols[..index].contains(name)) {
         return Err(HandshakeFault::Subprotocols);
     }
-    Ok(Offer { key, subprotocols, extensions: extensions(&fields).collect() })
+    Ok(offer)
 }
 
 /// Judges a server's answer to an offer. Only an answer that passes may become a tunnel.

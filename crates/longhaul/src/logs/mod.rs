@@ -3,16 +3,16 @@
 //! What strangers send ends up in values, so every control character is escaped: nobody can forge
 //! a line or move a terminal's cursor. Secrets are the callers' duty: they never hand one over.
 
+mod json;
 mod lines;
 
-use std::io::{self, IsTerminal};
+use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -101,13 +101,9 @@ pub(crate) fn set_level(text: &str) -> Result<(), String> {
 
 /// Starts logging, panics included. Called once.
 pub(crate) fn start(settings: &LogSettings) {
-    let writer = match lines::start() {
-        Ok(lines) => BoxMakeWriter::new(move || lines.clone()),
-        // Without a thread for it, logging may stall serving; without logging, nobody knows why.
-        Err(_) => BoxMakeWriter::new(io::stderr),
-    };
+    let lines = lines::start();
     let targets = targets(&settings.level);
-    let is_terminal = io::stderr().is_terminal();
+    let is_terminal = std::io::stderr().is_terminal();
     let is_human = match settings.format {
         LogFormat::Auto => is_terminal,
         LogFormat::Human => true,
@@ -117,7 +113,6 @@ pub(crate) fn start(settings: &LogSettings) {
     let set = Box::new(move |targets| handle.reload(targets));
     let _ = LEVEL.set(Level { said: Mutex::new(settings.level.clone()), set });
     let registry = tracing_subscriber::registry().with(targets);
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     if is_human {
         let colour =
             is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -128,11 +123,11 @@ pub(crate) fn start(settings: &LogSettings) {
                 name => write!(writer, "{name}={value}"),
             }
         });
+        let lines = tracing_subscriber::fmt::layer().with_writer(move || lines);
         let lines = lines.with_ansi(colour).with_target(false).fmt_fields(fields.delimited(" "));
         registry.with(lines).init();
     } else {
-        let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
-        registry.with(lines).init();
+        registry.with(json::Json(lines)).init();
     }
     std::panic::set_hook(Box::new(log_panic));
 }
@@ -159,10 +154,6 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
 /// Escapes what could break out of a line: control characters, line separators and the marks that
 /// reorder text.
 pub(crate) fn escape_control(text: &str) -> String {
-    let is_dangerous = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -171,6 +162,11 @@ pub(crate) fn escape_control(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// Whether a character could break out of a line, or turn what is read there around.
+fn is_dangerous(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
