@@ -8,12 +8,15 @@ Every client sends a number once a second (`--every`) and expects it back, once 
 each hop, for how long connections stood still, as the gateway has measured it for each of them; and how long
 echoes took while an upgrade was under way and otherwise, all of them and the slowest of each client.
 Client and echo server share the machine with the gateway, so their own waiting is part of the echo times.
-`--kind redial` has lost replicas replaced, `--kind tcp` passes the same bytes on as raw TCP.
+`--kind redial` has lost replicas replaced, `--kind tcp` passes the same bytes on as raw TCP, `--kind durable` opens
+durable sessions (`--every` at most 10: their clients hear pings only while they wait for an echo).
 Python alone; needs twice as many descriptors as clients, four times for the gateway.
 """
 
 import argparse
 import asyncio
+import base64
+import hashlib
 import json
 import multiprocessing
 import os
@@ -24,18 +27,13 @@ import sys
 import tempfile
 import time
 
+TEXT, PING, PONG = 1, 9, 10
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 HANDSHAKE = (
     b"GET /echo HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n\r\n"
 )
-# What is particular to connections of each kind.
-KINDS = {
-    "websocket": "",
-    "redial": '[websocket]\non_replica_loss = "redial"\n',
-    "tcp": '[[tcp]]\nlistener = "main"\nupstream = "app"\n',
-}
 ACCEPTED = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n\r\n"
@@ -50,9 +48,6 @@ def raise_limit():
 async def echo(reader, writer):
     head = await reader.readuntil(b"\r\n\r\n")
     key = [line for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")]
-    import base64
-    import hashlib
-
     value = key[0].split(b":", 1)[1].strip() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     accept = base64.b64encode(hashlib.sha1(value).digest())
     writer.write(ACCEPTED.replace(ACCEPT, accept))
@@ -62,7 +57,7 @@ async def echo(reader, writer):
             mask = await reader.readexactly(4)
             payload = await reader.readexactly(length & 0x7F)
             plain = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
-            if first & 0x0F == 1:
+            if first & 0x0F == TEXT:
                 writer.write(bytes([0x81, len(plain)]) + plain)
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
@@ -78,28 +73,92 @@ def serve(port):
     asyncio.run(main())
 
 
-async def client(port, at, every, took, stop):
+class Plain:
+    """What a client says and hears."""
+
+    protocol = b""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+
+    async def open(self):
+        self.writer.write(HANDSHAKE.replace(b"\r\n\r\n", b"\r\n" + self.protocol + b"\r\n"))
+        await self.reader.readuntil(b"\r\n\r\n")
+
+    def say(self, text):
+        self.write(TEXT, text)
+
+    async def hear(self):
+        """The next message. Pings are answered."""
+        while True:
+            first, length = await self.reader.readexactly(2)
+            if length == 126:
+                length = int.from_bytes(await self.reader.readexactly(2))
+            opcode, payload = first & 0x0F, await self.reader.readexactly(length)
+            if opcode == TEXT:
+                return payload
+            if opcode != PING:
+                sys.exit(f"closed: {payload!r}")
+            self.write(PONG, payload)
+
+    def write(self, opcode, payload):
+        self.writer.write(bytes([0x80 | opcode, 0x80 | len(payload)]) + b"\0\0\0\0" + payload)
+
+
+class Durable(Plain):
+    """A link of a session, as far as somebody needs it who is never cut off (protocol/README.md)."""
+
+    protocol = b"Sec-WebSocket-Protocol: longhaul.v1\r\n"
+    sent = 0
+
+    async def open(self):
+        await super().open()
+        self.write(TEXT, b'{"t":"hello","v":1,"sdk":"bench/1","win":[65536,64]}')
+        welcome = await super().hear()
+        if not welcome.startswith(b'{"t":"welcome"'):
+            sys.exit(f"no session: {welcome!r}")
+        self.write(TEXT, b"a0")
+
+    def say(self, text):
+        self.sent += 1
+        super().say(b"m%d;%s" % (self.sent, text))
+
+    async def hear(self):
+        while True:
+            item = await super().hear()
+            if item.startswith(b"m"):
+                number, text = item[1:].split(b";", 1)
+                self.write(TEXT, b"a" + number)
+                return text
+            if item.startswith(b"p"):
+                self.write(TEXT, b"q" + item[1:])
+            elif not item.startswith((b"a", b'{"t":"token"')):
+                sys.exit(f"{item!r} came instead of a message")
+
+
+# What is particular to connections of each kind.
+KINDS = {
+    "websocket": (Plain, ""),
+    "redial": (Plain, '[websocket]\non_replica_loss = "redial"\n'),
+    "tcp": (Plain, '[[tcp]]\nlistener = "main"\nupstream = "app"\n'),
+    "durable": (Durable, ""),
+}
+
+
+async def client(kind, port, at, every, took, stop):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(HANDSHAKE)
-    await reader.readuntil(b"\r\n\r\n")
+    peer = KINDS[kind][0](reader, writer)
+    await peer.open()
     number = 0
     await asyncio.sleep(at * every)
     took = took.setdefault(at, [])
     while not stop.is_set():
         text = str(number).encode()
         began = time.monotonic()
-        writer.write(bytes([0x81, 0x80 | len(text)]) + b"\0\0\0\0" + text)
-        while True:
-            first, length = await reader.readexactly(2)
-            payload = await reader.readexactly(length)
-            if first & 0x0F == 1:
-                break
-            if first & 0x0F == 9:
-                writer.write(bytes([0x8A, 0x80 | length]) + b"\0\0\0\0" + payload)
-                continue
-            sys.exit(f"closed: {payload!r}")
-        if payload != text:
-            sys.exit(f"{payload!r} came instead of {text!r}")
+        peer.say(text)
+        heard = await peer.hear()
+        if heard != text:
+            sys.exit(f"{heard!r} came instead of {text!r}")
         now = time.monotonic()
         took.append((began, now - began))
         number += 1
@@ -118,7 +177,7 @@ async def measure(arguments, port, admin, gateway):
     clients = []
     for at in range(arguments.clients):
         spread = at / arguments.clients
-        clients.append(asyncio.create_task(client(port, spread, arguments.every, took, stop)))
+        clients.append(asyncio.create_task(client(arguments.kind, port, spread, arguments.every, took, stop)))
         if at % 100 == 99:
             await asyncio.sleep(0.1)
     await asyncio.sleep(5)
@@ -169,7 +228,7 @@ def main():
         with open(config, "w") as file:
             file.write(f'[server]\nlisten = ["main=127.0.0.1:{ports[0]}"]\nadmin = "unix:{admin}"\n')
             file.write(f'[[upstreams]]\nname = "app"\nreplicas = ["127.0.0.1:{ports[1]}"]\n')
-            file.write(KINDS[arguments.kind])
+            file.write(KINDS[arguments.kind][1])
         command = [arguments.gateway, "run", "--config", config]
         with open(os.path.join(directory, "log"), "w+") as log:
             gateway = subprocess.Popen(command, stderr=log)

@@ -169,14 +169,19 @@ impl Running {
         let names: HashSet<&str> = after.upstreams.iter().map(|it| it.name()).collect();
         parts.watches.retain(|name, _| names.contains(name.as_str()));
         for gone in before.upstreams.iter().filter(|it| !names.contains(it.name())) {
-            let (gone, stop) = (gone.clone(), self.stop.clone());
-            tokio::spawn(async move {
-                let last_pick = gone.config().connect_deadline + RETIRE_MARGIN;
-                stop.run_until_cancelled(tokio::time::sleep(last_pick)).await;
-                gone.retire(Instant::now());
-            });
+            self.retire(gone.clone());
         }
         Ok(())
+    }
+
+    /// Has the replicas of an upstream go that no route names any more, once nobody can pick one.
+    fn retire(&self, gone: Arc<Upstream>) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            let last_pick = gone.config().connect_deadline + RETIRE_MARGIN;
+            stop.run_until_cancelled(tokio::time::sleep(last_pick)).await;
+            gone.retire(Instant::now());
+        });
     }
 
     /// Tells upstreams what is new, and starts anew whoever watches them. One that was not there

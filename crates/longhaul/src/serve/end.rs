@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use longhaul_gateway::Gateway;
 use rustix::process::Signal;
-use tokio::sync::mpsc;
 
-use super::{Admin, House};
+use super::House;
+use super::admin::Admin;
 use crate::parent::{Ask, Ended};
 use crate::succession::Heir;
 use crate::{signals, systemd};
 
 /// After the kill at the end of its grace, an application is gone in no time.
-pub(super) const KILL_MARGIN: Duration = Duration::from_secs(5);
+const KILL_MARGIN: Duration = Duration::from_secs(5);
 
 /// From the last word to an heir to its first look at what was signalled, and from the end of its drain to
 /// its own, on a machine that has much else to do.
@@ -37,7 +37,6 @@ impl<L: Future<Output = Ended>> House<'_, L> {
         signal: Option<Signal>,
         ending: Ending,
         heir: Option<Heir>,
-        asks: Option<&mpsc::Sender<Ask>>,
     ) -> u8 {
         // Without one, the application was given up, which has been logged.
         if let Some(signal) = signal {
@@ -48,7 +47,7 @@ impl<L: Future<Output = Ended>> House<'_, L> {
         if let Some(heir) = &heir {
             heir.signal(signal);
         }
-        if self.end_patiently(signal, ending, heir.as_ref(), asks).await.is_err()
+        if self.end_patiently(signal, ending, heir.as_ref()).await.is_err()
             && let Some(heir) = heir
         {
             heir.kill();
@@ -63,10 +62,9 @@ impl<L: Future<Output = Ended>> House<'_, L> {
         signal: Signal,
         ending: Ending,
         heir: Option<&Heir>,
-        asks: Option<&mpsc::Sender<Ask>>,
     ) -> Result<(), Impatient> {
         let Ending { gateway, admin, drain_deadline, stop_grace } = ending;
-        if let Some(asks) = asks {
+        if let Some(asks) = &self.asks {
             let _ = asks.try_send(Ask::NoMoreStarts);
         }
         let drain = tokio::time::timeout(drain_deadline, gateway.drain());
@@ -81,11 +79,7 @@ impl<L: Future<Output = Ended>> House<'_, L> {
                 heir.kill();
             }
         }
-        if let Some(asks) = asks
-            && self.ended.is_none()
-        {
-            self.stop_app(asks, signal, stop_grace + KILL_MARGIN).await?;
-        }
+        self.stop_app(signal, stop_grace).await?;
         if let Some(admin) = admin {
             self.finish(admin.stop()).await?;
         }
@@ -104,13 +98,13 @@ impl<L: Future<Output = Ended>> House<'_, L> {
         }
     }
 
-    /// Asks the application to end and waits until it has, by force in the end.
+    /// Asks the application to end, if it is there, and waits until it has, by force in the end.
     pub(super) async fn stop_app(
         &mut self,
-        asks: &mpsc::Sender<Ask>,
         signal: Signal,
-        patience: Duration,
+        stop_grace: Duration,
     ) -> Result<(), Impatient> {
+        let Some(asks) = self.asks.clone().filter(|_| self.ended.is_none()) else { return Ok(()) };
         // The queue may be full of signals that were passed on; the app's life empties it.
         let _ = self.finish(asks.send(Ask::Stop(signal))).await?;
         if self.ended.is_some() {
@@ -119,7 +113,7 @@ impl<L: Future<Output = Ended>> House<'_, L> {
         tokio::select! {
             ended = &mut self.life => self.ended = Some(ended),
             signal = self.signals.next_stop_again() => return Err(self.give_in(signal)),
-            () = tokio::time::sleep(patience) => {
+            () = tokio::time::sleep(stop_grace + KILL_MARGIN) => {
                 tracing::error!("the app cannot be killed");
                 self.ended = Some(Ended { exit_code: 1 });
             }

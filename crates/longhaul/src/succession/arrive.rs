@@ -81,25 +81,52 @@ pub(crate) async fn take_up(gateway: &Gateway, arrival: Arrival) -> Result<Takin
     Ok(taking)
 }
 
+/// Fulfils wishes for upgrades from here on. Where this process has `taken` over from another one, the
+/// rest of that upgrade comes first; who has its place back gets the process in between returned.
+pub(crate) fn fulfil(
+    taken: Option<(Succession, Taking)>,
+    wishes: Wishes,
+    desk: &Desk,
+    means: Means,
+    successors: mpsc::Sender<Succeeded>,
+) -> Option<Heir> {
+    let Some((Succession { role, .. }, taking)) = taken else {
+        tokio::spawn(wishes.fulfil(means, successors));
+        return None;
+    };
+    match role {
+        Role::Heir => {
+            let next = GiveBack { taking, desk: desk.clone(), successors };
+            tokio::spawn(next.when_asked(wishes, means));
+            None
+        }
+        Role::Same { heir, .. } => {
+            tokio::spawn(await_end(taking, heir.clone(), desk.clone()));
+            tokio::spawn(wishes.fulfil(means, successors));
+            Some(heir)
+        }
+    }
+}
+
 /// Takes what still comes from the process in between, and waits for its end; then there may be another
 /// upgrade.
-pub(crate) async fn await_end(taking: Taking, heir: Heir, desk: Desk) {
+async fn await_end(taking: Taking, heir: Heir, desk: Desk) {
     let _ = tokio::task::spawn_blocking(move || taking.take_rest()).await;
     heir.gone().await;
     desk.open();
 }
 
 /// The second hop, as the heir sees it.
-pub(crate) struct GiveBack {
-    pub(crate) taking: Taking,
-    pub(crate) desk: Desk,
-    pub(crate) successors: mpsc::Sender<Succeeded>,
+struct GiveBack {
+    taking: Taking,
+    desk: Desk,
+    successors: mpsc::Sender<Succeeded>,
 }
 
 impl GiveBack {
     /// Takes what still comes, then gives everything to what the process before has become. If that
     /// never asks, this process goes on by itself, and can be upgraded like any other.
-    pub(crate) async fn when_asked(self, wishes: Wishes, means: Means) {
+    async fn when_asked(self, wishes: Wishes, means: Means) {
         let Self { taking, desk, successors } = self;
         let (handle, house) = (means.handle.clone(), means.house.clone());
         let program = means.program.clone();

@@ -28,7 +28,7 @@ use rustix::fd::OwnedFd;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::arrive::{GiveBack, await_end, meet, prepare_app, take_up};
+pub(crate) use self::arrive::{fulfil, meet, prepare_app, take_up};
 pub(crate) use self::attempt::Attempt;
 pub(crate) use self::heir::Heir;
 pub(crate) use self::leave::Leaving;

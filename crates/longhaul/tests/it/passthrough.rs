@@ -147,7 +147,7 @@ fn the_hybrid_example_does_what_it_says() {
 }
 
 /// A server that takes one connection at a time and leaves it to the story.
-fn one_server() -> (SocketAddr, TcpListener) {
+pub(crate) fn one_server() -> (SocketAddr, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     (listener.local_addr().unwrap(), listener)
 }
@@ -164,14 +164,14 @@ fn port(replica: SocketAddr, more: &str) -> Gateway {
     ))
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(s(60))).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
 }
 
-fn accept(listener: &TcpListener) -> TcpStream {
+pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
     let stream = listener.accept().unwrap().0;
     stream.set_read_timeout(Some(s(60))).unwrap();
     stream
@@ -258,7 +258,7 @@ fn either_side_may_end_its_direction_first() {
 
 /// Writes so much of a block over and over; the block's length is no power of two, so that a piece
 /// in the wrong place is noticed.
-fn send_bulk(mut stream: TcpStream, block: &[u8], mut left: usize) {
+pub(crate) fn send_bulk(mut stream: TcpStream, block: &[u8], mut left: usize) {
     while left > 0 {
         let piece = &block[..block.len().min(left)];
         stream.write_all(piece).unwrap();
@@ -267,15 +267,14 @@ fn send_bulk(mut stream: TcpStream, block: &[u8], mut left: usize) {
     stream.shutdown(Shutdown::Write).unwrap();
 }
 
-/// Reads the same until the end.
-fn receive_bulk(mut stream: TcpStream, block: &[u8], expected: usize) {
+/// Reads the same from one place of the stream to another.
+pub(crate) fn receive_bulk(mut stream: &TcpStream, block: &[u8], from: usize, to: usize) {
     let mut buffer = vec![0; 128 * 1024];
-    let mut at = 0;
-    loop {
-        let len = stream.read(&mut buffer).unwrap();
-        if len == 0 {
-            break;
-        }
+    let mut at = from;
+    while at < to {
+        let wanted = buffer.len().min(to - at);
+        let len = stream.read(&mut buffer[..wanted]).unwrap();
+        assert!(len > 0, "it ends at {at} of {to}");
         let mut piece = &buffer[..len];
         while !piece.is_empty() {
             let rest = &block[at % block.len()..];
@@ -285,7 +284,11 @@ fn receive_bulk(mut stream: TcpStream, block: &[u8], expected: usize) {
             piece = &piece[same..];
         }
     }
-    assert_eq!(at, expected);
+}
+
+#[track_caller]
+pub(crate) fn assert_ended(mut stream: &TcpStream) {
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "there is more");
 }
 
 #[test]
@@ -303,7 +306,10 @@ fn bulk_in_both_directions_at_once_arrives_byte_for_byte() {
             let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
             let block = &block;
             scope.spawn(move || send_bulk(from, block, TOTAL));
-            scope.spawn(move || receive_bulk(to, block, TOTAL));
+            scope.spawn(move || {
+                receive_bulk(&to, block, 0, TOTAL);
+                assert_ended(&to);
+            });
         }
     });
     wait_until("the end is logged with its bytes", s(10), || {

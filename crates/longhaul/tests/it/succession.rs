@@ -1,6 +1,7 @@
 //! Another binary takes the place of the running one, and nobody who is connected notices.
 
 pub(crate) mod ahead;
+mod bulk;
 mod legs;
 mod pause;
 mod signals;

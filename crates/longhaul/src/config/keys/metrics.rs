@@ -1,7 +1,7 @@
 //! Keys of `[metrics]`.
 
+use super::{CA, Key, Section, Shape};
 use super::{HOUR_S, duration, seconds, text};
-use super::{Key, Section, Shape};
 use crate::config::defaults;
 
 pub(super) static METRICS: Section = Section {
@@ -19,13 +19,7 @@ pub(super) static METRICS: Section = Section {
             danger: "names of routes and addresses of replicas are told to whoever is there",
             ..Key::NEW
         },
-        Key {
-            name: "ca",
-            shape: Shape::Text("path of a PEM file"),
-            example: "\"internal-ca.pem\"",
-            what: "Authorities that its certificate must come from; by default those of the system",
-            ..Key::NEW
-        },
+        CA,
         Key {
             name: "interval",
             shape: seconds(1, HOUR_S),

@@ -211,6 +211,15 @@ pub(crate) fn flags() -> Vec<(&'static str, &'static str, Flag, String)> {
     all
 }
 
+/// Of a service that is asked over HTTP.
+const CA: Key = Key {
+    name: "ca",
+    shape: Shape::Text("path of a PEM file"),
+    example: "\"internal-ca.pem\"",
+    what: "Authorities that its certificate must come from; by default those of the system",
+    ..Key::NEW
+};
+
 const fn seconds(from: u64, to: u64) -> Shape {
     Shape::Duration { min: Duration::from_secs(from), max: Duration::from_secs(to), or_off: false }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longhaul_gateway::config::TokenRules;
 
-use super::{HOUR_S, Key, Section, Shape};
+use super::{CA, HOUR_S, Key, Section, Shape};
 use super::{duration, number, seconds, seconds_or_off, text};
 use crate::config::defaults;
 
@@ -202,13 +202,7 @@ static SERVICE_KEYS: &[Key] = &[
         danger: "http:// to another machine lets whoever stands between read tokens and say yes",
         ..Key::NEW
     },
-    Key {
-        name: "ca",
-        shape: Shape::Text("path of a PEM file"),
-        example: "\"internal-ca.pem\"",
-        what: "Authorities that its certificate must come from; by default those of the system",
-        ..Key::NEW
-    },
+    CA,
     SOURCES,
     PASS_TOKEN,
     Key {

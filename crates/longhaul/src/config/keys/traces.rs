@@ -1,6 +1,6 @@
 //! Keys of `[traces]`.
 
-use super::{Key, Section, Shape};
+use super::{CA, Key, Section, Shape};
 use super::{number, text};
 use crate::config::defaults;
 
@@ -19,13 +19,7 @@ pub(super) static TRACES: Section = Section {
             danger: "addresses of clients and paths are told to whoever is there",
             ..Key::NEW
         },
-        Key {
-            name: "ca",
-            shape: Shape::Text("path of a PEM file"),
-            example: "\"internal-ca.pem\"",
-            what: "Authorities that its certificate must come from; by default those of the system",
-            ..Key::NEW
-        },
+        CA,
         Key {
             name: "one_in",
             shape: Shape::Count { min: 1, max: 1_000_000 },

@@ -1,16 +1,20 @@
 //! Sessions are copied for a new binary while they go on: what happens behind the copy is not lost.
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, mpsc};
 
-use longhaul_client::{Event, Session, connect};
+use longhaul_client::{Event, Message, Session, connect};
+use serde_json::json;
 use tokio::runtime::Runtime;
 
+use super::legs::told_and_text;
 use super::{echo_unnoticed, next, options, runtime};
+use crate::redial::{self, LOST};
 use crate::succession::Upgradable;
 use crate::succession::ahead::while_copies_are_under_way;
 use crate::support::apps::App;
 use crate::support::cutter::Cutter;
-use crate::support::{e2e, s};
+use crate::support::{e2e, frames, s};
 
 /// More than fit into the socket between the two processes, so that the old one waits among them.
 const CLIENTS: usize = 200;
@@ -63,6 +67,42 @@ fn a_session_that_talks_or_has_another_link_behind_its_copy_goes_over_as_it_is_t
     assert!((1..=CLIENTS as u64 / 2).contains(&moved["whole"].as_u64().unwrap()), "{moved}");
     upgradable.wait_settled(1);
     runtime.block_on(all_echo(&mut sessions));
+}
+
+/// It has another leg then, and goes over with that; its client is told of it once.
+#[test]
+fn a_session_whose_replica_dies_behind_its_copy_goes_over_with_another() {
+    let (cut, is_cut) = mpsc::channel::<()>();
+    let is_cut = Mutex::new(is_cut);
+    let replica = redial::replica(move |leg, mut raw| {
+        // That of the session which comes last.
+        if leg != CLIENTS {
+            return redial::echo(raw);
+        }
+        let hello = frames::read(&mut raw).expect("it says something");
+        raw.send(frames::encode(0x80 | hello.opcode, None, &hello.payload));
+        let _ = is_cut.lock().unwrap().recv();
+    });
+    let upgradable = start(replica.address);
+    let (runtime, address) = (runtime(), upgradable.gateway.address());
+    let mut sessions = open(&runtime, address, CLIENTS - 1);
+    let mut bereft = open(&runtime, address, 1).remove(0);
+    let moved = while_copies_are_under_way(&upgradable, CLIENTS, || {
+        cut.send(()).unwrap();
+        redial::wait_for(&upgradable.gateway, LOST, 1);
+        runtime.block_on(async {
+            bereft.send(Message::Text("behind its copy".to_owned())).await.unwrap();
+            let (told, text) = told_and_text(&mut bereft).await;
+            assert_eq!(told, json!({ "leg": 2, "reason": "crash" }));
+            assert_eq!(text, "behind its copy");
+        });
+    });
+    sessions.push(bereft);
+    runtime.block_on(all_echo(&mut sessions));
+    assert!((1..=CLIENTS as u64 / 2).contains(&moved["whole"].as_u64().unwrap()), "{moved}");
+    upgradable.wait_settled(1);
+    runtime.block_on(all_echo(&mut sessions));
+    assert_eq!(upgradable.logged(LOST), 1, "nobody else lost a replica");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn redialling(replicas: &[SocketAddr], websocket: &str) -> (Gateway, Admin) {
 }
 
 /// What the gateway told at a place of the stream, and the message behind it.
-async fn told_and_text(session: &mut Session) -> (Value, String) {
+pub(super) async fn told_and_text(session: &mut Session) -> (Value, String) {
     loop {
         match next(session).await {
             Event::Told(json) => {

@@ -25,9 +25,9 @@ const RAW_CLIENTS: usize = 900;
 /// WebSockets whose lost replicas are replaced.
 const REDIALLED: &str = "[websocket]\non_replica_loss = \"redial\"\n";
 /// Everything is raw TCP, WebSockets too.
-const RAW: &str = "[[tcp]]\nlistener = \"main\"\nupstream = \"app\"\n";
+pub(super) const RAW: &str = "[[tcp]]\nlistener = \"main\"\nupstream = \"app\"\n";
 
-fn start(replica: SocketAddr, more: &str) -> Upgradable {
+pub(super) fn start(replica: SocketAddr, more: &str) -> Upgradable {
     let step = "[timeouts]\nupgrade_step = \"1m\"\n";
     let upgradable = Upgradable::start_unready(&format!("{step}{}{more}", upstream(replica)));
     if more != RAW {
@@ -101,13 +101,7 @@ fn goes_over_as_it_is_then(more: &str) {
     let mut newcomer = Vec::new();
     let moved = while_copies_are_under_way(&upgradable, CLIENTS - 1, || {
         // The last ones to come are copied first. Everybody goes on.
-        let mut closing = clients.pop().expect("there are some");
-        closing.send(frames::close_from_client(1000, ""));
-        assert_eq!(frames::close_code(&mut closing).unwrap(), 1000);
-        closing.assert_closed();
-        let (is_told, said) = upgradable.ask(&["close", &told]);
-        assert!(is_told, "{said}");
-        let mut told = clients.pop().expect("there are some");
+        let mut told = end_two(&upgradable, &mut clients, &told);
         assert_eq!(frames::close_code(&mut told).unwrap(), 1001);
         halves.begin(&mut clients);
         newcomer = open(&upgradable, 1);
@@ -116,6 +110,18 @@ fn goes_over_as_it_is_then(more: &str) {
         });
     });
     halves.end(&upgradable, clients, newcomer, &moved);
+}
+
+/// The last client closes, and the gateway is told to close the one before, which comes back.
+#[track_caller]
+fn end_two(upgradable: &Upgradable, clients: &mut Vec<Raw>, last_but_one: &str) -> Raw {
+    let mut closing = clients.pop().expect("there are some");
+    closing.send(frames::close_from_client(1000, ""));
+    assert_eq!(frames::close_code(&mut closing).unwrap(), 1000);
+    closing.assert_closed();
+    let (is_told, said) = upgradable.ask(&["close", last_but_one]);
+    assert!(is_told, "{said}");
+    clients.pop().expect("there are some")
 }
 
 /// Both peers of what ends behind its copy hear of it at once, though its sockets are open elsewhere.
@@ -128,13 +134,7 @@ fn raw_tcp_goes_ahead_and_who_ends_behind_its_copy_ends_at_once() {
     let halves = Halves::default();
     let mut newcomer = Vec::new();
     let moved = while_copies_are_under_way(&upgradable, RAW_CLIENTS - 1, || {
-        let mut closing = clients.pop().expect("there are some");
-        closing.send(frames::close_from_client(1000, ""));
-        assert_eq!(frames::close_code(&mut closing).unwrap(), 1000);
-        closing.assert_closed();
-        let (is_told, said) = upgradable.ask(&["close", &told]);
-        assert!(is_told, "{said}");
-        clients.pop().expect("there are some").assert_closed();
+        end_two(&upgradable, &mut clients, &told).assert_closed();
         echo.process.line("closed 1006", s(60), |line| line.contains("closed 1006").then_some(()));
         halves.begin(&mut clients);
         newcomer = open(&upgradable, 1);

@@ -115,6 +115,13 @@ impl Process {
         fs::read_dir(path).expect("the process runs and is ours").count()
     }
 
+    /// Those of them that are ends of pipes.
+    pub(crate) fn pipes(&self) -> usize {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.id())).expect("it runs");
+        let targets = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("pipe:")).count()
+    }
+
     /// Resident memory at its highest, in KiB.
     pub(crate) fn memory_max_kib(&self) -> u64 {
         self.status_kib("VmHWM:")
