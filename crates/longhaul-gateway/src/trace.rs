@@ -27,6 +27,7 @@ pub(crate) use self::sequel::Sequel;
 pub(crate) use self::tracer::{OUTCOMES, Tracer, start};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// One request that is followed. Cheap to clone; lies in the extensions of its head.
 #[derive(Debug, Clone)]
 pub(crate) struct Trace(Arc<Work>);
