@@ -64,10 +64,11 @@ impl<'a> Dial<'a> {
     /// # Errors
     /// Why there is none: what the last connect failed with, or that the upstream is empty.
     pub(crate) fn pick(&mut self) -> Result<Arc<Replica>, Failure> {
-        if self.remaining().is_zero() {
+        let now = Instant::now();
+        if self.deadline <= now {
             return Err(self.failure.take().unwrap_or(Refusal::ConnectTimeout.into()));
         }
-        match self.upstream.pick(self.head, self.client, &self.tried, Instant::now()) {
+        match self.upstream.pick(self.head, self.client, &self.tried, now) {
             Ok(replica) => {
                 self.tried.push(replica.address());
                 Ok(replica)

@@ -48,7 +48,7 @@ pub(crate) async fn serve(client: Transport, prefix: Bytes, connection: Connecti
             break (replica, stream);
         }
     };
-    replica.note_success(Instant::now());
+    replica.note_success();
     let card = Card::new(&shared.telemetry, route.name.as_str().into(), peer.ip());
     let pipe = Pipe::new(Stream::new(client), Stream::new(backend), prefix, Instant::now());
     let (held, control) =

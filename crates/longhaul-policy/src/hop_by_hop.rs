@@ -79,7 +79,10 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
+        // Goes anyway, and is what nearly everybody says.
+        .filter(|option| !option.eq_ignore_ascii_case(b"upgrade"))
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
         .filter(|name| !ESSENTIAL.contains(name) && !is_identity(name))
         .collect()
 }

@@ -116,21 +116,21 @@ impl Limiter {
         client: IpAddr,
         route: usize,
     ) -> Result<Option<Permit>, Refusal> {
-        let now = Instant::now();
         let mut permit = Permit::to_nothing(self);
         let Limited { allowed, .. } = &self.clients;
         if let Some(mut gates) = self.clients.lock_limited() {
+            let now = Instant::now();
             let place = gates.enter(&client_key(client), allowed, fastrand::f64(), now);
             permit.client = Some(place.map_err(|excess| refuse(Limit::Client, excess))?);
         }
         let (_, limited) = &self.routes[route];
         if let Some(mut gate) = limited.lock_limited() {
-            let entered = gate.enter(&limited.allowed, fastrand::f64(), now);
+            let entered = gate.enter(&limited.allowed, fastrand::f64(), Instant::now());
             entered.map_err(|excess| refuse(Limit::Route, excess))?;
             permit.route = Some(route);
         }
         if let Some(mut gate) = self.everybody.lock_limited() {
-            let entered = gate.enter(&self.everybody.allowed, fastrand::f64(), now);
+            let entered = gate.enter(&self.everybody.allowed, fastrand::f64(), Instant::now());
             entered.map_err(|excess| refuse(Limit::Gateway, excess))?;
             permit.is_everybodys = true;
         }
@@ -189,7 +189,6 @@ impl Limiter {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let now = Instant::now();
         if self.is_everybodys {
             self.limiter.everybody.lock().leave();
         }
@@ -197,10 +196,10 @@ impl Drop for Permit {
             self.limiter.routes[route].1.lock().leave();
         }
         if let Some(place) = &self.client {
-            self.limiter.clients.lock().leave(place, now);
+            self.limiter.clients.lock().leave(place, Instant::now());
         }
         if let Some(place) = &self.subject {
-            self.limiter.subjects.lock().leave(place, now);
+            self.limiter.subjects.lock().leave(place, Instant::now());
         }
     }
 }

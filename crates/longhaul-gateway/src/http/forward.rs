@@ -177,7 +177,7 @@ impl<'a> Forwarding<'a> {
                 Err(Refusal::HandshakeInvalid.of(replica.address(), "101 without an upgrade"))
             }
             Ok(answer) => {
-                replica.note_success(Instant::now());
+                replica.note_success();
                 Ok(Some(self.finish(answer, replica, way, held)))
             }
             Err(ExchangeError::Unsent(upload)) => {

@@ -68,7 +68,8 @@ impl Card {
             Cause::Closed { code, .. } => code.map_or(1005, |code| code.0),
             _ => cause.client_code().0,
         };
-        let (duration, closed_by) = (opened_at.elapsed(), cause.closer());
+        let now = Instant::now();
+        let (duration, closed_by) = (now.duration_since(opened_at), cause.closer());
         let reason = cause.to_string();
         info!(
             id, route = &**route, replica = %Shown(replica), client = %Shown(client),
@@ -85,7 +86,7 @@ impl Card {
         if is_drop {
             telemetry.websocket_drops.count(&[route, cause.name()]);
         }
-        telemetry.returns.note_end(route, Who::Address(client), Instant::now());
+        telemetry.returns.note_end(route, Who::Address(client), now);
         telemetry.ends.push(End {
             id,
             at: SystemTime::now(),

@@ -61,7 +61,7 @@ pub(crate) async fn another_leg(
         replica.note_failure(Instant::now());
         return Err(NoLeg::Invalid(replica.address()));
     }
-    replica.note_success(Instant::now());
+    replica.note_success();
     let leg = backend.leg().await.map_err(|_| NoLeg::Broken)?;
     Ok(Another { held, answer: answer.headers, leg })
 }

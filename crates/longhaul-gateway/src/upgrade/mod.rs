@@ -102,7 +102,7 @@ pub(crate) async fn offer(
         replica.note_failure(Instant::now());
         return Err(Refusal::HandshakeInvalid.of(replica.address(), fault));
     }
-    replica.note_success(Instant::now());
+    replica.note_success();
     retire::heed(visit.shared, visit.upstream(), &replica, &mut answer.headers);
     let card = card_of(visit, &head, &replica, answer.headers.get(SEC_WEBSOCKET_PROTOCOL));
     // Taken out before the head is kept for other replicas: its part of the work is over.
@@ -166,7 +166,7 @@ pub(crate) async fn open_leg(
         replica.note_failure(Instant::now());
         return Err(Refusal::HandshakeInvalid.of(replica.address(), fault));
     }
-    replica.note_success(Instant::now());
+    replica.note_success();
     match backend.leg().await {
         Ok(leg) => Ok(Opened::Leg(Box::new((answer, leg, held)))),
         Err(error) => Err(Refusal::HandshakeInvalid.of(replica.address(), error)),

@@ -97,7 +97,7 @@ impl Replica {
     }
 
     /// Passive health: a connect or handshake went well.
-    pub fn note_success(&self, _now: Instant) {
+    pub fn note_success(&self) {
         if self.failures_seen.swap(0, Ordering::Relaxed) > 0 {
             self.ward.note_success(self);
         }

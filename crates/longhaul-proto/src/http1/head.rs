@@ -198,7 +198,7 @@ impl HeadScan {
 
 /// The fields of a head whose lines were all judged: what stands before the first colon of each line
 /// but the first, and what stands behind it.
-pub(super) fn fields(head: &[u8]) -> impl Iterator<Item = (&str, &[u8])> + Clone {
+pub(super) fn fields(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
     let lines = std::iter::from_fn(move || {
         let line;
@@ -208,7 +208,7 @@ pub(super) fn fields(head: &[u8]) -> impl Iterator<Item = (&str, &[u8])> + Clone
     lines.skip(1).filter_map(|line| {
         let (name, value) = line.split_at(memchr(b':', line)?);
         let value = value[1..].strip_suffix(b"\r\n")?;
-        Some((std::str::from_utf8(name).ok()?, field::trim(value)))
+        Some((name, field::trim(value)))
     })
 }
 

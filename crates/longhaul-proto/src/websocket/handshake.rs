@@ -108,7 +108,7 @@ impl<'a> Offer<'a> {
     }
 
     /// Reads the offer of a request that [`validate_request`] has passed. `None` without its key.
-    pub fn of(fields: impl Iterator<Item = (&'a str, &'a [u8])> + Clone) -> Option<Self> {
+    pub fn of(fields: impl Iterator<Item = (impl AsRef<[u8]>, &'a [u8])> + Clone) -> Option<Self> {
         Some(Self {
             key: values(&fields, "sec-websocket-key").next()?,
             subprotocols: list(&fields, "sec-websocket-protocol").collect(),
@@ -125,7 +125,7 @@ impl<'a> Offer<'a> {
 /// The first rule of RFC 6455 §4.2.1 that it breaks, in the order of [`HandshakeFault`].
 pub fn validate_request<'a>(
     method: &[u8],
-    fields: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    fields: impl Iterator<Item = (impl AsRef<[u8]>, &'a [u8])> + Clone,
 ) -> Result<Offer<'a>, HandshakeFault> {
     if method != b"GET" {
         return Err(HandshakeFault::Method);
@@ -157,7 +157,7 @@ pub fn validate_request<'a>(
 /// The first rule of RFC 6455 §4.1 that it breaks.
 pub fn validate_response<'a>(
     status: u16,
-    fields: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    fields: impl Iterator<Item = (impl AsRef<[u8]>, &'a [u8])> + Clone,
     offer: &Offer<'_>,
 ) -> Result<Option<&'a [u8]>, HandshakeFault> {
     if status != 101 {
@@ -199,7 +199,7 @@ fn is_key(value: &[u8]) -> bool {
 }
 
 fn require_upgrade<'a>(
-    fields: &(impl Iterator<Item = (&'a str, &'a [u8])> + Clone),
+    fields: &(impl Iterator<Item = (impl AsRef<[u8]>, &'a [u8])> + Clone),
 ) -> Result<(), HandshakeFault> {
     let names = |field, token: &[u8]| list(fields, field).any(|it| it.eq_ignore_ascii_case(token));
     if !names("upgrade", b"websocket") {
@@ -212,18 +212,18 @@ fn require_upgrade<'a>(
 }
 
 fn values<'a>(
-    fields: &(impl Iterator<Item = (&'a str, &'a [u8])> + Clone),
+    fields: &(impl Iterator<Item = (impl AsRef<[u8]>, &'a [u8])> + Clone),
     name: &'static str,
 ) -> impl Iterator<Item = &'a [u8]> {
     fields
         .clone()
-        .filter(move |(field, _)| field.eq_ignore_ascii_case(name))
+        .filter(move |(field, _)| field.as_ref().eq_ignore_ascii_case(name.as_bytes()))
         .map(|(_, value)| value)
 }
 
 /// The members of a comma-separated list, over all fields of this name.
 fn list<'a>(
-    fields: &(impl Iterator<Item = (&'a str, &'a [u8])> + Clone),
+    fields: &(impl Iterator<Item = (impl AsRef<[u8]>, &'a [u8])> + Clone),
     name: &'static str,
 ) -> impl Iterator<Item = &'a [u8]> {
     values(fields, name)
@@ -235,7 +235,7 @@ fn list<'a>(
 /// Names of extensions. A comma inside a quoted parameter would cut it in two, and the second half
 /// would count as a name that nobody offered: no registered extension has one.
 fn extensions<'a>(
-    fields: &(impl Iterator<Item = (&'a str, &'a [u8])> + Clone),
+    fields: &(impl Iterator<Item = (impl AsRef<[u8]>, &'a [u8])> + Clone),
 ) -> impl Iterator<Item = &'a [u8]> {
     list(fields, "sec-websocket-extensions").map(|member| {
         let end = member.iter().position(|&byte| byte == b';').unwrap_or(member.len());
