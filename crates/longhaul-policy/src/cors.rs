@@ -1,7 +1,7 @@
 //! Decides which pages of other origins may read answers over HTTP (Fetch standard, "CORS protocol").
 //!
 //! It is about answers to `fetch` and XHR, Socket.IO's polling among them. WebSocket handshakes know
-//! no CORS: [`origin`](crate::origin) is what protects those.
+//! no CORS: [`origin`] is what protects those.
 //!
 //! Start at [`CorsRules::preflight`] and [`CorsRules::apply`].
 

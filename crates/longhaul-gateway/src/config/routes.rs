@@ -15,7 +15,7 @@ pub struct Route {
     pub pattern: RoutePattern,
     /// Listeners it serves, by index; empty means all.
     pub listeners: Vec<usize>,
-    /// Index into [`Config::upstreams`].
+    /// Index into [`Config::upstreams`](super::Config::upstreams).
     pub upstream: usize,
     /// Whether the client's `Host` is passed on (the default) or replaced by the replica's address.
     pub preserve_host: bool,
@@ -32,7 +32,7 @@ pub struct TcpRoute {
     pub name: String,
     /// The listener it serves, by index.
     pub listener: usize,
-    /// Index into [`Config::upstreams`].
+    /// Index into [`Config::upstreams`](super::Config::upstreams).
     pub upstream: usize,
     /// Takes TLS connections whose ClientHello asks for one of these names, as they are; the most
     /// specific of the listener wins. `None` takes what nothing else on the listener does.

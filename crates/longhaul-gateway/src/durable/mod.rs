@@ -1,6 +1,6 @@
 //! Durable sessions: a client may lose its link and come back, while its replica notices nothing.
 //!
-//! [`offer`](open::offer) answers a client that asks for one; the lobby reads its first message; a
+//! [`offer`] answers a client that asks for one; the lobby reads its first message; a
 //! [`session`] owns the leg to the replica, the links, and the machine of `longhaul-proto` that decides.
 //! A link that resumes is handed to the task of its session, whichever worker took it.
 

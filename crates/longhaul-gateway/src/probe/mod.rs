@@ -1,5 +1,5 @@
 //! Asks replicas at intervals how they are. What to make of the answers is decided by
-//! `longhaul_policy::health`; how to ask is in [`ask`].
+//! `longhaul_policy::health`; how to ask is in [`ask`](mod@ask).
 //!
 //! Start at [`watch`].
 

@@ -48,7 +48,7 @@ pub(crate) trait Task: Future<Output = Fate> + Unpin + Send {
     /// Its two sockets, the same for good.
     fn sockets(&self) -> [&Socket; 2];
 
-    /// Asks for what it needs beside itself (see [`prefetch`]): it is polled next but one.
+    /// Asks for what it needs beside itself (see [`prefetch`](fn@prefetch)): it is polled next but one.
     fn prefetch(&self) {}
 }
 

@@ -2,7 +2,7 @@
 
 use crate::websocket::CloseCode;
 
-/// What [`Redial::send`] did with the bytes.
+/// What [`Redial::send`](super::Redial::send) did with the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sending {
     /// So many bytes from the start are whole messages: write them as they are.
@@ -11,11 +11,11 @@ pub enum Sending {
     Owed(usize),
 }
 
-/// What [`Redial::receive`] made of the replica's bytes.
+/// What [`Redial::receive`](super::Redial::receive) made of the replica's bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Received {
     /// So many bytes from the start pass to the client where they are. Whatever else passes comes
-    /// behind them, by [`Redial::take_for_client`].
+    /// behind them, by [`Redial::take_for_client`](super::Redial::take_for_client).
     pub pass: usize,
     /// What the replica said about itself.
     pub news: News,
