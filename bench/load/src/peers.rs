@@ -131,7 +131,7 @@ impl Peer {
             Self::Longhaul => {
                 let mut command = Command::new(&longhaul.binary);
                 command.args(["run", "--listen", &address.to_string(), "--upstream"]);
-                command.args([&backend.to_string(), "--log-level", "warn", "--workers"]);
+                command.args([&backend.to_string(), "--workers"]);
                 command.arg(longhaul.workers.to_string());
                 if let Some(Pair { certificate, key }) = tls {
                     command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
