@@ -153,8 +153,7 @@ fn delete_spellings(headers: &mut HeaderMap, is_trusted: bool) {
     let doomed: Vec<HeaderName> = headers
         .keys()
         .filter(|name| {
-            // Most names are no more like them than this.
-            if !matches!(name.as_str().as_bytes()[0], b'c' | b'f' | b't' | b'x') {
+            if !may_tell(name) {
                 return false;
             }
             let is_folded = name.as_str().contains(['_', '.']);
@@ -170,6 +169,11 @@ fn delete_spellings(headers: &mut HeaderMap, is_trusted: bool) {
     for name in doomed {
         headers.remove(name);
     }
+}
+
+/// Whether a name begins as those do that tell who a client is, which most do not.
+fn may_tell(name: &HeaderName) -> bool {
+    matches!(name.as_str().as_bytes().first(), Some(b'c' | b'f' | b't' | b'x'))
 }
 
 /// Addresses that a trusted peer told, farthest first. An unreadable one ends the list on its left:

@@ -78,6 +78,19 @@ fn nothing_that_a_stranger_tells_survives_in_any_spelling() {
 }
 
 #[test]
+fn every_name_that_tells_who_a_client_is_is_deleted() {
+    let mut headers = HeaderMap::new();
+    for name in IDENTITY.iter().chain(&["x-forwarded"]) {
+        for separator in ["-", "_", "."] {
+            let spelled = name.replace('-', separator).parse::<HeaderName>().unwrap();
+            headers.append(spelled, HeaderValue::from_static("127.0.0.1"));
+        }
+    }
+    arrive("192.0.2.7", &mut headers);
+    check(&headers, FROM_A_STRANGER);
+}
+
+#[test]
 fn a_trusted_peer_is_believed_and_added() {
     let mut headers = fields(&[
         ("x-forwarded-for", "192.0.2.7, 10.0.0.9"),

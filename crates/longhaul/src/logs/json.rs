@@ -33,11 +33,11 @@ impl<S: Subscriber> Layer<S> for Json {
             // Whom could it be told that telling fails?
             let _ = { self.0 }.write_all(line.text.as_bytes());
         };
-        LINE.with(|line| match line.try_borrow_mut() {
-            Ok(mut line) => write(&mut line),
-            // A value that logs while it is shown.
-            Err(_) => write(&mut Line::default()),
-        });
+        let is_free = |line: &RefCell<Line>| line.try_borrow_mut().map(|mut line| write(&mut line));
+        // It is not where a value logs while it is shown, or a thread while it ends.
+        if !LINE.try_with(is_free).is_ok_and(|written| written.is_ok()) {
+            write(&mut Line::default());
+        }
     }
 }
 
