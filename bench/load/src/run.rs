@@ -87,7 +87,7 @@ impl Options {
     fn scenarios(&self, series: Series) -> Vec<Scenario> {
         let idle = Scenario::Idle { connections: if self.is_quick { 500 } else { 2000 } };
         let echo = |connections, size| Scenario::Echo { connections, size };
-        let large = Scenario::IdleAfterLarge { connections: 200 };
+        let large = Scenario::IdleAfterLarge { connections: 2000 };
         let is_wanted = |one: &Scenario| !self.is_quick || *one != large;
         let scenarios = match series {
             Series::Plain => vec![
