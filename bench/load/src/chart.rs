@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::report::{Report, Series};
 
-const WIDTH: f64 = 860.0;
-const LABELS: f64 = 300.0;
+const WIDTH: f64 = 900.0;
+const LABELS: f64 = 340.0;
 const BAR: f64 = 13.0;
 const GAP: f64 = 14.0;
 const TOP: f64 = 56.0;
